@@ -1,0 +1,273 @@
+"""The nouns. Frozen; a step of the pipeline is a function from one to the next.
+
+Units: time is `int` nanoseconds since the Unix epoch, UTC (`_ns`).
+Absent: None is "did not say", "" is "said nothing".
+Addresses are parsed once and canonical: RFC 5952 text, IPv4-mapped IPv6 is IPv4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from msgspec import Struct
+
+Kind = Literal["request", "connection", "translation", "span"]
+LogsPeer = Literal["socket", "proxy", "realip"]
+Mode = Literal["append", "overwrite", "append2"]
+Verdict = Literal["seen", "vouched", "joined", "internal", "unknown"]
+Coverage = Literal["all", "first", "last", "cut", "remainder", "appended"]
+
+
+class Address(Struct, frozen=True, gc=False):
+    """One IP address."""
+
+    text: str  # canonical, RFC 5952
+    number: int
+    version: Literal[4, 6]
+    scope: Literal["global", "local", "impossible"]  # who may hold it; see addresses.scope_of
+
+
+class Endpoint(Struct, frozen=True, gc=False):
+    """An address and, where it is known, a port."""
+
+    address: Address
+    port: int | None = None  # None: not said; a logged port 0 is None too
+
+
+class Node(Struct, frozen=True, gc=False):
+    """One entry of a forwarding header, as written and as read."""
+
+    text: str  # as written, trimmed
+    address: Address | None = None  # None: unreadable or deliberately hidden
+    port: int | None = None
+    fault: str | None = None  # why `address` is None: unknown, obfuscated, empty, bad_address …
+    zone: str | None = None  # IPv6 zone, dropped for comparison
+
+
+class ProxyHeader(Struct, frozen=True, gc=False):
+    """A PROXY protocol header, v1 or v2."""
+
+    version: Literal[1, 2]
+    result: Literal["proxy", "local", "unknown", "unspec"]
+    length: int  # bytes of the header on the wire; what follows is payload
+    transport: str | None = None  # TCP4 TCP6 UDP4 UDP6 UNIX_STREAM UNIX_DGRAM
+    source: Endpoint | None = None  # None for LOCAL, UNKNOWN, UNSPEC and UNIX sockets
+    destination: Endpoint | None = None
+    source_path: str | None = None  # UNIX sockets only
+    destination_path: str | None = None
+    tlvs: tuple[tuple[int, bytes], ...] = ()  # (type, value) in wire order
+    tlv_fault: str | None = None  # why reading the TLVs stopped early; the addresses still hold
+
+
+class Claim(Struct, frozen=True, gc=False):
+    """One forwarding header as the observing system received it.
+
+    `values` are the header's lines in wire order.  `coverage` says how much of
+    the header the log shows: `all` lines; only the `first` or the `last` line;
+    a `cut` at N bytes (the trusted right end may be missing); the `remainder`
+    after realip consumed the trusted entries; `appended`: all, and the system
+    had already added its own peer when it logged.
+    """
+
+    name: str  # lower case, dashes
+    values: tuple[str, ...]
+    coverage: Coverage = "all"
+
+
+class Ids(Struct, frozen=True, gc=False):
+    """Trace and request ids of one request; all are claims unless minted."""
+
+    trace: str | None = None  # 32 lower-case hex, never all zero
+    span: str | None = None  # 16 lower-case hex: the writer's own span
+    parent: str | None = None  # 16 lower-case hex: the span that called
+    scheme: str | None = None  # w3c b3 xray gcp jaeger datadog otlp other
+    bits: int | None = None  # 64 or 128: how much of `trace` was said
+    raw: str | None = None  # the trace id as written, where it differs
+    requests: tuple[tuple[str, str], ...] = ()  # (scheme, value), a namespace of their own
+
+
+class Http(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What the line says of the request itself. Units: bytes, ns."""
+
+    method: str | None = None
+    target: str | None = None  # path and query as logged
+    host: str | None = None
+    protocol: str | None = None
+    status: int | None = None
+    user_agent: str | None = None
+    referer: str | None = None
+    request_bytes: int | None = None
+    response_bytes: int | None = None
+    duration_ns: int | None = None
+
+
+class Line(Struct, frozen=True, gc=False):
+    """One framed input, with where it came from."""
+
+    raw: bytes  # what is kept, hashed and written out again: no line end
+    text: bytes  # what the format reads: `raw` without its wrappers
+    file: str = ""  # fingerprint of the input, or its topic id
+    offset: int = 0  # bytes, in the uncompressed stream
+    index: int = 0  # which one, where one framed message holds several
+    stamp_ns: int | None = None  # the wrapper's time
+    instance: str | None = None  # which of the system's processes wrote it
+    stream: str = ""  # CRI stream, for rejoining its parts
+    partial: bool = False  # a part of a longer line (CRI `P`, Docker without newline)
+
+
+class Setup(Struct, frozen=True, kw_only=True):
+    """How one system writes: what a format needs to compile its reader."""
+
+    system: str
+    format: str
+    network: str = "default"
+    pattern: str | None = None  # log_format string, for compiled formats
+    escape: str | None = None  # nginx escape=default|json|none
+    logs_peer: LogsPeer | None = None  # what the logged peer is; None only where it cannot be replaced
+    timezone: str | None = None  # IANA name, for stamps without a zone
+    max_skew_ns: int = 0  # bound of the system's clock error, either way
+    captures: tuple[str, ...] = ()  # names of HAProxy captured headers, in order
+    trace_fields: tuple[str, ...] = ()  # extra fields that hold ids
+    mints: tuple[str, ...] = ()  # id headers this system always overwrites
+    appends_before_log: bool = False  # logs X-Forwarded-For after adding its own peer
+    secrets: tuple[str, ...] = ()  # headers whose values become keyed hashes when read
+    options: tuple[tuple[str, str], ...] = ()  # format-specific, documented by the format
+
+
+class Observation(Struct, frozen=True, gc=False):
+    """What one system says it saw of one request, connection or translation."""
+
+    setup: Setup
+    kind: Kind
+    start_ns: int | None  # earliest moment the request can have begun
+    start_latest_ns: int | None  # latest such moment: stamp resolution and max_skew are inside
+    end_ns: int | None  # best estimate of the end
+    time_by: str | None  # own | wrapper | arrival; None: no time at all
+    peer: Endpoint | None = None  # the far end of the system's own socket: seen
+    stated: Endpoint | None = None  # the logged address after PROXY or realip replaced it: said
+    local: Endpoint | None = None  # the near end of that socket
+    proxied: Endpoint | None = None  # source of the PROXY header on that connection
+    proxied_by: str | None = None  # proxy_v1 | proxy_v2 | proxy
+    claims: tuple[Claim, ...] = ()
+    upstream_local: Endpoint | None = None  # near end of the connection to the next hop
+    upstream_peer: Endpoint | None = None
+    ids: Ids | None = None
+    http: Http | None = None
+    instance: str | None = None
+    connection_serial: str | None = None
+    request_serial: int | None = None
+    extendable: bool = False  # the text is one JSON object without a key `clientip`
+    proofs: tuple[tuple[str, str], ...] = ()  # (header, value) that may prove a shared owner
+    notes: tuple[str, ...] = ()  # findings the reader itself made, see reasons.FINDINGS
+
+
+class Skipped(Struct, frozen=True, gc=False):
+    """A line that is no observation and no error: comment, blank, inner span."""
+
+    line: Line
+    reason: str
+
+
+class Part(Struct, frozen=True, gc=False):
+    """A line that is only part of another one, which will carry it."""
+
+    line: Line
+
+
+class Rejected(Struct, frozen=True, gc=False):
+    """A line no one could read, kept whole, with the reason and the place."""
+
+    line: Line
+    reason: str  # word of reasons.REJECTED
+    at: int | None = None  # byte offset in `line.text`
+    detail: str | None = None  # finer word: which field, which check
+
+
+class Promise(Struct, frozen=True):
+    """One thing a system promises to tell its next hop, for every request."""
+
+    source: str  # "proxy", or a lower-case header name
+    mode: Mode = "append"
+
+
+class Proof(Struct, frozen=True):
+    """A header that only the real owner of a shared range can have written."""
+
+    header: str  # lower case
+    value: str  # keyed hash of the secret, or the plain value where it is no secret
+
+
+class Ownership(Struct, frozen=True):
+    """A range of addresses that belongs to one system, from–to."""
+
+    low: int
+    high: int
+    version: Literal[4, 6]
+    text: str  # as the operator wrote it, canonical
+    from_ns: int | None = None  # None: always
+    until_ns: int | None = None  # exclusive
+    network: str | None = None  # None: the system's own
+
+
+class System(Struct, frozen=True, kw_only=True):
+    """One deployed thing, as the operator drew it."""
+
+    name: str
+    network: str = "default"
+    owns: tuple[Ownership, ...] = ()
+    peers: frozenset[str] = frozenset()  # system names, "outside", "internal"
+    conveys: tuple[Promise, ...] = ()
+    carries: tuple[str, ...] = ()  # systems whose bytes it passes through
+    shared: bool = False  # strangers send from its range too
+    proof: tuple[Proof, ...] = ()
+    logs_peer: LogsPeer | None = None
+    believes: tuple[str, ...] = ()  # from whom it accepts PROXY or realip headers
+    probes: tuple[str, ...] = ()  # paths of health checks
+    anywhere: bool = False  # `resolve` only: owns whatever address reaches it
+
+
+class Step(Struct, frozen=True, gc=False, omit_defaults=True):
+    """One address looked at while walking, nearest first."""
+
+    system: str | None  # owner; None: nobody we know
+    address: str | None  # None: the socket was not logged
+    port: int | None = None
+    by: str = "socket"  # what named it: socket, proxy, a header name, config, logged
+    evidence: str = "seen"  # seen | vouched | stated | config | joined | claimed
+
+
+class Resolution(Struct, frozen=True, gc=False):
+    """Who the client is and how that is known, or why it is not."""
+
+    verdict: Verdict
+    client: Endpoint | None  # filled for seen, vouched, joined; for internal: where the walk ended
+    method: str | None  # what gave the client: socket, proxy_v2, x-forwarded-for, …
+    reason: str | None  # word of reasons.UNKNOWN; None unless verdict is unknown
+    path: tuple[Step, ...]
+    claims: tuple[tuple[str, str], ...] = ()  # (header, text) that was said and not believed
+    findings: tuple[str, ...] = ()  # words of reasons.FINDINGS
+    stopped_at: str | None = None  # unknown: the system that did not vouch, where there is one
+
+
+Reader = Callable[[Line], "Observation | Skipped"]
+
+
+class Record(Struct, frozen=True, gc=False):
+    """What leaves: one observation with its resolution."""
+
+    line: Line
+    observation: Observation
+    resolution: Resolution
+    record_id: str  # 32 hex
+    entry: bool  # no system nearer to the client on the path has inputs: count these
+    geo: tuple[tuple[str, str | int | float], ...] = ()  # of the client only
+
+
+class Fact(Struct, frozen=True, gc=False):
+    """A translation or connection: evidence for others, written only on request."""
+
+    record: Record
+
+
+Outcome = Record | Fact | Part | Skipped | Rejected
