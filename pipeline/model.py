@@ -131,7 +131,9 @@ class Setup(Struct, frozen=True, kw_only=True):
     trace_fields: tuple[str, ...] = ()  # extra fields that hold ids
     mints: tuple[str, ...] = ()  # id headers this system always overwrites
     appends_before_log: bool = False  # logs X-Forwarded-For after adding its own peer
-    secrets: tuple[str, ...] = ()  # headers whose values become keyed hashes when read
+    claim_headers: frozenset[str] = frozenset()  # headers some system conveys, beside the well-known ones
+    proof_headers: frozenset[str] = frozenset()  # headers whose values become keyed hashes when read
+    proof_key: bytes = b""  # key of those hashes
     options: tuple[tuple[str, str], ...] = ()  # format-specific, documented by the format
 
 
@@ -251,6 +253,36 @@ class Resolution(Struct, frozen=True, gc=False):
 
 
 Reader = Callable[[Line], "Observation | Skipped"]
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """A line of a format, and what must be read from it: example, doc and test in one."""
+
+    line: bytes
+    setup: tuple[tuple[str, object], ...] = ()  # Setup fields beside system and format
+    expect: tuple[tuple[str, object], ...] = ()  # dotted Observation path → text form or number
+    rejected: str | None = None  # the reason, where the line must be refused
+    skipped: str | None = None
+
+
+class Format(Struct, frozen=True, kw_only=True):
+    """How one kind of system writes; a row of `formats.FORMATS`.
+
+    `compile` turns a system's setup into its reader, and raises ConfigError with
+    keys relative to the system (`pattern`, `logs_peer`, `timezone`).  `split` cuts
+    one framed message into self-contained ones where it can hold several.
+    """
+
+    name: str
+    title: str
+    compile: Callable[[Setup], Reader]
+    samples: tuple[Sample, ...]
+    logs_peer: tuple[LogsPeer, ...] = ()  # what the logged peer may be; empty: always the socket
+    pattern: Literal["none", "optional", "required"] = "none"
+    known_patterns: tuple[tuple[str, str], ...] = ()  # (name, pattern) shipped by vendors; the first is the default
+    split: Callable[[bytes], tuple[bytes, ...]] | None = None
+    framing: Literal["lines", "length32"] = "lines"  # how a file holds messages
+    ask_for: str = ""  # the log configuration to ask the operator for: shows socket, port, headers, ids
 
 
 class Record(Struct, frozen=True, gc=False):

@@ -1,0 +1,130 @@
+"""Every word a record, a rejected line or a skipped line may carry, and what would help.
+
+Closed lists: a word that is not here is a defect (`tests/test_reasons.py`).
+`clientip help reasons` prints these tables.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+
+class Reason(NamedTuple):
+    """What a word means and the one change that would help most."""
+
+    meaning: str
+    remedy: str
+
+
+UNKNOWN: Final = MappingProxyType(
+    {
+        "peer_unlisted": Reason(
+            "the walk met an address that no system owns and that may not be a client here",
+            'list the address in the `addresses` of its system, or add "outside" or "internal" to `peers` of the system before it',
+        ),
+        "unexpected_neighbour": Reason(
+            "the address belongs to a system that is not drawn as a peer of the system before it",
+            "add that system to `peers` if the connection is meant; otherwise somebody goes round a hop",
+        ),
+        "owner_unproved": Reason(
+            "the address lies in a range shared with strangers, and nothing proves who sent",
+            "log a header only the real owner can write and name it in `proof`",
+        ),
+        "header_missing": Reason(
+            "the hop promises a header for every request, and the log shows none (left) for it",
+            "check that the hop always writes it, and that the log keeps it",
+        ),
+        "header_not_logged": Reason(
+            "the hop promises a header that this log has no column for",
+            "add the header to the log format; `clientip help formats` shows how",
+        ),
+        "header_incomplete": Reason(
+            "the log shows only a part of the header; its trustworthy right end may be missing",
+            "log all lines of the header at full length",
+        ),
+        "header_unreadable": Reason(
+            "the entry written by the trusted hop is no usable address",
+            "see the claim; a hop anonymises or writes a broken header",
+        ),
+        "proxy_missing": Reason(
+            "the hop promises a PROXY header, and the log shows none",
+            "log the PROXY source address, or set `logs_peer` if the logged peer already is it",
+        ),
+        "contradiction": Reason(
+            "two pieces of evidence that must agree name different clients",
+            "see the findings; one hop is set up otherwise than drawn, or somebody forged",
+        ),
+        "ambiguous": Reason(
+            "the address belongs to several systems that would not vouch alike",
+            "give the systems distinct addresses, dates or networks",
+        ),
+        "peer_not_logged": Reason(
+            "the line shows neither the socket's far end nor a statement of it",
+            "add the peer address to the log format",
+        ),
+        "not_believed": Reason(
+            "the logged address was replaced before logging by a header this system accepts from more than its drawn peers",
+            "narrow the system's own trusted list, or name in `believes` only systems that are in `peers`",
+        ),
+        "snat_no_witness": Reason(
+            "the hop hides its peer and conveys nothing; only another log could tell",
+            "let the hop send PROXY protocol or a header, or collect its NAT events or connection log",
+        ),
+        "too_many_steps": Reason(
+            "the walk passed the bound of steps without an end",
+            "look for a loop among the systems' `peers` and `carries`",
+        ),
+    }
+)
+
+REJECTED: Final = MappingProxyType(
+    {
+        "too_long": Reason("the line is longer than `limits.line_bytes`", "raise the limit, or look what writes such lines"),
+        "empty_message": Reason("a wrapper holds no message", "check the shipper"),
+        "wrapper": Reason("the wrapper (CRI, syslog, envelope) is not as configured", "check `wrapper`"),
+        "no_match": Reason("the line does not have the shape of the format", "check `format` and `pattern`; `at` shows where it stops fitting"),
+        "two_readings": Reason("the line can be read in more than one way, as after log injection", "log JSON, or escape the client's fields"),
+        "json": Reason("the line is no JSON", "check `format`"),
+        "json_not_object": Reason("the line is JSON but no object", "check `format`"),
+        "json_repeated_key": Reason("a key stands twice: two readings", "look for injection in hand-made JSON log formats"),
+        "json_too_deep": Reason("JSON nested deeper than the limit", "look what writes it"),
+        "protobuf": Reason("the bytes are no OTLP message", "check `format`"),
+        "field_missing": Reason("a field the format always writes is absent", "check `format`; `detail` names the field"),
+        "address": Reason("an address column holds no address", "check `format` and `pattern`"),
+        "port": Reason("a port column holds no port", "check `format` and `pattern`"),
+        "time": Reason("the time stamp cannot be read", "check `format` and `pattern`"),
+        "number": Reason("a numeric field is no number", "check `format` and `pattern`"),
+        "truncated": Reason("the line or message ends before its format does", "raise the writer's line length"),
+        "too_many_parts": Reason("a line in parts grew past `limits.line_bytes`", "raise the limit"),
+    }
+)
+
+SKIPPED: Final = MappingProxyType(
+    {
+        "blank": Reason("nothing but white space", ""),
+        "comment": Reason("a comment or header line of the format", ""),
+        "inner_span": Reason("a span that is not of kind SERVER", ""),
+        "no_request": Reason("a log line of the same stream that is not about a request", ""),
+        "out_of_range": Reason("outside the time range asked for", ""),
+    }
+)
+
+FINDINGS: Final = MappingProxyType(
+    {
+        "header_from_outside": Reason("a forwarding header came from an address no system owns", "forged, or an unlisted proxy of the client"),
+        "forwarded_disagrees": Reason("Forwarded and X-Forwarded-For name different addresses for the same hop", "a hop writes one and passes the other through"),
+        "proxy_disagrees": Reason("the PROXY source and the header of the same hop differ", "a hop is set up otherwise than drawn"),
+        "header_disagrees": Reason("a single-address header differs from the client found", "forged, or set by a hop that is not drawn"),
+        "promised_header_missing": Reason("a hop that always writes a header did not", "the header was stripped (Connection: X-Forwarded-For) or the hop was gone round"),
+        "unexpected_neighbour": Reason("a system was met where it is not drawn", "somebody goes round a hop"),
+        "proof_missing": Reason("a shared range without the proving header", "a stranger in the same range, or the proof is not logged"),
+        "proxy_injection": Reason("the request line starts with `PROXY `", "a client tries to inject a PROXY header"),
+        "hop_listed_twice": Reason("the same address stands twice on the path", "a loop"),
+        "trace_ids_disagree": Reason("two propagation headers name different traces", "somebody sent one of them"),
+        "several_values": Reason("a header that must be single came several times", "somebody sent one of them"),
+        "log_injection": Reason("a client field holds what looks like log columns", "log JSON"),
+        "statement_differs": Reason("the address the server derived differs from the one the walk finds", "the server's own trusted list differs from the drawing"),
+        "probe_with_header": Reason("a health check carries a forwarding header", "somebody mimics the probe"),
+    }
+)
