@@ -229,14 +229,14 @@ class System(Struct, frozen=True, kw_only=True):
     anywhere: bool = False  # `resolve` only: owns whatever address reaches it
 
 
-class Step(Struct, frozen=True, gc=False, omit_defaults=True):
+class Step(Struct, frozen=True, gc=False):
     """One address looked at while walking, nearest first."""
 
     system: str | None  # owner; None: nobody we know
     address: str | None  # None: the socket was not logged
-    port: int | None = None
-    by: str = "socket"  # what named it: socket, proxy, a header name, config, logged
-    evidence: str = "seen"  # seen | vouched | stated | config | joined | claimed
+    port: int | None
+    by: str  # what named it: socket, proxy_v1, proxy_v2, proxy, realip, config, a header name
+    evidence: str  # seen | vouched | stated | config | joined
 
 
 class Resolution(Struct, frozen=True, gc=False):

@@ -21,7 +21,8 @@ UNKNOWN: Final = MappingProxyType(
     {
         "peer_unlisted": Reason(
             "the walk met an address that no system owns and that may not be a client here",
-            'list the address in the `addresses` of its system, or add "outside" or "internal" to `peers` of the system before it',
+            "list the address in the `addresses` of its system, "
+            'or add "outside" or "internal" to `peers` of the system before it',
         ),
         "unexpected_neighbour": Reason(
             "the address belongs to a system that is not drawn as a peer of the system before it",
@@ -64,7 +65,7 @@ UNKNOWN: Final = MappingProxyType(
             "add the peer address to the log format",
         ),
         "not_believed": Reason(
-            "the logged address was replaced before logging by a header this system accepts from more than its drawn peers",
+            "the logged address was replaced before logging, by a header accepted from more than the drawn peers",
             "narrow the system's own trusted list, or name in `believes` only systems that are in `peers`",
         ),
         "snat_no_witness": Reason(
@@ -80,17 +81,29 @@ UNKNOWN: Final = MappingProxyType(
 
 REJECTED: Final = MappingProxyType(
     {
-        "too_long": Reason("the line is longer than `limits.line_bytes`", "raise the limit, or look what writes such lines"),
+        "too_long": Reason(
+            "the line is longer than `limits.line_bytes`", "raise the limit, or look what writes such lines"
+        ),
         "empty_message": Reason("a wrapper holds no message", "check the shipper"),
         "wrapper": Reason("the wrapper (CRI, syslog, envelope) is not as configured", "check `wrapper`"),
-        "no_match": Reason("the line does not have the shape of the format", "check `format` and `pattern`; `at` shows where it stops fitting"),
-        "two_readings": Reason("the line can be read in more than one way, as after log injection", "log JSON, or escape the client's fields"),
+        "no_match": Reason(
+            "the line does not have the shape of the format",
+            "check `format` and `pattern`; `at` shows where it stops fitting",
+        ),
+        "two_readings": Reason(
+            "the line can be read in more than one way, as after log injection",
+            "log JSON, or escape the client's fields",
+        ),
         "json": Reason("the line is no JSON", "check `format`"),
         "json_not_object": Reason("the line is JSON but no object", "check `format`"),
-        "json_repeated_key": Reason("a key stands twice: two readings", "look for injection in hand-made JSON log formats"),
+        "json_repeated_key": Reason(
+            "a key stands twice: two readings", "look for injection in hand-made JSON log formats"
+        ),
         "json_too_deep": Reason("JSON nested deeper than the limit", "look what writes it"),
         "protobuf": Reason("the bytes are no OTLP message", "check `format`"),
-        "field_missing": Reason("a field the format always writes is absent", "check `format`; `detail` names the field"),
+        "field_missing": Reason(
+            "a field the format always writes is absent", "check `format`; `detail` names the field"
+        ),
         "address": Reason("an address column holds no address", "check `format` and `pattern`"),
         "port": Reason("a port column holds no port", "check `format` and `pattern`"),
         "time": Reason("the time stamp cannot be read", "check `format` and `pattern`"),
@@ -112,19 +125,35 @@ SKIPPED: Final = MappingProxyType(
 
 FINDINGS: Final = MappingProxyType(
     {
-        "header_from_outside": Reason("a forwarding header came from an address no system owns", "forged, or an unlisted proxy of the client"),
-        "forwarded_disagrees": Reason("Forwarded and X-Forwarded-For name different addresses for the same hop", "a hop writes one and passes the other through"),
-        "proxy_disagrees": Reason("the PROXY source and the header of the same hop differ", "a hop is set up otherwise than drawn"),
-        "header_disagrees": Reason("a single-address header differs from the client found", "forged, or set by a hop that is not drawn"),
-        "promised_header_missing": Reason("a hop that always writes a header did not", "the header was stripped (Connection: X-Forwarded-For) or the hop was gone round"),
+        "header_from_outside": Reason(
+            "a forwarding header came from an address no system owns", "forged, or an unlisted proxy of the client"
+        ),
+        "forwarded_disagrees": Reason(
+            "Forwarded and X-Forwarded-For name different addresses for the same hop",
+            "a hop writes one and passes the other through",
+        ),
+        "proxy_disagrees": Reason(
+            "the PROXY source and the header of the same hop differ", "a hop is set up otherwise than drawn"
+        ),
+        "header_disagrees": Reason(
+            "a single-address header differs from the client found", "forged, or set by a hop that is not drawn"
+        ),
+        "promised_header_missing": Reason(
+            "a hop that always writes a header did not",
+            "the header was stripped (Connection: X-Forwarded-For) or the hop was gone round",
+        ),
         "unexpected_neighbour": Reason("a system was met where it is not drawn", "somebody goes round a hop"),
-        "proof_missing": Reason("a shared range without the proving header", "a stranger in the same range, or the proof is not logged"),
+        "proof_missing": Reason(
+            "a shared range without the proving header", "a stranger in the same range, or the proof is not logged"
+        ),
         "proxy_injection": Reason("the request line starts with `PROXY `", "a client tries to inject a PROXY header"),
         "hop_listed_twice": Reason("the same address stands twice on the path", "a loop"),
         "trace_ids_disagree": Reason("two propagation headers name different traces", "somebody sent one of them"),
         "several_values": Reason("a header that must be single came several times", "somebody sent one of them"),
         "log_injection": Reason("a client field holds what looks like log columns", "log JSON"),
-        "statement_differs": Reason("the address the server derived differs from the one the walk finds", "the server's own trusted list differs from the drawing"),
-        "probe_with_header": Reason("a health check carries a forwarding header", "somebody mimics the probe"),
+        "statement_differs": Reason(
+            "the address the server derived differs from the one the walk finds",
+            "the server's own trusted list differs from the drawing",
+        ),
     }
 )

@@ -34,9 +34,7 @@ def request(path: str, headers: list[tuple[str, str]], last: bool = True) -> byt
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def exchange(
-    source: str, target: tuple[str, int], messages: list[bytes], wait: float = 4.0
-) -> Sent:
+def exchange(source: str, target: tuple[str, int], messages: list[bytes], wait: float = 4.0) -> Sent:
     """Send messages one after the other on one connection bound to `source`."""
     family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as conn:

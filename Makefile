@@ -1,0 +1,54 @@
+# Two commands do all the set-up: `make demo` (needs Python only) and `make test` (installs the servers it tests against).
+PYTHON ?= python3
+SIZE ?= 1# how much the tests do: 1 in `make test`, 100 in `make prove`
+BIN := .venv/bin
+
+.PHONY: demo test-core test prove lint bench record mutants schemas clean
+.DEFAULT_GOAL := test-core
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/developer: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: .venv/installed
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh deploy/demo/run.sh
+
+test-core: .venv/developer
+	$(BIN)/pytest -m 'not edge and not prove'
+
+test: .venv/developer
+	sh tests/golden/install.sh
+	CLIENTIP_SIZE=$(SIZE) $(BIN)/pytest -m 'not prove'
+
+prove: .venv/developer
+	sh tests/golden/install.sh
+	$(BIN)/pip install --quiet --editable '.[prove]'
+	CLIENTIP_SIZE=100 $(BIN)/pytest
+
+lint: .venv/developer
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/developer
+	$(BIN)/pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m benchmarks
+
+record: .venv/developer
+	sh tests/golden/install.sh
+	$(BIN)/python tests/golden/record.py
+
+mutants: .venv/developer
+	$(BIN)/pip install --quiet --editable '.[prove]'
+	$(BIN)/python tests/mutants.py
+
+schemas: .venv/developer
+	$(BIN)/python -m pipeline.schemas
+
+clean:
+	rm -rf .venv out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,103 @@
+"""The files a run writes: one part per chunk and output, safe on disk before it counts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import zstandard
+
+from pipeline.errors import SinkError
+
+
+class _Packer(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+class PartFile:
+    """One output of one chunk: compressed on the way, safe on disk when closed."""
+
+    def __init__(self, path: Path, compress: str) -> None:
+        self._path, self.length = path, 0
+        self._file = path.open("wb", buffering=0)
+        self._packer = _packer(compress)
+
+    def write(self, data: bytes) -> None:
+        """All of it, or SinkError."""
+        self._put(data if self._packer is None else self._packer.compress(data))
+
+    def close(self) -> None:
+        """End the member and wait until the disk has it."""
+        if self._packer is not None:
+            self._put(self._packer.flush())
+        with told(self._path):
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def _put(self, data: bytes) -> None:
+        self.length += len(data)
+        with told(self._path):
+            left = memoryview(data)
+            while left:
+                left = left[self._file.write(left) :]
+
+
+def _packer(compress: str) -> _Packer | None:
+    """One member per chunk, and no time stamp in it: equal rows give equal bytes."""
+    match compress:
+        case "gzip":
+            return zlib.compressobj(6, zlib.DEFLATED, 31)
+        case "zstd":
+            return zstandard.ZstdCompressor(level=3).compressobj()
+    return None
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Faults of the disk as SinkError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            text = f"disk full: {path.parent}; make room, then run the same command again"
+            raise SinkError(text, retry=True) from error
+        raise SinkError(f"cannot write {path}: {error.strerror}", retry=False) from error
+
+
+def part_path(folder: Path, chunk: int, name: str) -> Path:
+    """Where the finished part of a chunk lies; `.tmp` files beside it are not finished."""
+    return folder / f"{chunk:08}.{name}"
+
+
+def temporary(folder: Path, chunk: int, name: str, process_id: int) -> Path:
+    """A name no other process writes to, not even one left over from a killed run."""
+    path = part_path(folder, chunk, name)
+    return path.with_name(f"{path.name}.{process_id}.tmp")
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    with told(path):
+        draft = path.with_name(path.name + ".tmp")
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder."""
+    with told(folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,52 @@
+"""How far a run is: a bar on a terminal, a line now and then elsewhere. Never data of the logs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+LINE_SECONDS: Final = 10.0
+_MIB: Final = 1024 * 1024
+
+
+class Meter:
+    """Counts bytes of input read from disk, of `total`."""
+
+    def __init__(self, total: int, done: int = 0) -> None:
+        self._total, self._done, self._began_with = total, done, done
+        self._began = self._told = time.monotonic()
+        self._bar: Progress | None = None
+        if sys.stderr.isatty():
+            columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("reading", total=total, completed=done)
+
+    def __enter__(self) -> Meter:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def moved(self, amount: int) -> None:
+        """`amount` more bytes have been read."""
+        self._done += amount
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done)
+        elif time.monotonic() - self._told >= LINE_SECONDS:
+            self._told = time.monotonic()
+            sys.stderr.write(self._line() + "\n")
+            sys.stderr.flush()
+
+    def _line(self) -> str:
+        rate = (self._done - self._began_with) / (time.monotonic() - self._began)
+        so_far = f"{self._done / _MIB:,.0f} of {self._total / _MIB:,.0f} MiB, {rate / _MIB:,.1f} MiB/s"
+        left = max(0, self._total - self._done)
+        return f"{so_far}, {left / rate:,.0f} s left" if rate else so_far

@@ -1,0 +1,221 @@
+"""Historical logs through the engine into a folder, on all cores; a killed run goes on where it was.
+
+State on disk, in the order in which it becomes true:
+1. `plan.json`: what the run is. Another plan in the same folder is refused.
+2. `parts/`: finished chunks (temporary file, fsync, rename); then a line in `manifest.ndjson` for each.
+3. The results, joined from the parts in input order.
+4. `summary.json`: the run is complete.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from pipeline import __version__, config
+from pipeline.config import Settings
+from pipeline.edges.chunks import Options, Plan, chunks_of, differences
+from pipeline.edges.inputs import PIPE, find_inputs
+from pipeline.edges.merge import merge
+from pipeline.edges.parts import part_path, replace_file, sync_folder, temporary, told
+from pipeline.edges.pool import work_in_process, work_in_processes
+from pipeline.edges.progress import Meter
+from pipeline.edges.summary import Summary, as_json, miscounted
+from pipeline.edges.tally import Tally, totals
+from pipeline.edges.worker import Done, open_geo
+from pipeline.errors import ConfigError, Fault, SinkError
+from pipeline.formats import FORMATS
+from pipeline.outputs import OUTPUTS
+
+SUFFIX: Final = {"none": "", "gzip": ".gz", "zstd": ".zst"}
+PLAN: Final = "plan.json"
+PARTS: Final = "parts"
+MANIFEST: Final = "manifest.ndjson"
+REJECTED: Final = "rejected.ndjson"
+SUMMARY: Final = "summary.json"
+NEVER_IN_PARTS: Final = frozenset({"syslog3164", "syslog5424", "filebeat", "compose"})  # wrappers of whole lines
+RESULTS: Final = tuple(f"{output}.ndjson{suffix}" for output in OUTPUTS for suffix in SUFFIX.values())
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """One call of `clientip replay`."""
+
+    config: tuple[Path, ...]
+    inputs: tuple[str, ...] = ()  # none: the configured ones
+    system: str | None = None
+    options: Options = Options()
+    workers: int = 1
+    restart: bool = False
+
+
+def plan_of(request: Request, settings: Settings, warn: Callable[[str], None]) -> Plan:
+    """What the request comes to on the files as they are now."""
+    inputs = find_inputs(settings, request.inputs, request.system)
+    for warning in inputs.warnings:
+        warn(warning)
+    readable = [(each.system.name, each.setup, each.wrapper) for each in settings.systems if each.setup is not None]
+    return Plan(
+        version=__version__,
+        rules=settings.rules,
+        digest=settings.digest,
+        options=request.options,
+        line_bytes=settings.limits.line_bytes,
+        geo=open_geo(settings).identity(),
+        inputs=inputs.files,
+        framed=frozenset(name for name, setup, _ in readable if FORMATS[setup.format].framing == "length32"),
+        in_parts=frozenset(name for name, _, wrapper in readable if not NEVER_IN_PARTS.issuperset(wrapper)),
+    )
+
+
+def replay(request: Request, out: Path, warn: Callable[[str], None]) -> Summary:
+    """Run, or go on with, a replay into the folder `out`."""
+    settings = config.load(request.config)
+    plan = plan_of(request, settings, warn)
+    chunks = chunks_of(plan)
+    with told(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with _locked(out):
+        if request.restart:
+            _clear(out)
+        finished = _resumed(out, plan)
+        if finished and len(finished) < len(chunks):
+            warn(f"going on: {len(finished)} of {len(chunks)} chunks are finished")
+        if not (out / SUMMARY).exists():
+            _work(request, plan, out, finished)
+            _merge(plan, out, [finished[chunk.number] for chunk in chunks])
+        else:
+            warn(f"{out} is complete: nothing was read again")
+        done = [finished[chunk.number] for chunk in chunks]
+        summary = summary_of(plan, (each.tally for each in done), (each.fault for each in done if each.fault))
+        _complete(out, summary, finished)
+        return summary
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Nobody else writes into the folder meanwhile; the lock dies with the process."""
+    descriptor = os.open(out, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SinkError(f"another run is writing into {out}", retry=True) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _clear(out: Path) -> None:
+    """Remove what runs leave behind, and nothing else; the plan last, so that a kill leaves a known state."""
+    with told(out):
+        shutil.rmtree(out / PARTS, ignore_errors=True)
+        for name in (SUMMARY, MANIFEST, REJECTED, *RESULTS, PLAN):
+            (out / name).unlink(missing_ok=True)
+            (out / f"{name}.partial").unlink(missing_ok=True)
+
+
+def _resumed(out: Path, plan: Plan) -> dict[int, Done]:
+    """The finished chunks of this plan; ConfigError if the folder holds anything else."""
+    path = out / PLAN
+    with told(path):
+        found = path.read_bytes() if path.exists() else None
+        strangers = [name for name in (REJECTED, *RESULTS) if (out / name).exists()]
+    if found is None:
+        if strangers:
+            raise _refusal(out, f"holds {strangers[0]} of something else")
+        replace_file(path, msgspec.json.format(msgspec.json.encode(plan, order="sorted"), indent=2) + b"\n")
+        return {}
+    try:
+        old = msgspec.json.decode(found, type=Plan)
+    except msgspec.DecodeError as error:
+        raise _refusal(out, f"holds a {PLAN} that cannot be read") from error
+    if old != plan:
+        raise _refusal(out, "holds a run under another plan: " + "; ".join(differences(old, plan)))
+    if any(each.path == PIPE for each in plan.inputs):
+        raise _refusal(out, "holds a run, and standard input cannot be read again")
+    return _manifest(out)
+
+
+def _refusal(out: Path, text: str) -> ConfigError:
+    return ConfigError([Fault("", "--out", f"{out} {text}; name another folder, or discard it with --restart")])
+
+
+def _manifest(out: Path) -> dict[int, Done]:
+    """The finished chunks; a last line that a kill cut short is cut off."""
+    path = out / MANIFEST
+    with told(path):
+        if not path.exists():
+            return {}
+        whole = path.read_bytes()
+        whole = whole[: whole.rfind(b"\n") + 1]
+        os.truncate(path, len(whole))
+    done = (msgspec.json.decode(line, type=Done) for line in whole.splitlines())
+    return {each.chunk: each for each in done}
+
+
+def _work(request: Request, plan: Plan, out: Path, finished: dict[int, Done]) -> None:
+    """Process what is not finished yet."""
+    chunks, parts = chunks_of(plan), out / PARTS
+    todo = [chunk.number for chunk in chunks if chunk.number not in finished]
+    with told(parts):
+        parts.mkdir(exist_ok=True)
+        for leftover in parts.glob("*.tmp"):
+            leftover.unlink()
+    cost = sum(chunk.cost for chunk in chunks)
+    paths, workers = request.config, min(request.workers, len(todo))
+    with Meter(cost, cost - sum(chunks[number].cost for number in todo)) as meter:
+        # Standard input belongs to this process; a single worker saves the start of another one.
+        if workers <= 1 or any(each.path == PIPE for each in plan.inputs):
+            done = work_in_process(paths, plan, parts, todo, meter.moved)
+        else:
+            done = work_in_processes(paths, plan, parts, todo, meter.moved, count=workers)
+        with closing(done):
+            for each in done:
+                _keep(out, each)
+                finished[each.chunk] = each
+
+
+def _keep(out: Path, done: Done) -> None:
+    """A chunk is finished once its line stands in the manifest, after its parts are safe."""
+    parts = out / PARTS
+    for name in ("records", "rejected"):
+        with told(parts):
+            temporary(parts, done.chunk, name, done.process_id).replace(part_path(parts, done.chunk, name))
+    sync_folder(parts)
+    with told(out / MANIFEST), (out / MANIFEST).open("ab") as manifest:
+        manifest.write(msgspec.json.encode(done) + b"\n")
+        manifest.flush()
+        os.fsync(manifest.fileno())
+
+
+def _merge(plan: Plan, out: Path, done: Sequence[Done]) -> None:
+    result = out / f"{plan.options.output}.ndjson{SUFFIX[plan.options.compress]}"
+    merge(out / PARTS, "records", [each.records for each in done], result)
+    merge(out / PARTS, "rejected", [each.rejected for each in done], out / REJECTED)
+
+
+def summary_of(plan: Plan, tallies: Iterable[Tally], faults: Iterable[str]) -> Summary:
+    """The numbers of a finished run; RuntimeError if a line is unaccounted for, which is a defect of ours."""
+    summary = Summary(plan.rules, totals(tallies), tuple(faults))
+    wrong = miscounted(summary)
+    if wrong is not None:
+        raise RuntimeError(f"the counts do not add up: {wrong}")
+    return summary
+
+
+def _complete(out: Path, summary: Summary, finished: Mapping[int, Done]) -> None:
+    """Write down the result, and tidy up: the same files for the same run, however it went."""
+    replace_file(out / SUMMARY, as_json(summary))
+    ordered = (msgspec.structs.replace(finished[number], process_id=0) for number in sorted(finished))
+    replace_file(out / MANIFEST, b"".join(msgspec.json.encode(each) + b"\n" for each in ordered))
+    with told(out / PARTS):
+        if (out / PARTS).exists():
+            shutil.rmtree(out / PARTS)

@@ -1,0 +1,170 @@
+"""`clientip init`: guesses → a commented configuration that believes nobody and asks what it cannot know.
+
+What stands uncommented is what reads the files; whom to trust stands in comments as questions, because
+an answer nobody gave must not name a client.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from pipeline.configkeys import RESERVED
+from pipeline.edges.guess import Candidate, Guess, Peer, guess
+from pipeline.formats import FORMATS
+from pipeline.headers import is_list
+
+_SHARE_TOLD: Final = 0.01  # of the lines; a local address below is no hop worth a question
+_PUBLIC_SHARE_TOLD: Final = 0.05  # a public one may be a client, whose address has no place in a configuration
+_PEERS_TOLD: Final = 5
+_ALWAYS: Final = 0.99
+
+_HEADING: Final = """\
+# Made by `clientip init`. It believes nobody yet: until the questions below are answered, no line from behind a
+# balancer names its client. `clientip help config` explains every key; `clientip check` tries the answers.
+"""
+
+
+def init(paths: Sequence[str], folder: Path) -> str:
+    """A configuration for these log files, to be saved in `folder`.
+
+    Errors: SinkError if a file cannot be opened.
+    """
+    return scaffold([guess(path) for path in paths], folder)
+
+
+def scaffold(guesses: Sequence[Guess], folder: Path) -> str:
+    """One system for all files that lie together and read alike."""
+    groups: dict[tuple[str, str, str | None, tuple[str, ...]], list[Guess]] = {}
+    unread: list[Guess] = []
+    for each in guesses:
+        if each.best is None:
+            unread.append(each)
+            continue
+        key = (str(Path(each.path).parent), each.best.format, each.best.pattern, each.best.wrapper)
+        groups.setdefault(key, []).append(each)
+    lines = [_HEADING]
+    names: set[str] = set()
+    for group in groups.values():
+        lines += [*_system(_named(group[0], names), group, folder), ""]
+    lines += [line for each in unread for line in _unread(each)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _named(first: Guess, taken: set[str]) -> str:
+    """A name from the file's own, or from what wrote it; each once."""
+    assert first.best is not None
+    stem = Path(first.path).name.partition(".")[0].lower()
+    word = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")
+    if not word or word.isdigit() or word in ("access", "log", "logs") or word in RESERVED:
+        word = first.best.format.replace("_", "-")
+    name, number = word, 1
+    while name in taken:
+        number += 1
+        name = f"{word}-{number}"
+    taken.add(name)
+    return name
+
+
+def _system(name: str, group: Sequence[Guess], folder: Path) -> Iterator[str]:
+    best = group[0].best
+    assert best is not None
+    read, lines = sum(each.read for each in group), sum(each.lines for each in group)
+    yield f"# {read:,} of {lines:,} sampled lines read as {best.title}."
+    equals = {one.title: None for each in group for one in each.equals}
+    if equals:
+        yield f"# Question: which server wrote it? These read just as much: {'; '.join(equals)}."
+    yield f"[systems.{name}]"
+    yield f'format = "{best.format}"'
+    inputs = [glob.escape(os.path.relpath(each.path, folder)) for each in group]
+    yield f"inputs = [{', '.join(map(_quoted, inputs))}]"
+    if best.pattern is not None and FORMATS[best.format].pattern != "none":
+        yield f"pattern = {_quoted(best.pattern)}"
+    if best.wrapper:
+        yield f"wrapper = [{', '.join(map(_quoted, best.wrapper))}]"
+    yield from _setup_lines(best, zoneless=any(each.zoneless for each in group))
+    yield from _peers_lines(name, group)
+
+
+def _setup_lines(best: Candidate, *, zoneless: bool) -> Iterator[str]:
+    assert best.setup is not None
+    if zoneless:
+        yield "# Question: its stamps do not say their zone. Which zone does the server write in?"
+        yield f"timezone = {_quoted(best.setup.timezone or 'UTC')}"
+    if best.setup.logs_peer is not None:
+        choices = " or ".join(f'"{word}"' for word in FORMATS[best.format].logs_peer)
+        yield "# Question: is the logged address its socket's far end, or has the server put there what a PROXY header"
+        yield f"# or realip said? Write {choices}; for the latter two also from whom it accepts that, in `believes`."
+        yield f'logs_peer = "{best.setup.logs_peer}"'
+
+
+def _peers_lines(name: str, group: Sequence[Guess]) -> Iterator[str]:
+    lines = sum(peer.lines for each in group for peer in each.peers)
+    public = sum(peer.lines for each in group for peer in each.peers if peer.address.scope == "global")
+    yield '# Question: who may connect to it? Clients themselves are "outside", workloads and operators "internal";'
+    yield "# balancers, CDNs and proxies are systems of their own, to be drawn and named here."
+    if lines:
+        yield f"# {_share(public, lines)} of the lines come from public addresses."
+    yield 'peers = ["internal"]'
+    if not lines:
+        yield "# Question: no line shows who connected. Can the log say so? Ask the server for:"
+        yield from (f"#     {line}" for line in FORMATS[group[0].best.format].ask_for.splitlines() if group[0].best)  # type: ignore[union-attr]
+        return
+    for number, peer in enumerate(_told(group, lines), start=1):
+        yield from _hop_lines(name, peer, lines, number)
+
+
+def _told(group: Sequence[Guess], lines: int) -> list[Peer]:
+    """Peers frequent enough to be hops."""
+    found: list[Peer] = []
+    for peer in sorted((peer for each in group for peer in each.peers), key=lambda peer: -peer.lines):
+        least = _PUBLIC_SHARE_TOLD if peer.address.scope == "global" else _SHARE_TOLD
+        if peer.lines >= least * lines and all(peer.address != other.address for other in found):
+            found.append(peer)
+    return found[:_PEERS_TOLD]
+
+
+def _hop_lines(name: str, peer: Peer, lines: int, number: int) -> Iterator[str]:
+    text = f"{peer.address.text}: {_share(peer.lines, lines)} of the lines"
+    if not peer.headers:
+        yield f"# Question: {text}, never with a forwarding header: a client, a workload, or a hop that hides clients?"
+        return
+    header, count = peer.headers[0]
+    often = "always" if count >= _ALWAYS * peer.lines else f"in {_share(count, peer.lines)} of them"
+    others = "".join(f", {other}" for other, _ in peer.headers[1:])
+    yield f"# Question: {text}, {often} with {header}{others}: a balancer? If it writes the header into every request:"
+    yield f"#     [systems.{name}-hop-{number}]"
+    yield f'#     addresses = ["{peer.address.text}"]'
+    yield '#     peers = ["outside"]'
+    mode = "append" if is_list(header) else "overwrite"
+    yield f'#     conveys = [{{ header = "{header}", mode = "{mode}" }}]'
+    yield f'# and "{name}-hop-{number}" in the `peers` of {name}.'
+
+
+def _unread(each: Guess) -> Iterator[str]:
+    if not each.lines:
+        yield f"# {_commented(each.path)} holds no line yet."
+        return
+    yield f"# Question: how is {_commented(each.path)} written? No format reads any of its {each.lines:,} lines."
+    yield "# If it is nginx, Apache, HAProxy or Envoy, give its own log format as `pattern`: `clientip help formats`."
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if part * 100 >= whole or not part else "< 1 %"
+
+
+def _commented(text: str) -> str:
+    """A file name inside a comment: a line end in it would leave the comment."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _quoted(text: str) -> str:
+    """A TOML string: literal where that is possible, because patterns are full of backslashes and quotes."""
+    if "'" not in text and text.isprintable() and ('"' in text or "\\" in text):
+        return f"'{text}'"
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

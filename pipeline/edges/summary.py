@@ -1,0 +1,119 @@
+"""What a run came to: for programs (`summary.json`) and for people (a table)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.edges.tally import OTHER, Tally, everything
+from pipeline.reasons import FINDINGS, REJECTED, UNKNOWN, Reason
+
+SHOWN_UNLISTED: Final = 20
+
+
+class Summary(Struct, frozen=True):
+    """The result of a run in numbers; a function of plan and inputs alone."""
+
+    rules: str
+    tallies: tuple[Tally, ...]  # one per system, by name
+    faults: tuple[str, ...]  # inputs that could not be read to the end
+
+    @property
+    def lines(self) -> int:
+        return sum(each.lines for each in self.tallies)
+
+    @property
+    def rejected(self) -> int:
+        return sum(everything(self.tallies, "rejected").values())
+
+
+def miscounted(summary: Summary) -> str | None:
+    """None if every line is a record, a fact, a part, skipped or rejected; else a sentence."""
+    for each in summary.tallies:
+        if each.lines != each.accounted():
+            return f"{each.system}: {each.lines} lines came in, {each.accounted()} are accounted for"
+    return None
+
+
+def as_json(summary: Summary) -> bytes:
+    """The same bytes for the same run, with the remedy beside each reason."""
+    unlisted = everything(summary.tallies, "unlisted")
+    document: dict[str, Any] = {
+        "rules": summary.rules,
+        "faults": summary.faults,
+        "systems": {each.system: _system(each) for each in summary.tallies},
+        "unknown": _remedies(everything(summary.tallies, "reasons"), UNKNOWN),
+        "rejected": _remedies(everything(summary.tallies, "rejected"), REJECTED),
+        "findings": _remedies(everything(summary.tallies, "findings"), FINDINGS),
+        "unlisted": [
+            {"address": address, "records": records, "share": share}
+            for address, records, share in _ranked(unlisted)[:SHOWN_UNLISTED]
+        ],
+    }
+    return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2) + b"\n"
+
+
+def _system(tally: Tally) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(tally).items() if name not in ("system", "unlisted")}
+
+
+def _remedies(counts: Mapping[str, int], table: Mapping[str, Reason]) -> dict[str, dict[str, Any]]:
+    return {
+        word: {"count": count, "meaning": table[word].meaning, "remedy": table[word].remedy}
+        for word, count in counts.items()
+    }
+
+
+def _ranked(unlisted: Mapping[str, int]) -> list[tuple[str, int, float]]:
+    """(address, records, share of all that met somebody nobody listed), the most frequent first."""
+    total = sum(unlisted.values())
+    ranked = sorted(unlisted.items(), key=lambda pair: (pair[0] == OTHER, -pair[1], pair[0]))
+    return [(address, records, round(records / total, 4)) for address, records in ranked]
+
+
+def show(summary: Summary, console: Console) -> None:
+    """Tables for the operator: what came in, what became of it, what to do about the rest."""
+    console.print(_by_system(summary.tallies))
+    advice = [
+        *_advice("unknown", everything(summary.tallies, "reasons"), UNKNOWN),
+        *_advice("rejected", everything(summary.tallies, "rejected"), REJECTED),
+        *_advice("finding", everything(summary.tallies, "findings"), FINDINGS),
+    ]
+    if advice:
+        console.print(_table(("", "why", "lines", "what would help"), advice))
+    ranked = _ranked(everything(summary.tallies, "unlisted"))[:SHOWN_UNLISTED]
+    if ranked:
+        rows = [(escape(address), f"{records:,}", f"{share:.1%}") for address, records, share in ranked]
+        console.print(_table(("address nobody listed", "records", "share"), rows))
+    for fault in summary.faults:
+        console.print(f"not read to the end: {escape(fault)}", soft_wrap=True)
+
+
+def _by_system(tallies: Sequence[Tally]) -> Table:
+    verdicts = sorted(everything(tallies, "verdicts"))
+    heads = ("system", "lines", "records", "facts", "parts", "skipped", "rejected", *verdicts)
+    rows = []
+    for each in tallies:
+        counts = (each.lines, each.records, each.facts, each.parts)
+        sums = (sum(each.skipped.values()), sum(each.rejected.values()))
+        answers = [each.verdicts.get(verdict, 0) for verdict in verdicts]
+        rows.append((escape(each.system), *(f"{count:,}" for count in (*counts, *sums, *answers))))
+    return _table(heads, rows)
+
+
+def _advice(kind: str, counts: Mapping[str, int], table: Mapping[str, Reason]) -> list[tuple[str, ...]]:
+    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [(kind, word, f"{count:,}", escape(table[word].remedy)) for word, count in ranked]
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(*heads)
+    for row in rows:
+        table.add_row(*row)
+    return table

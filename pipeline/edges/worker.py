@@ -1,0 +1,236 @@
+"""One chunk through the engine: frames in, rows and counts out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+from msgspec import Struct
+
+from pipeline import config
+from pipeline.config import Settings
+from pipeline.edges.chunks import Chunk, Plan, Reader
+from pipeline.edges.files import Block, Broken, Frame, Refused
+from pipeline.edges.geo import Geo
+from pipeline.edges.inputs import BEGINNING, fingerprint_of
+from pipeline.edges.parts import PartFile, temporary, told
+from pipeline.edges.tally import Answer, Tally, add_answers, count_unlisted, most_frequent
+from pipeline.engine import Engine, Reading, build
+from pipeline.errors import ConfigError, Fault
+from pipeline.model import Fact, Line, Outcome, Part, Record, Rejected, Skipped
+from pipeline.outputs import OUTPUTS, rejected_row
+
+REPORT_SECONDS: Final = 0.5
+
+Feed = Callable[[Line], tuple[Outcome, ...]]
+
+
+class Rows(NamedTuple):
+    """What a block became, each row with its line end."""
+
+    records: bytes
+    rejected: bytes
+
+
+class Job(NamedTuple):
+    """What a process needs to work on any chunk of a plan."""
+
+    plan: Plan
+    engine: Engine
+    geo: Geo
+
+
+class Done(Struct, frozen=True):
+    """A finished chunk: a line of the manifest."""
+
+    chunk: int
+    records: int  # bytes of the part
+    rejected: int
+    tally: Tally
+    process_id: int  # whose temporary parts they are
+    fault: str | None = None  # why its input could not be read to the end
+
+
+def open_job(paths: tuple[Path, ...], plan: Plan) -> Job:
+    """Load in this process what the plan was made from; ConfigError if it has changed since."""
+    settings = config.load(paths)
+    geo = open_geo(settings)
+    if (settings.digest, geo.identity()) != (plan.digest, plan.geo):
+        raise ConfigError([Fault("", "", "the configuration or a geo database changed during the run: use --restart")])
+    return Job(plan, build(settings), geo)
+
+
+def open_geo(settings: Settings) -> Geo:
+    """The databases of the configuration, the more detailed one first."""
+    geo = settings.geo
+    return Geo({"city": geo.city, "country": geo.country, "asn": geo.asn})
+
+
+class Pass:
+    """One input going through the engine."""
+
+    def __init__(self, job: Job, chunk: Chunk) -> None:
+        options, source = job.plan.options, chunk.input
+        self._source = source
+        self._reading: Reading = job.engine.reading(source.system, source.instance)
+        self._feed = self._reading.feed
+        if options.from_ns is not None or options.until_ns is not None:
+            self._feed = _within(self._feed, options.from_ns, options.until_ns)
+        self._render = OUTPUTS[options.output]
+        if job.geo:
+            self._render = _located(self._render, job.geo)
+        self._facts, self._rules = options.facts, job.plan.rules
+        self._file = source.fingerprint
+        self._answers: dict[Answer, int] = defaultdict(int)
+        self._unlisted: dict[str, int] = {}
+        self._tally = Tally(source.system)
+
+    def frame(self, frame: Block | Refused) -> Rows:
+        """The rows of one frame."""
+        if not self._file:
+            self._file = _name_of_pipe(frame, self._source.system)
+        return self._block(frame) if isinstance(frame, Block) else self._refused(frame)
+
+    def end(self) -> Rows:
+        """The rows of parts whose end never came."""
+        rows: list[bytes] = []
+        rejected: list[bytes] = []
+        for outcome in self._reading.end():
+            self._tally.parts -= 1  # it was counted as a part when it came
+            self._other(outcome, rows, rejected)
+        return _rows(rows, rejected)
+
+    def tally(self) -> Tally:
+        """The counts so far; to be called once, at the end."""
+        add_answers(self._tally, self._answers)
+        self._tally.unlisted = most_frequent(self._unlisted)
+        return self._tally
+
+    def _block(self, block: Block) -> Rows:
+        # The hot loop: everything that can be chosen before it has been.
+        feed, render, rules, answers = self._feed, self._render, self._rules, self._answers
+        file, instance = self._file, self._source.instance
+        offset, step, lines = block.offset, block.step, len(block.lines)
+        rows: list[bytes] = []
+        append = rows.append
+        rejected: list[bytes] = []
+        for raw in block.lines:
+            outcomes = feed(Line(raw, raw, file, offset, 0, None, instance))
+            offset += len(raw) + step
+            if len(outcomes) > 1:  # a line that holds several messages; no outcome at all is found out by the sum
+                lines += len(outcomes) - 1
+            for outcome in outcomes:
+                if type(outcome) is Record:
+                    found = outcome.resolution
+                    answers[found.verdict, found.method, found.reason, found.findings] += 1
+                    if found.reason == "peer_unlisted":
+                        count_unlisted(self._unlisted, outcome)
+                    append(render(outcome, rules))
+                else:
+                    self._other(outcome, rows, rejected)
+        self._tally.lines += lines
+        return _rows(rows, rejected)
+
+    def _other(self, outcome: Outcome, rows: list[bytes], rejected: list[bytes]) -> None:
+        tally = self._tally
+        if isinstance(outcome, Skipped):
+            tally.skipped[outcome.reason] = tally.skipped.get(outcome.reason, 0) + 1
+        elif isinstance(outcome, Part):
+            tally.parts += 1
+        elif isinstance(outcome, Rejected):
+            tally.rejected[outcome.reason] = tally.rejected.get(outcome.reason, 0) + 1
+            rejected.append(rejected_row(outcome, tally.system, self._rules))
+        elif isinstance(outcome, Fact):
+            tally.facts += 1
+            if self._facts:
+                rows.append(self._render(outcome.record, self._rules))
+
+    def _refused(self, frame: Refused) -> Rows:
+        rejected: list[bytes] = []
+        self._tally.lines += 1
+        line = Line(frame.head, frame.head, self._file, frame.offset, 0, None, self._source.instance)
+        self._other(Rejected(line, frame.reason, None, frame.detail), [], rejected)
+        return _rows([], rejected)
+
+
+def _rows(records: list[bytes], rejected: list[bytes]) -> Rows:
+    # The empty string at the end gives the last row its line end.
+    return Rows(
+        b"\n".join([*records, b""]) if records else b"",
+        b"\n".join([*rejected, b""]) if rejected else b"",
+    )
+
+
+def _within(feed: Feed, from_ns: int | None, until_ns: int | None) -> Feed:
+    """`feed`, with records and facts that surely began outside the range skipped.
+
+    Without a time it cannot be said that they lie outside, so they stay.
+    """
+    low = -1 if from_ns is None else from_ns
+    high = 2**63 if until_ns is None else until_ns
+
+    def judged(outcome: Outcome) -> Outcome:
+        record = outcome.record if isinstance(outcome, Fact) else outcome
+        if not isinstance(record, Record) or record.observation.start_ns is None:
+            return outcome
+        earliest = record.observation.start_ns
+        latest = record.observation.start_latest_ns
+        if earliest >= high or (earliest if latest is None else latest) < low:
+            return Skipped(record.line, "out_of_range")
+        return outcome
+
+    return lambda line: tuple(map(judged, feed(line)))
+
+
+def _located(render: Callable[[Record, str], bytes], geo: Geo) -> Callable[[Record, str], bytes]:
+    return lambda record, rules: render(geo.add_to(record), rules)
+
+
+def _name_of_pipe(frame: Block | Refused, system: str) -> str:
+    # Not the first 1024 bytes, as of a file: a pipe may hold them back for hours.
+    head = frame.lines[0] if isinstance(frame, Block) else frame.head
+    return fingerprint_of(head[:BEGINNING], system, None, 0)
+
+
+class Moved(Protocol):
+    """Told how many more bytes of input have been read."""
+
+    def __call__(self, amount: int, /) -> None: ...
+
+
+def process(job: Job, chunk: Chunk, folder: Path, moved: Moved) -> Done:
+    """Read a chunk into two temporary parts named after this process; the caller renames them."""
+    compress = job.plan.options.compress
+    with told(folder):
+        records = PartFile(temporary(folder, chunk.number, "records", os.getpid()), compress)
+        rejected = PartFile(temporary(folder, chunk.number, "rejected", os.getpid()), "none")
+    through, fault = Pass(job, chunk), None
+    reader = Reader(chunk, job.plan)
+    for frame in _reported(reader, moved):
+        if isinstance(frame, Broken):
+            fault = f"{chunk.input.path}: {frame.text}"
+            break
+        rows = through.frame(frame)
+        records.write(rows.records)
+        rejected.write(rows.rejected)
+    rows = through.end()
+    records.write(rows.records)
+    rejected.write(rows.rejected)
+    records.close()
+    rejected.close()
+    return Done(chunk.number, records.length, rejected.length, through.tally(), os.getpid(), fault)
+
+
+def _reported(reader: Reader, moved: Moved) -> Iterator[Frame]:
+    told_at, position = time.monotonic(), reader.position
+    for frame in reader.frames():
+        yield frame
+        now = time.monotonic()
+        if now - told_at >= REPORT_SECONDS:
+            moved(reader.position - position)
+            told_at, position = now, reader.position
+    moved(reader.position - position)

@@ -1,0 +1,183 @@
+"""The whole core put together: a line in, its outcome out. No clock, no I/O, no globals.
+
+`Engine.reading` gives one reading per input (its only state is the parts of a
+line still waiting for their end); `feed` it lines in order, then `end` it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.errors import FormatError
+from pipeline.formats import FORMATS
+from pipeline.model import (
+    Fact,
+    Line,
+    Observation,
+    Outcome,
+    Part,
+    Reader,
+    Record,
+    Rejected,
+    Setup,
+    Skipped,
+    System,
+)
+from pipeline.reasons import REJECTED
+from pipeline.trust import Graph, draw, resolve
+from pipeline.wrappers import EMPTY, Held, join, peel
+
+
+class HasLimits(Protocol):
+    """The bounds the engine keeps (`config.Limits`)."""
+
+    @property
+    def line_bytes(self) -> int: ...
+
+
+class HasSystem(Protocol):
+    """One system of the configuration (`config.SystemSettings`)."""
+
+    @property
+    def system(self) -> System: ...
+    @property
+    def setup(self) -> Setup | None: ...
+    @property
+    def wrapper(self) -> tuple[str, ...]: ...
+
+
+class HasSystems(Protocol):
+    """What the engine needs of `config.Settings`, which lives in a higher layer."""
+
+    @property
+    def systems(self) -> Sequence[HasSystem]: ...
+    @property
+    def limits(self) -> HasLimits: ...
+
+
+class Source(Struct, frozen=True):
+    """What the engine needs to read one system's log."""
+
+    setup: Setup
+    wrapper: tuple[str, ...] = ()
+
+
+class Engine:
+    """Every system's reader and the drawing, compiled once.
+
+    >>> from pipeline.model import Setup, System
+    >>> setup = Setup(system="web", format="nginx", pattern="$remote_addr $status", logs_peer="socket")
+    >>> engine = Engine([System(name="web", peers=frozenset({"outside"}))], [Source(setup)], line_bytes=65536)
+    >>> [outcome] = engine.reading("web").feed(Line(b"203.0.113.7 200", b"203.0.113.7 200"))
+    >>> outcome.resolution.verdict, outcome.resolution.client.address.text
+    ('seen', '203.0.113.7')
+    """
+
+    def __init__(self, systems: Iterable[System], sources: Iterable[Source], *, line_bytes: int) -> None:
+        self.sources: Mapping[str, Source] = {source.setup.system: source for source in sources}
+        self.graph: Graph = draw(systems, self.sources)
+        self.line_bytes = line_bytes
+        self._readers: Mapping[str, Reader] = {
+            name: FORMATS[source.setup.format].compile(source.setup) for name, source in self.sources.items()
+        }
+
+    def reading(self, system: str, instance: str | None = None) -> Reading:
+        """A reading of one input of `system`, from its beginning or from any line start."""
+        source = self.sources[system]
+        seed = sha256(f"{system}\0{instance or ''}\0".encode(), usedforsecurity=False)
+        return Reading(self.graph, source, self._readers[system], self.line_bytes, seed.digest())
+
+
+class Reading:
+    """One input being read. Feed lines in order, end with `end`."""
+
+    def __init__(self, graph: Graph, source: Source, reader: Reader, line_bytes: int, seed: bytes) -> None:
+        self._graph = graph
+        self._reader = reader
+        self._wrapper = source.wrapper
+        self._line_bytes = line_bytes
+        self._seed = seed
+        self._split = FORMATS[source.setup.format].split
+        self._held: Held = EMPTY
+        self.feed: Callable[[Line], tuple[Outcome, ...]] = self._plain if self._is_plain() else self._wrapped
+        """One line to its outcomes: one, unless the format packs several messages into it."""
+
+    def _is_plain(self) -> bool:
+        return not self._wrapper and self._split is None
+
+    def _plain(self, line: Line) -> tuple[Outcome, ...]:
+        return (self._resolve(line),)
+
+    def _wrapped(self, line: Line) -> tuple[Outcome, ...]:
+        """Take wrappers off, rejoin parts, cut batches, then read each message."""
+        if not line.text or line.text.isspace():
+            return (Skipped(line, "blank"),)
+        try:
+            peeled = peel(line, self._wrapper) if self._wrapper else line
+            self._held, whole = join(self._held, peeled, self._line_bytes)
+        except FormatError as error:
+            return (_rejected(line, error),)
+        if whole.__class__ is Part:
+            return (whole,)
+        assert isinstance(whole, Line)
+        if self._split is None:
+            return (self._resolve(whole),)
+        try:
+            messages = self._split(whole.text)
+        except FormatError as error:
+            return (_rejected(whole, error),)
+        return tuple(
+            self._resolve(replace(whole, raw=message, text=message, index=index))
+            for index, message in enumerate(messages)
+        ) or (Skipped(whole, "no_request"),)
+
+    def end(self) -> tuple[Outcome, ...]:
+        """The parts whose end never came, each rejected as `truncated`."""
+        left = tuple(Rejected(line, "truncated") for line in self._held.lines())
+        self._held = EMPTY
+        return left
+
+    def _resolve(self, line: Line) -> Outcome:
+        # Called once for every line: kept flat, see benchmarks/bench_core.py.
+        text = line.text
+        if not text or text.isspace():
+            return Skipped(line, "blank")
+        try:
+            seen = self._reader(line)
+        except FormatError as error:
+            return _rejected(line, error)
+        if seen.__class__ is Skipped:
+            return seen  # type: ignore[return-value]
+        assert isinstance(seen, Observation)
+        resolution = resolve(self._graph, seen)
+        logging = self._graph.logging
+        entry = not any(step.system in logging for step in resolution.path)
+        record = Record(line, seen, resolution, self._record_id(line), entry)
+        return record if seen.kind in ("request", "span") else Fact(record)
+
+    def _record_id(self, line: Line) -> str:
+        """32 hex, a function of system, instance, origin and raw bytes: writing twice is writing once.
+
+        A cryptographic hash, because who writes a line must not be able to give
+        it the id of another one.
+        """
+        origin = b"%b%b\0%d\0%d\0" % (self._seed, line.file.encode(), line.offset, line.index)
+        return sha256(origin + line.raw, usedforsecurity=False).hexdigest()[:32]
+
+
+def _rejected(line: Line, error: FormatError) -> Rejected:
+    """The line with a word of `reasons.REJECTED`; a finer word of the parser becomes the detail."""
+    if error.reason in REJECTED:
+        return Rejected(line, error.reason, error.at)
+    return Rejected(line, "no_match", error.at, error.reason)
+
+
+def build(settings: HasSystems) -> Engine:
+    """The engine a configuration describes."""
+    sources = [Source(each.setup, each.wrapper) for each in settings.systems if each.setup is not None]
+    return Engine([each.system for each in settings.systems], sources, line_bytes=settings.limits.line_bytes)

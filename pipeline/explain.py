@@ -1,0 +1,113 @@
+"""One record's path in plain words: what was met, who vouched, what was not believed, what would help."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pipeline.model import Record, Step
+from pipeline.reasons import FINDINGS, UNKNOWN
+
+_VERDICTS = {
+    "seen": "the observing system's own socket met this outside address",
+    "vouched": "every system between vouched for the next address, one by one",
+    "joined": "at least one step came from another log by an exact fact",
+    "internal": "the request began inside: a workload or a health check, not a client",
+    "unknown": "no client is named",
+}
+
+_EVIDENCE = {
+    "seen": "the far end of the observing system's own socket",
+    "vouched": "told by the system before it, in {by}",
+    "stated": "stated by the server: its logged peer was replaced ({by})",
+    "config": "from the drawing: the hop before it passes these bytes on unchanged",
+    "joined": "told by another log ({by})",
+}
+
+
+def explain(record: Record) -> str:
+    """The walk of one record as text, ending with a line end.
+
+    The text shows addresses and headers of the record itself: it is for the terminal
+    of who asked, not for our own logs.
+    """
+    return "\n".join(
+        [
+            *_heading(record),
+            *_answer(record),
+            *_path(record),
+            *_claims(record),
+            *_findings(record),
+            *_remedy(record),
+            "",
+        ]
+    )
+
+
+def _heading(record: Record) -> list[str]:
+    seen = record.observation
+    what = ""
+    if seen.http is not None and seen.http.method is not None:
+        what = f": {printable(seen.http.method)} {printable(seen.http.target or '')}"
+    when = ""
+    if seen.start_ns is not None:
+        when = f" at {datetime.fromtimestamp(seen.start_ns // 1_000_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return [f"Record {record.record_id}", f"{seen.kind} seen by {seen.setup.system}{when}{what}", ""]
+
+
+def _answer(record: Record) -> list[str]:
+    found = record.resolution
+    if found.verdict == "unknown":
+        reason = UNKNOWN[found.reason or "peer_not_logged"]
+        return [f"Client: unknown ({found.reason}): {reason.meaning}.", ""]
+    assert found.client is not None
+    port = f", port {found.client.port}" if found.client.port is not None else ""
+    word = "Client" if found.verdict != "internal" else "Began at"
+    return [
+        f"{word}: {found.client.address.text}{port}",
+        f"Verdict: {found.verdict} ({_VERDICTS[found.verdict]}); method: {found.method}",
+        "",
+    ]
+
+
+def _path(record: Record) -> list[str]:
+    lines = ["Path, nearest first:"]
+    lines += [f"  {number}. {_step(step)}" for number, step in enumerate(record.resolution.path, 1)]
+    return lines if len(lines) > 1 else ["Path: empty; the line shows no address to begin at."]
+
+
+def _step(step: Step) -> str:
+    address = step.address or "(address not shown)"
+    port = f" port {step.port}" if step.port is not None else ""
+    owner = f"belongs to {step.system}" if step.system is not None else "belongs to no listed system"
+    return f"{address}{port}: {owner}; {_EVIDENCE[step.evidence].format(by=step.by)}"
+
+
+def _claims(record: Record) -> list[str]:
+    claims = record.resolution.claims
+    if not claims:
+        return []
+    return ["", "Said, and not believed:", *[f"  {name}: {printable(value)}" for name, value in claims]]
+
+
+def _findings(record: Record) -> list[str]:
+    found = record.resolution.findings
+    if not found:
+        return []
+    return ["", "Noticed:", *[f"  {word}: {FINDINGS[word].meaning}; {FINDINGS[word].remedy}" for word in found]]
+
+
+def _remedy(record: Record) -> list[str]:
+    found = record.resolution
+    if found.reason is None:
+        return []
+    where = f" (stopped at {found.stopped_at})" if found.stopped_at is not None else ""
+    return ["", f"What would help{where}: {UNKNOWN[found.reason].remedy}."]
+
+
+def printable(text: str) -> str:
+    r"""The text without control characters: a hostile header must not drive the reader's terminal.
+
+    >>> printable("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,0 +1,204 @@
+"""HAProxy: option tcplog, httplog, httpslog, clf, any `log-format`, the lines of a server without log options, errors.
+
+https://docs.haproxy.org/dev/configuration.html#8
+
+Peer: `%ci:%cp` is the socket, or what PROXY (`accept-proxy`) or a `set-src` rule put in its place: `logs_peer`
+says which.  After `set-src` the port is still the balancer's, so a `realip` statement has none.  Under
+`accept-proxy` the line's destination is the original one too, so it tells no near end.  A line that says the PROXY
+header could not be read shows the balancer itself: it is a connection, and its address a socket.
+
+Time: `%t` and `%tr` are local, without a zone: `timezone` is needed.  Both are starts; `%tr` is the request's.
+
+Captured headers: `captures` names them in the order of their `capture` lines; of a repeated header only the last
+line is captured.  Option `capture_length.<header>` is the `len` of that capture: a value that reaches it is cut.
+Option `var.<name>` = header says which header a `%[var(<name>)]` holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Final
+
+from pipeline.addresses import read_endpoint_last_colon
+from pipeline.columns import HeaderColumn, Manner, Role, compile_columns, index_of
+from pipeline.errors import ConfigError, Fault, FormatError
+from pipeline.formats.haproxy_pattern import BLOCKS, QUOTED, Written, items
+from pipeline.formats.haproxy_samples import KNOWN_PATTERNS, SAMPLES
+from pipeline.model import Coverage, Format, Line, Observation, Reader, Setup, Skipped
+from pipeline.patterns import Field, Values, compile_tokens, decode_text
+from pipeline.slots import compile_slots
+
+_ABSENT: Final = frozenset({"-", "", "<BADREQ>", "-1"})
+_ESCAPES: Final = re.compile(r"(?:#[0-9A-F]{2})++")
+_QUOTED_VALUE: Final = re.compile(r'"([^"]*)"')
+_CONNECT: Final = re.compile(
+    r"Connect from (?P<peer>[0-9A-Fa-f:.]++|unix:[0-9]++) to (?P<local>[^ ]++) \([^ ]*/[A-Z]+\)"
+)
+_FAILED: Final = re.compile(
+    r"(?P<peer>[0-9A-Fa-f:.]++|unix:[0-9]+) \[(?P<time>[^\]\"]{20,30})\] [^ /\"]++/[^ :\"]++: (?P<message>[A-Z].*)"
+)
+_NOTICE: Final = re.compile(
+    r"(?:Proxy|Server|Stopping|Pausing|Resuming|backend|Backend|Health check|New worker|\[(?:NOTICE|WARNING|ALERT)\]) ?"
+)
+# The messages of headers that were never read: PROXY, and NetScaler's Client IP insertion.
+_HEADER_FAILED: Final = ("PROXY protocol", "NetScaler Client IP")
+_START_KINDS: Final = MappingProxyType({"t": "accept", "tr": "request"})
+
+
+def compile_haproxy(setup: Setup) -> Reader:
+    """The reader of a system's `pattern`; ConfigError for keys `pattern`, `logs_peer`, `timezone`, `captures`."""
+    pattern = dict(KNOWN_PATTERNS).get(setup.pattern or "httplog", setup.pattern or "")
+    written = list(items(setup, pattern))
+    _check(setup, written)
+    names, roles, values_of = _compile(pattern, written)
+    request = any(role is not None and role.word in ("request", "status", "method", "target") for role in roles)
+    manner = Manner(
+        kind="request" if request else "connection",
+        unescape=_unescape,
+        endpoint=read_endpoint_last_colon,
+        absent=_ABSENT,
+        stated_port=False,
+        more_headers=_captured(setup, names),
+    )
+    observe = compile_columns(setup, _chosen(setup, names, roles), manner)
+    special = _special(setup, manner)
+
+    def read(line: Line) -> Observation | Skipped:
+        try:
+            values = values_of(line.text)
+        except FormatError:
+            seen = special(line)
+            if seen is None:
+                raise
+            return seen
+        return observe(line, values)
+
+    return read
+
+
+def _compile(
+    pattern: str, written: list[Written]
+) -> tuple[tuple[str, ...], list[Role | None], Callable[[bytes], Values]]:
+    fields = [one for one in written if isinstance(one.token, Field)]
+    if "+json" in pattern.partition("}o")[0]:
+        fields = [one for one in fields if one.key]
+        names, values_of = compile_slots({(one.key,): [one.token] for one in fields})
+        return names, [one.role for one in fields], values_of
+    matcher = compile_tokens([one.token for one in written])
+    roles = {one.token.name: one.role for one in fields if isinstance(one.token, Field)}
+    read = matcher.read
+    return matcher.names, [roles.get(name) for name in matcher.names], lambda text: read(decode_text(text))
+
+
+def _chosen(setup: Setup, names: tuple[str, ...], roles: list[Role | None]) -> list[Role | None]:
+    """One start and one duration that belong together; no near end where PROXY replaced it."""
+    plain = [name.rpartition("}")[2].rpartition(")")[2].removeprefix("%") for name in names]
+    per_request = "tr" in plain or any(name.startswith(("trg", "trl", "[request_date")) for name in plain)
+    dropped = {"t", "T", "Tl", "Tt"} if per_request else {"Ta"} if "Tt" in plain else set()
+    return [
+        None
+        if name in dropped or (role and role.word.startswith("local.") and setup.logs_peer == "proxy")
+        else role
+        for name, role in zip(plain, roles, strict=True)
+    ]
+
+
+def _check(setup: Setup, written: list[Written]) -> None:
+    """Everything wrong with the set-up, at once."""
+    roles = [one.role for one in written if one.role is not None]
+    faults: list[Fault] = []
+    if not roles:
+        faults.append(Fault("", "pattern", "holds no %variable that is known; write the log-format string"))
+    if setup.logs_peer is None and any(role.word == "logged.ip" for role in roles):
+        faults.append(
+            Fault(
+                "",
+                "logs_peer",
+                'the logged %ci may have been replaced: write "socket" if nothing does that, '
+                '"proxy" if the bind line has accept-proxy, "realip" if a set-src rule takes it from a header',
+            )
+        )
+    if setup.timezone is None and any(role.how == "haproxy" for role in roles):
+        faults.append(
+            Fault("", "timezone", 'HAProxy writes local time without a zone: write its IANA name, such as "Europe/Berlin"')
+        )
+    blocks = any(isinstance(one.token, Field) and one.token.name in (BLOCKS, QUOTED) for one in written)
+    if setup.captures and not blocks and not any(role.word == "header" for role in roles):
+        faults.append(Fault("", "captures", "the pattern has no %hr; add it, or leave `captures` out"))
+    if faults:
+        raise ConfigError(faults)
+
+
+def _captured(setup: Setup, names: tuple[str, ...]) -> Callable[[Values], tuple[HeaderColumn, ...]] | None:
+    """The captured request headers of a line: all of `captures`, or none where the line shows no block."""
+    wanted = tuple(name.lower() for name in setup.captures)
+    index = next((position for position, name in enumerate(names) if name in (BLOCKS, QUOTED)), None)
+    if index is None or not wanted:
+        return None
+    limits = {key: int(value) for key, value in setup.options if key.startswith("capture_length.")}
+    braces = names[index] == BLOCKS
+
+    def captured(values: Values) -> tuple[HeaderColumn, ...]:
+        shown = _first_block(values[index] or "") if braces else _QUOTED_VALUE.findall(values[index] or "")
+        if not shown:
+            return ()
+        if len(shown) < len(wanted) or (braces and len(shown) != len(wanted)):
+            raise FormatError("field_missing")
+        return tuple(column(name, value) for name, value in zip(wanted, shown, strict=False))
+
+    def column(name: str, value: str) -> HeaderColumn:
+        if value in ("", "-"):
+            return name, (), "last"
+        text = _unescape(value)
+        limit = limits.get(f"capture_length.{name}")
+        coverage: Coverage = "last" if limit is None or len(text.encode("utf-8", "replace")) < limit else "cut"
+        return name, (text,), coverage
+
+    return captured
+
+
+def _first_block(text: str) -> list[str]:
+    return text[1 : text.index("}")].split("|") if text else []
+
+
+def _special(setup: Setup, manner: Manner) -> Callable[[Line], Observation | Skipped | None]:
+    """Lines that are in every log: connects of a proxy without log options, failed connections, notices."""
+    plain = manner._replace(kind="connection", more_headers=None)
+    start = Role("start", "haproxy") if setup.timezone is not None else None
+    connect = compile_columns(setup, (Role("logged"), Role("local")), plain)
+    failed = compile_columns(setup, (Role("logged"), start), plain)
+    unread = compile_columns(setup, (Role("peer"), start), plain)
+
+    def special(line: Line) -> Observation | Skipped | None:
+        text = decode_text(line.text)
+        if found := _CONNECT.fullmatch(text):
+            return connect(line, found.group("peer", "local"))
+        if found := _FAILED.fullmatch(text):
+            observe = unread if any(words in found["message"] for words in _HEADER_FAILED) else failed
+            return observe(line, found.group("peer", "time"))
+        return Skipped(line, "no_request") if _NOTICE.match(text) else None
+
+    return special
+
+
+def _unescape(text: str) -> str:
+    if "#" not in text:
+        return text
+    return _ESCAPES.sub(lambda found: decode_text(bytes.fromhex(found[0].replace("#", ""))), text)
+
+
+HAPROXY: Final = Format(
+    name="haproxy",
+    title="HAProxy: httplog, tcplog, httpslog, clf, ingress controllers, any log-format, error lines",
+    compile=compile_haproxy,
+    samples=SAMPLES,
+    logs_peer=("socket", "proxy", "realip"),
+    pattern="optional",
+    known_patterns=KNOWN_PATTERNS,
+    ask_for=(
+        'log-format "%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %hr %{+Q}r" '
+        "with `capture request header X-Forwarded-For len 1024` and the like, and `log … len 8192`"
+    ),
+)

@@ -1,0 +1,143 @@
+"""Laws of translations: four ends and two moments out of every line, or a refusal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import FormatError
+from pipeline.formats.conntrack import CONNTRACK, CONNTRACK_SAMPLES, ULOGD_JSON, ULOGD_SAMPLES
+from pipeline.model import Line, Observation, Sample, Skipped
+from tests.samples_check import check_sample, line_of, reader_of, value_at
+
+ADDRESSES = st.ip_addresses().map(str)
+PORTS = st.integers(1, 65535)
+FLAGS = st.sampled_from(["", "[UNREPLIED] ", "packets=1 bytes=2 "])
+
+
+def seen_in(text: str, **setup: object) -> Observation:
+    seen = reader_of(CONNTRACK, **setup)(line_of(text.encode()))
+    assert isinstance(seen, Observation)
+    return seen
+
+
+@pytest.mark.parametrize("sample", CONNTRACK_SAMPLES)
+def test_conntrack_samples(sample: Sample) -> None:
+    check_sample(CONNTRACK, sample)
+
+
+@pytest.mark.parametrize("sample", ULOGD_SAMPLES)
+def test_ulogd_samples(sample: Sample) -> None:
+    check_sample(ULOGD_JSON, sample)
+
+
+@given(
+    st.lists(ADDRESSES, min_size=4, max_size=4),
+    st.lists(PORTS, min_size=4, max_size=4),
+    st.sampled_from(["NEW", "UPDATE", "DESTROY"]),
+    FLAGS,
+    st.booleans(),
+    st.booleans(),
+)
+def test_text_and_ulogd_tell_the_same_translation(
+    hosts: list[str], ports: list[int], event: str, flags: str, stamped: bool, extended: bool
+) -> None:
+    a, b, c, d = hosts
+    head = ("[1714557600.000005]\t" if stamped else "") + f"[{event}]".rjust(9) + " "
+    head += ("ipv4     2 " if extended else "") + ("tcp      6 " if event == "DESTROY" else "tcp      6 120 SYN_SENT ")
+    text = (
+        f"{head}src={a} dst={b} sport={ports[0]} dport={ports[1]} {flags}"
+        f"src={c} dst={d} sport={ports[2]} dport={ports[3]} [ASSURED] mark=0 use=1 id=9"
+    )
+    fields: dict[str, object] = {
+        "orig.ip.protocol": 6,
+        "ct.id": 9,
+        "ct.event": {"NEW": 1, "UPDATE": 2, "DESTROY": 4}[event],
+    }
+    for side, (source, target), (sport, dport) in (("orig", (a, b), ports[:2]), ("reply", (c, d), ports[2:])):
+        fields |= {f"{side}.ip.saddr.str": source, f"{side}.ip.daddr.str": target}
+        fields |= {f"{side}.l4.sport": sport, f"{side}.l4.dport": dport}
+    plain = seen_in(text)
+    flow = reader_of(ULOGD_JSON)(line_of(json.dumps(fields).encode()))
+    assert isinstance(flow, Observation)
+    for path in ("peer", "local", "upstream_local", "upstream_peer", "connection_serial"):
+        assert value_at(plain, path) == value_at(flow, path), path
+
+
+SNAT = "tcp      6 120 SYN_SENT src=10.0.1.1 dst=10.1.0.2 sport=42974 dport=8080 [UNREPLIED] src=10.1.0.2 dst=10.1.0.1 sport=8080 dport=42974"
+
+
+def test_the_next_hop_sees_the_reply_turned_round() -> None:
+    seen = seen_in(f"[NEW] {SNAT}")
+    assert value_at(seen, "upstream_local") == "10.1.0.1:42974"
+    assert value_at(seen, "upstream_peer") == "10.1.0.2:8080"
+    assert value_at(seen, "peer") == "10.0.1.1:42974"
+
+
+@pytest.mark.parametrize(
+    ("event", "start", "latest", "end"),
+    [("NEW", 100, 100, None), ("UPDATE", None, 100, None), ("DESTROY", None, 100, 100)],
+)
+def test_an_event_without_its_own_time_takes_the_wrappers(
+    event: str, start: int | None, latest: int | None, end: int | None
+) -> None:
+    text = f"[{event}] {SNAT}".encode()
+    seen = reader_of(CONNTRACK)(Line(text, text, stamp_ns=100))
+    assert isinstance(seen, Observation)
+    assert (seen.start_ns, seen.start_latest_ns, seen.end_ns, seen.time_by) == (start, latest, end, "wrapper")
+
+
+def test_kernel_stamps_need_a_zone() -> None:
+    text = f"[DESTROY] {SNAT} [start=Wed May  1 10:00:00 2024] [stop=Wed May  1 10:01:00 2024]"
+    assert seen_in(text, timezone=None).time_by is None
+    berlin = seen_in(text, timezone="Europe/Berlin")
+    assert (berlin.start_ns, berlin.end_ns) == (1714550400000000000, 1714550460000000000)
+    assert berlin.start_latest_ns == 1714550400999999999
+
+
+def test_a_table_line_says_only_that_the_flow_had_begun() -> None:
+    assert seen_in(SNAT).connection_serial == "tcp/-/LIST"
+
+
+@given(st.binary(max_size=200) | st.text("[]NEW tcp6=srcdstportid.0123 \t", max_size=120).map(str.encode))
+def test_every_byte_string_reads_or_raises_format_error(text: bytes) -> None:
+    for chosen in (CONNTRACK, ULOGD_JSON):
+        with contextlib.suppress(FormatError):
+            assert isinstance(reader_of(chosen)(line_of(text)), Observation | Skipped)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "orig.ip.saddr.str",
+                "orig.ip.daddr.str",
+                "reply.ip.saddr.str",
+                "reply.ip.daddr.str",
+                "src_ip",
+                "dest_ip",
+                "ct.id",
+                "ct.event",
+                "orig.ip.protocol",
+                "orig.l4.sport",
+                "reply.l4.dport",
+                "flow.start.sec",
+                "flow.start.usec",
+                "flow.end.sec",
+            ]
+        ),
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**63)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(max_size=9)
+        | st.just("10.0.0.1"),
+    )
+)
+def test_any_values_under_the_known_keys_read_or_raise_format_error(fields: dict[str, object]) -> None:
+    with contextlib.suppress(FormatError):
+        reader_of(ULOGD_JSON)(line_of(json.dumps(fields).encode()))
