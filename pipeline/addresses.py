@@ -112,7 +112,11 @@ def parse_address(text: str) -> Address:
             number = _OCTETS[a] << 24 | _OCTETS[b] << 16 | _OCTETS[c] << 8 | _OCTETS[d]
             return Address(text, number, 4, scope_of(number, 4))
         if len(text) <= _MAX_ADDRESS and "%" not in text:
-            return from_number(int(IPv6Address(text)), 6)
+            found = IPv6Address(text)
+            number = int(found)
+            if number >> 32 == 0xFFFF:
+                return from_number(number, 6)
+            return Address(str(found), number, 6, scope_of(number, 6))
     except (KeyError, ValueError):
         raise FormatError("address") from None
     raise FormatError("address")

@@ -206,9 +206,9 @@ def _peers(setup: Setup, roles: Roles, manner: Manner) -> Callable[[Values], tup
             return socket, None
         if not has_socket and not replaced:
             return logged, stated_of(values)
-        if replaced or socket is None or socket.address != logged.address:
-            return socket, Endpoint(logged.address) if bare else logged
-        return socket, None
+        if socket is not None and socket.address == logged.address and not replaced:
+            return (socket if socket.port is not None else logged), None
+        return socket, Endpoint(logged.address) if bare else logged
 
     return peers_of
 

@@ -108,7 +108,7 @@ def _systems(documents: Iterable[tuple[Place, dict[str, Any]]]) -> list[_Draft]:
             if name in drafts:
                 at.wrong(f"is drawn in {drafts[name].place.file} too; draw a system in one place")
                 continue
-            if name in RESERVED or not re.match(NAME_PATTERN, name):
+            if name in RESERVED or not re.fullmatch(NAME_PATTERN, name):
                 at.wrong(f"cannot be a name: use letters, digits, dots and dashes, but not {_listed(RESERVED)}")
             drafts[name] = _sift(name, at, "systems", _as_table(value, at))
     return list(drafts.values())
@@ -221,6 +221,7 @@ def _setups(drafts: Sequence[_Draft], systems: Sequence[System], key: bytes) -> 
     for draft in drafts:
         setup = _setup(draft, conveyed, proving, key)
         if setup is not None:
+            _unfit(setup, draft)
             _compile(setup, draft)
         yield setup
 
@@ -268,6 +269,19 @@ def _timezone(draft: _Draft) -> str | None:
 def _duration_ns(text: str) -> int:
     digits = text.rstrip("numsh")
     return int(digits) * _UNITS[text[len(digits) :]]
+
+
+def _unfit(setup: Setup, draft: _Draft) -> None:
+    """Keys that this format has no use for, or other words for."""
+    row = FORMATS[setup.format]
+    if row.pattern == "none" and setup.pattern is not None:
+        draft.place.at("pattern").wrong(f"{row.name} is always written alike; take it out")
+        draft.broken.add("pattern")
+    possible = row.logs_peer or ("socket",)
+    if setup.logs_peer is not None and setup.logs_peer not in possible:
+        words = " or ".join(f'"{word}"' for word in possible)
+        draft.place.at("logs_peer").wrong(f"{row.name} cannot log that; write {words}")
+        draft.broken.add("logs_peer")
 
 
 def _compile(setup: Setup, draft: _Draft) -> None:

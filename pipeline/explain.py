@@ -86,7 +86,7 @@ def _claims(record: Record) -> list[str]:
     claims = record.resolution.claims
     if not claims:
         return []
-    return ["", "Said, and not believed:", *[f"  {name}: {printable(value)}" for name, value in claims]]
+    return ["", "Said, and not believed:", *[f"  {claim.header}: {printable(claim.value)}" for claim in claims]]
 
 
 def _findings(record: Record) -> list[str]:

@@ -15,7 +15,19 @@ def findings(
 
     `client`: the end of the walk, None if unknown; `hop`: the system that did not vouch.
     """
-    said = [claim for claim in seen.claims if claim.values and claim.name not in _NOT_COMPARED]
+    claims = seen.claims
+    if (
+        reason is None
+        and len(path) == 2
+        and len(claims) == 1
+        and claims[0].name == path[1].by
+        and not seen.notes
+        and seen.stated is None
+        and seen.proxied is None
+        and path[0].address != path[1].address
+    ):
+        return ()  # the usual line, one hop and its own header: nothing to compare
+    said = [claim for claim in claims if claim.values and claim.name not in _NOT_COMPARED]
     if not said and reason is None and not seen.notes and seen.proxied is None and seen.stated is None:
         return ()
     found = list(seen.notes)
@@ -64,6 +76,8 @@ def _of_statements(seen: Observation, path: tuple[Step, ...]) -> list[str]:
 
 
 def _disagreements(said: list[Claim], path: tuple[Step, ...]) -> list[str]:
+    if len(said) == 1 and is_list(said[0].name):
+        return []  # nothing to compare it with
     lists = {claim.name: claim_nodes(claim.name, claim.values) for claim in said if is_list(claim.name)}
     found = []
     xff, forwarded = lists.get("x-forwarded-for"), lists.get("forwarded")

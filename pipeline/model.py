@@ -239,6 +239,13 @@ class Step(Struct, frozen=True, gc=False):
     evidence: str  # seen | vouched | stated | config | joined
 
 
+class Unbelieved(Struct, frozen=True, gc=False):
+    """A header's text that nobody on the path vouched for."""
+
+    header: str
+    value: str
+
+
 class Resolution(Struct, frozen=True, gc=False):
     """Who the client is and how that is known, or why it is not."""
 
@@ -247,7 +254,7 @@ class Resolution(Struct, frozen=True, gc=False):
     method: str | None  # what gave the client: socket, proxy_v2, x-forwarded-for, …
     reason: str | None  # word of reasons.UNKNOWN; None unless verdict is unknown
     path: tuple[Step, ...]
-    claims: tuple[tuple[str, str], ...] = ()  # (header, text) that was said and not believed
+    claims: tuple[Unbelieved, ...] = ()  # what was said and not believed
     findings: tuple[str, ...] = ()  # words of reasons.FINDINGS
     stopped_at: str | None = None  # unknown: the system that did not vouch, where there is one
 

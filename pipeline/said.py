@@ -6,9 +6,9 @@ system promised, and gets an endpoint or the reason why there is none.
 
 from __future__ import annotations
 
-from pipeline.addresses import format_endpoint
+from pipeline.addresses import MAX_ENTRIES, format_endpoint, parse_node
 from pipeline.headers import claim_nodes
-from pipeline.model import Claim, Endpoint, Node, Observation, Promise
+from pipeline.model import Claim, Endpoint, Node, Observation, Promise, Unbelieved
 
 #: Told instead of an endpoint when a list was read to its left end: every entry belonged to a system.
 EXHAUSTED = "exhausted"
@@ -22,8 +22,8 @@ class Said:
     def __init__(self, seen: Observation, *, stated: bool) -> None:
         self._seen = seen
         self._stated = stated  # the walk began at the server's statement, not at the socket
-        self._lists: dict[str, tuple[tuple[Node, ...], int, int]] = {}  # name → (entries, unread, all)
-        self._used: set[str] = set()
+        self._lists: dict[str, list[str] | list[Node]] = {}  # name → unread entries, farthest first
+        self._used: set[str] | None = None  # headers of which something was read
         self._proxy_used = seen.proxied is None
 
     def claim(self, name: str) -> Claim | None:
@@ -39,19 +39,28 @@ class Said:
         `at_socket`: the promising system is the one at the observer's own
         connection; only its PROXY header can be in this line.
         """
-        if promise.source == "proxy":
+        source = promise.source
+        if source == "proxy":
             if not at_socket or self._seen.proxied is None:
                 return "proxy_missing"
             self._proxy_used = True
             return self._seen.proxied
         if promise.mode == "overwrite":
-            return self._take_single(promise.source)
-        entry = self._take_entry(promise.source)
+            return self._take_single(source)
+        entry = self._take_entry(source)
         if promise.mode == "append2" and entry.__class__ is Endpoint:
             # Google's balancer writes `<client>,<its own address>`: the entry to the left is its peer.
-            entry = self._take_entry(promise.source)
+            entry = self._take_entry(source)
             return "header_missing" if entry == EXHAUSTED else entry
         return entry
+
+    def _was_used(self, name: str) -> bool:
+        return self._used is not None and name in self._used
+
+    def _use(self, name: str) -> None:
+        if self._used is None:
+            self._used = set()
+        self._used.add(name)
 
     def _take_single(self, name: str) -> Endpoint | str:
         claim = self.claim(name)
@@ -59,73 +68,117 @@ class Said:
             return "header_not_logged"
         if claim.coverage == "cut":
             return "header_incomplete"
-        if not claim.values or name in self._used:
+        if not claim.values or self._was_used(name):
             return "header_missing"
         if len(claim.values) > 1:
             return "header_unreadable"  # who always overwrites leaves one line; two are somebody's
         [node] = claim_nodes(name, claim.values)
         if node.fault == "empty":
             return "header_missing"
-        self._used.add(name)
+        self._use(name)
         return _endpoint(node)
 
     def _take_entry(self, name: str) -> Endpoint | str:
-        state = self._lists.get(name)
-        if state is None:
+        unread = self._lists.get(name)
+        if unread is None:
             opened = self._open(name)
-            if opened.__class__ is str:
+            if isinstance(opened, str):
                 return opened
-            state = opened  # type: ignore[assignment]
-        nodes, unread, whole = state  # type: ignore[misc]
-        if unread == 0:
-            claim = self.claim(name)
-            if claim is not None and claim.coverage == "last":
-                return "header_incomplete"  # further lines may stand to the left
-            return EXHAUSTED if unread < whole else "header_missing"
-        self._lists[name] = (nodes, unread - 1, whole)
-        return _endpoint(nodes[unread - 1])
+            unread = opened
+        node = _pop(unread)
+        if node is not None:
+            self._use(name)
+            return _endpoint(node)
+        claim = self.claim(name)
+        if claim is not None and claim.values and claim.coverage == "last":
+            return "header_incomplete"  # further lines may stand to the left
+        return EXHAUSTED if self._was_used(name) else "header_missing"
 
-    def _open(self, name: str) -> tuple[tuple[Node, ...], int, int] | str:
+    def _open(self, name: str) -> list[str] | list[Node] | str:
         claim = self.claim(name)
         if claim is None:
             return "header_not_logged"
-        if claim.coverage in ("first", "cut") and claim.values:
-            return "header_incomplete"
-        if claim.coverage == "remainder" and not self._stated:
-            return "header_incomplete"
-        nodes = claim_nodes(name, claim.values)
-        unread = len(nodes)
-        by_realip = self._stated and self._seen.setup.logs_peer == "realip"
-        if claim.coverage == "appended":
-            own = self._seen.stated if self._stated else self._seen.peer
-            if not nodes:
-                return "header_missing"
-            if own is None or nodes[-1].address != own.address:
-                return "contradiction"  # without this check we would step over a vouched entry
-            unread -= 1
-        elif by_realip and claim.coverage != "remainder":
-            used = _used_by_realip(nodes, self._seen.stated)
-            if used is None:
+        coverage = claim.coverage
+        if coverage != "all":
+            if coverage in ("first", "cut") and claim.values:
+                return "header_incomplete"
+            if coverage == "remainder" and not self._stated:
+                return "header_incomplete"
+        unread = self._lists[name] = _members(claim)
+        if coverage == "appended":
+            return self._without_own(unread)
+        if self._stated and self._seen.setup.logs_peer == "realip":
+            self._use(name)  # realip has read at least one entry itself
+            if coverage != "remainder" and not self._drop_what_realip_used(unread):
                 return "contradiction"
-            unread = used
-        state = (nodes, unread, unread + by_realip)  # realip has read at least one entry itself
-        self._lists[name] = state
-        return state
+        return unread
 
-    def unread(self) -> tuple[tuple[str, str], ...]:
-        """(header, text) of everything that nobody on the path vouched for, as written."""
-        left: list[tuple[str, str]] = []
+    def _without_own(self, unread: list[str] | list[Node]) -> list[str] | list[Node] | str:
+        """The entries left of the one the observing system appended, which must name its peer."""
+        own = self._seen.stated if self._stated else self._seen.peer
+        last = _pop(unread)
+        if last is None:
+            return "header_missing"
+        if own is None or last.address != own.address:
+            return "contradiction"  # without this check we would step over a vouched entry
+        return unread
+
+    def _drop_what_realip_used(self, unread: list[str] | list[Node]) -> bool:
+        """Drop the statement and what stands right of it; False if it came from another header."""
+        stated = self._seen.stated
+        while (node := _pop(unread)) is not None:
+            if stated is not None and node.address == stated.address:
+                return True
+        return False
+
+    def unread(self) -> tuple[Unbelieved, ...]:
+        """Everything that nobody on the path vouched for, as written."""
+        left: list[Unbelieved] = []
         if not self._proxy_used and self._seen.proxied is not None:
-            left.append(("proxy", format_endpoint(self._seen.proxied)))
+            left.append(Unbelieved("proxy", format_endpoint(self._seen.proxied)))
         for claim in self._seen.claims:
-            if not claim.values or claim.name in self._used:
+            name = claim.name
+            unread = self._lists.get(name)
+            if unread is not None:
+                text = ", ".join([_text(member) for member in unread]) if unread else ""
+            elif not claim.values or self._was_used(name):
                 continue
-            state = self._lists.get(claim.name)
-            left_over = claim.values if state is None else [node.text for node in state[0][: state[1]]]
-            text = ", ".join(left_over)
+            else:
+                text = ", ".join(claim.values)
             if text:
-                left.append((claim.name, text))
+                left.append(Unbelieved(name, text))
         return tuple(left)
+
+
+def _members(claim: Claim) -> list[str] | list[Node]:
+    """A list header's entries, farthest first; those of X-Forwarded-For are read only when taken.
+
+    Joined over all lines (RFC 9110 section 5.3) and bounded: what stands left of
+    MAX_ENTRIES stays one unreadable text, which no walk can reach.
+    """
+    values = claim.values
+    if claim.name == "forwarded":
+        return list(claim_nodes(claim.name, values))
+    if not values:
+        return []
+    text = values[0] if len(values) == 1 else ",".join(values)
+    return [text] if "," not in text else text.rsplit(",", MAX_ENTRIES)
+
+
+def _pop(unread: list[str] | list[Node]) -> Node | None:
+    """The rightmost entry, taken off; empty members do not count (RFC 9110 section 5.6.1.2)."""
+    while unread:
+        member = unread.pop()
+        if isinstance(member, Node):
+            return member
+        text = member.strip(" \t")
+        if text:
+            return parse_node(text)
+    return None
+
+
+def _text(member: str | Node) -> str:
+    return member.text if isinstance(member, Node) else member.strip(" \t")
 
 
 def _endpoint(node: Node) -> Endpoint | str:
@@ -133,13 +186,3 @@ def _endpoint(node: Node) -> Endpoint | str:
     if address is None or address.scope == "impossible":
         return "header_unreadable"
     return Endpoint(address, node.port)
-
-
-def _used_by_realip(nodes: tuple[Node, ...], stated: Endpoint | None) -> int | None:
-    """How many entries stand left of the one realip stopped at; None if it used another header."""
-    if stated is None:
-        return None
-    for index in range(len(nodes) - 1, -1, -1):
-        if nodes[index].address == stated.address:
-            return index
-    return None

@@ -89,9 +89,14 @@ def _is_one_of(shape: Shape, value: object) -> bool:
         return (
             len(value) >= shape.get("minLength", 0)
             and value in shape.get("enum", (value,))
-            and re.search(shape.get("pattern", ""), value) is not None
+            and re.search(shape.get("pattern", "").removesuffix("$") + _end(shape), value) is not None
         )
     return not isinstance(value, int) or value >= shape.get("minimum", value)
+
+
+def _end(shape: Shape) -> str:
+    # In JSON Schema `$` is the end alone; Python would let a line end follow.
+    return r"\Z" if shape.get("pattern", "").endswith("$") else ""
 
 
 def _must_be(shape: Shape, value: object) -> str:

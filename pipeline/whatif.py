@@ -15,7 +15,7 @@ from pipeline.addresses import parse_range, read_endpoint
 from pipeline.drawing import promise_fault
 from pipeline.errors import FormatError
 from pipeline.headers import sort_headers
-from pipeline.model import Endpoint, Mode, Observation, Ownership, Promise, Setup, System
+from pipeline.model import Endpoint, Mode, Observation, Ownership, Promise, Setup, System, Unbelieved
 from pipeline.proxyheader import parse_proxy
 from pipeline.trust import Graph, draw, resolve
 
@@ -63,7 +63,7 @@ class Answer(Struct):
     verdict: str
     method: str | None
     reason: str | None
-    claims: tuple[tuple[str, str], ...]
+    claims: tuple[Unbelieved, ...]
     findings: tuple[str, ...]
 
 

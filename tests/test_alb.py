@@ -48,9 +48,12 @@ def test_nothing_a_client_writes_moves_a_column(request: str, agent: str) -> Non
     assert seen.ids.trace == "66320a100123456789abcdef01234567"
 
 
-@pytest.mark.parametrize("agent", ['x" "y', 'x" - - arn "Root=1-1-1" "', '"'])
+@pytest.mark.parametrize(
+    "agent",
+    ['x" "y', 'x" - - arn "Root=1-1-1" "', '"', f'x" - - arn {TRACE} {BEFORE_LISTS} "-" "', f'x" - - arn {TRACE} a '],
+)
 def test_a_quote_that_is_left_over_has_no_single_reading(agent: str) -> None:
-    with pytest.raises(FormatError, match="no_match"):
+    with pytest.raises(FormatError, match="no_match|two_readings"):
         seen_in(line(agent=agent))
 
 

@@ -68,7 +68,10 @@ def test_text_and_ulogd_tell_the_same_translation(
         assert value_at(plain, path) == value_at(flow, path), path
 
 
-SNAT = "tcp      6 120 SYN_SENT src=10.0.1.1 dst=10.1.0.2 sport=42974 dport=8080 [UNREPLIED] src=10.1.0.2 dst=10.1.0.1 sport=8080 dport=42974"
+SNAT = (
+    "tcp      6 120 SYN_SENT src=10.0.1.1 dst=10.1.0.2 sport=42974 dport=8080 [UNREPLIED] "
+    "src=10.1.0.2 dst=10.1.0.1 sport=8080 dport=42974"
+)
 
 
 def test_the_next_hop_sees_the_reply_turned_round() -> None:

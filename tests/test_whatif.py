@@ -37,7 +37,7 @@ def test_without_trust_the_peer_is_the_client_and_headers_are_claims() -> None:
         "verdict": "seen",
         "method": "socket",
         "reason": None,
-        "claims": [["x-forwarded-for", "8.8.8.8"]],
+        "claims": [{"header": "x-forwarded-for", "value": "8.8.8.8"}],
         "findings": ["header_from_outside"],
     }
 
@@ -111,7 +111,7 @@ def test_the_proxy_header_counts_where_the_peer_conveys_it() -> None:
     assert (row["client"], row["method"]) == ({"ip": "203.0.113.7", "port": 5555}, "proxy_v1")
     outside = ask(peer="9.9.9.9:7", proxy_hex=V1, trust=trust)
     assert outside["client"]["ip"] == "9.9.9.9"
-    assert outside["claims"] == [["proxy", "203.0.113.7:5555"]]
+    assert outside["claims"] == [{"header": "proxy", "value": "203.0.113.7:5555"}]
     assert ask(peer="10.0.0.1:7", trust=trust)["reason"] == "proxy_missing"
 
 

@@ -109,3 +109,8 @@ def found(resolution: Resolution) -> tuple[str, str | None, str | None]:
 
 def address(text: str) -> str:
     return parse_address(text).text
+
+
+def said(resolution: Resolution) -> tuple[tuple[str, str], ...]:
+    """What was claimed and not believed, as pairs."""
+    return tuple((claim.header, claim.value) for claim in resolution.claims)

@@ -38,11 +38,10 @@ def find_records(settings: Settings, request: Request, wanted: Wanted, warn: Cal
         for frame in Reader(chunk, plan).frames():
             if isinstance(frame, Broken):
                 raise SinkError(f"{source.path}: {frame.text}", retry=False)
-            offset = frame.offset
-            for raw in frame.lines if isinstance(frame, Block) else ():
-                line = Line(raw, raw, source.fingerprint, offset, 0, None, source.instance)
-                offset += len(raw) + 1 if not isinstance(frame, Block) else len(raw) + frame.step
-                yield from filter(wanted, _records(reading.feed(line)))
+            if isinstance(frame, Block):
+                for raw, offset in frame.placed():
+                    line = Line(raw, raw, source.fingerprint, offset, 0, None, source.instance)
+                    yield from filter(wanted, _records(reading.feed(line)))
 
 
 def _records(outcomes: Sequence[Outcome]) -> Iterator[Record]:

@@ -34,6 +34,13 @@ class Block(NamedTuple):
     offset: int  # of the first line, in the unpacked stream
     step: int  # bytes of framing per line: 1 for LF, 2 for CRLF, 4 for a length prefix
 
+    def placed(self) -> Iterator[tuple[bytes, int]]:
+        """Each line with its offset."""
+        offset = self.offset
+        for line in self.lines:
+            yield line, offset
+            offset += len(line) + self.step
+
 
 class Refused(NamedTuple):
     """A line that no format gets to see; `head` is what is kept of it."""
@@ -261,12 +268,7 @@ def before(frames: Iterable[Frame], stop: int) -> Iterator[Frame]:
 
 
 def _cut(block: Block, stop: int) -> Block:
-    offset = block.offset
-    for number, line in enumerate(block.lines):
-        if offset >= stop:
-            return block._replace(lines=block.lines[:number])
-        offset += len(line) + block.step
-    return block
+    return block._replace(lines=[line for line, offset in block.placed() if offset < stop])
 
 
 def beginning(path: str, length: int) -> tuple[bytes, str]:

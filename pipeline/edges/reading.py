@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.edges.chunks import Chunk, Options, Plan, Reader
-from pipeline.edges.files import Block, Broken, Frame, Refused, beginning
+from pipeline.edges.files import Block, Broken, Refused, beginning
 from pipeline.edges.inputs import BEGINNING, PIPE, Input, fingerprint_of
 from pipeline.engine import Engine, Reading, Source
 from pipeline.errors import SinkError
@@ -56,10 +56,8 @@ def _outcomes(reading: Reading, frame: Block | Refused, file: str) -> Iterator[O
     if isinstance(frame, Refused):
         yield Rejected(Line(frame.head, frame.head, file, frame.offset), frame.reason, None, frame.detail)
         return
-    offset = frame.offset
-    for raw in frame.lines:
+    for raw, offset in frame.placed():
         yield from (each for each in reading.feed(Line(raw, raw, file, offset)) if not isinstance(each, Part))
-        offset += len(raw) + frame.step
 
 
 def _row(outcome: Outcome) -> bytes:

@@ -166,22 +166,22 @@ def _rows(records: list[bytes], rejected: list[bytes]) -> Rows:
 
 
 def _within(feed: Feed, from_ns: int | None, until_ns: int | None) -> Feed:
-    """`feed`, with records and facts that surely began outside the range skipped.
+    """`feed`, with records and facts outside the range skipped; adjacent ranges share every record between them.
 
-    Without a time it cannot be said that they lie outside, so they stay.
+    The start counts; where the log does not show it, the end. Without any time a record cannot be said to lie outside.
     """
     low = -1 if from_ns is None else from_ns
     high = 2**63 if until_ns is None else until_ns
 
     def judged(outcome: Outcome) -> Outcome:
         record = outcome.record if isinstance(outcome, Fact) else outcome
-        if not isinstance(record, Record) or record.observation.start_ns is None:
+        if not isinstance(record, Record):
             return outcome
-        earliest = record.observation.start_ns
-        latest = record.observation.start_latest_ns
-        if earliest >= high or (earliest if latest is None else latest) < low:
-            return Skipped(record.line, "out_of_range")
-        return outcome
+        seen = record.observation
+        moment = seen.end_ns if seen.start_ns is None else seen.start_ns
+        if moment is None or low <= moment < high:
+            return outcome
+        return Skipped(record.line, "out_of_range")
 
     return lambda line: tuple(map(judged, feed(line)))
 

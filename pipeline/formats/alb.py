@@ -3,8 +3,9 @@ r"""AWS Application Load Balancer access logs.
 https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-access-logs.html
 
 Blank-separated; 18 columns in the oldest lines, over 30 today, and any longer tail is read.  What clients write
-(request, user agent, trace header, host) stands in quotes, and a quote inside is written `\x22`, so a line in
-which a quote is left over has two readings and is refused.  Some writers leave the list columns (26, 27) bare.
+(request, user agent, trace header, host) stands in quotes, and a quote inside is written `\x22`.  That escape is not in
+the documentation, so a line that shows a second trace header behind the first is refused as having two readings.
+Some writers leave the list columns (26, 27) bare.
 
 Peer: `client:port` is the socket, never a header.  The X-Forwarded-For that came in is not logged, nor is the
 near end of the connection to the target.
@@ -36,6 +37,7 @@ _LINE: Final = re.compile(
 )
 _COLUMN: Final = re.compile(r' (?:"([^"]*+)"|([^ "]++))')
 _ESCAPE: Final = re.compile(r"\\x([0-9A-Fa-f]{2})")
+_TRACE: Final = "Root=1-"
 _CONNECTION: Final = re.compile(r"TID_[0-9a-zA-Z]{1,64}")
 
 # Columns of the tail, counted from 0 behind column 18.
@@ -52,6 +54,8 @@ def _compile(setup: Setup) -> Reader:
         match = _LINE.fullmatch(decode_text(line.text))
         if match is None:
             raise FormatError("no_match")
+        if _TRACE in match[19]:
+            raise FormatError("two_readings", match.start(19))
         tail = _tail(match[19])
         end = rfc3339_ns(match[2])
         start, latest = _start(end, match, tail, setup.max_skew_ns)
@@ -158,7 +162,7 @@ _HEAD = b"https 2024-05-01T10:00:02.500000Z app/edge/0123456789abcdef "
 _TIMES = b" 0.001 0.050 0.000 200 200 120 4096 "
 _REQUEST = b'"GET https://shop.example:443/cart?id=7 HTTP/2.0" "probe/1.0" TLS_AES_128_GCM_SHA256 TLSv1.3 '
 _GROUP = b"arn:aws:elasticloadbalancing:eu-west-1:1:targetgroup/web/1 "
-_TRACE = b'"Self=1-66320a10-00000000aaaaaaaabbbbbbbb;Root=1-66320a10-0123456789abcdef01234567"'
+_TRACE_ID = b'"Self=1-66320a10-00000000aaaaaaaabbbbbbbb;Root=1-66320a10-0123456789abcdef01234567"'
 _MORE = b' "shop.example" "-" 3 2024-05-01T10:00:02.449000Z "forward" "-" "-" "10.0.0.7:8080" "200" "-" "-"'
 
 SAMPLES: Final = (
@@ -168,7 +172,7 @@ SAMPLES: Final = (
         + _TIMES
         + _REQUEST
         + _GROUP
-        + _TRACE
+        + _TRACE_ID
         + _MORE
         + b' TID_0123456789abcdef0123456789abcdef "-" "-" "-"',
         expect=(
@@ -189,7 +193,7 @@ SAMPLES: Final = (
         ),
     ),
     Sample(  # the oldest form ends at column 18; IPv6 without brackets
-        line=_HEAD + b"2001:db8::7:51111 2001:db8:1::5:8080" + _TIMES + _REQUEST + _GROUP + _TRACE,
+        line=_HEAD + b"2001:db8::7:51111 2001:db8:1::5:8080" + _TIMES + _REQUEST + _GROUP + _TRACE_ID,
         expect=(
             ("peer", "[2001:db8::7]:51111"),
             ("upstream_peer", "[2001:db8:1::5]:8080"),
@@ -200,7 +204,7 @@ SAMPLES: Final = (
     Sample(  # no target reached, and no HTTP request: sentinels everywhere
         line=_HEAD
         + b"[2001:db8::7]:51111 - -1 -1 -1 400 - 0 272 "
-        + b'"- http://edge.example:80- " "-" - - - "-" "-" "-" - 2024-05-01T10:00:02.449000Z "-" "-" "-" "-" "-" "-" "-"',
+        + b'"- http://edge.example:80- " "-" - - - "-" "-" "-" - 2024-05-01T10:00:02.449000Z "-" "-" "-" "-" "-"',
         expect=(
             ("peer", "[2001:db8::7]:51111"),
             ("upstream_peer", None),
@@ -220,5 +224,5 @@ ALB: Final = Format(
     title="AWS Application Load Balancer, access log",
     compile=_compile,
     samples=SAMPLES,
-    ask_for="Turn access logs on (attribute access_logs.s3.enabled); their columns are fixed. The connection log adds TLS only.",
+    ask_for="Turn access logs on (attribute access_logs.s3.enabled); their columns are fixed.",
 )

@@ -4,9 +4,9 @@ Both tell a translation: `peer` sent to `local` (the original tuple), and the ne
 to `upstream_peer` (the reply tuple, turned round).  Source NAT shows in the far hop's peer, destination NAT in its own
 address.  Where neither happened the four are two.
 
-`connection_serial` is `<protocol>/<ct id>/<EVENT>` (`tcp/3668417984/NEW`); the id is `-` where it is not shown, and unique
-only while its entry lives.  EVENT is NEW, UPDATE, DESTROY, or LIST for a line of `conntrack -L`.  What has no ports
-(ICMP, GRE) has endpoints without.
+`connection_serial` is `<protocol>/<ct id>/<EVENT>` (`tcp/3668417984/NEW`); the id is `-` where it is not shown, and
+unique only while its entry lives.  EVENT is NEW, UPDATE, DESTROY, or LIST for a line of `conntrack -L`.  What has no
+ports (ICMP, GRE) has endpoints without.
 
 Time: NEW is the start of the flow, DESTROY its end; UPDATE and LIST say only that it had begun.  `-o ktimestamp` brings
 start and stop, but in local time: they count only if `timezone` is set.  ulogd brings both.
@@ -99,7 +99,8 @@ def _words(text: str, start: int, zone: str | None) -> Words:
             words.append((match[6], match[7]))
         elif match[1] is not None and zone is not None:
             stamp = f"{match[3].replace(' ', '0')}/{match[2]}/{match[5]}:{match[4]}"
-            words.append((match[1], " ".join(map(str, local_ns(stamp, "haproxy", zone)))))
+            earliest, latest = local_ns(stamp, "haproxy", zone)
+            words.append((match[1], f"{earliest} {latest}"))
         start = match.end()
     raise FormatError("no_match", start)
 
@@ -129,7 +130,7 @@ def _entry_id(reply: Words, protocol: str) -> str:
 
 def _text_stamps(receipt: str | None, event: str, reply: Words) -> tuple[_Stamp | None, _Stamp | None, _Stamp | None]:
     """(start, end, seen): the kernel's own, else the receipt of the event that means it."""
-    kernel = {key: _Stamp(*map(int, value.split(" ")), SECOND_NS) for key, value in reply if key in ("start", "stop")}
+    kernel = {key: _kernel_stamp(value) for key, value in reply if key in ("start", "stop")}
     seen = None
     if receipt is not None:
         moment = epoch_ns(receipt)
@@ -137,6 +138,11 @@ def _text_stamps(receipt: str | None, event: str, reply: Words) -> tuple[_Stamp 
     start = kernel.get("start") or (seen if event == "NEW" else None)
     end = kernel.get("stop") or (seen if event == "DESTROY" else None)
     return start, end, seen
+
+
+def _kernel_stamp(text: str) -> _Stamp:
+    earliest, _, latest = text.partition(" ")
+    return _Stamp(int(earliest), int(latest), SECOND_NS)
 
 
 def _observation(

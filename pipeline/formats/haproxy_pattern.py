@@ -86,8 +86,8 @@ ALIASES: Final[Mapping[str, Item]] = MappingProxyType(
         "ft": _PROXY_NAME,
         "b": _PROXY_NAME,
         "s": _PROXY_NAME,
-        "CC": Item(None, QUOTELESS),
-        "CS": Item(None, QUOTELESS),
+        "CC": Item(None, WORD),
+        "CS": Item(None, WORD),
         "ts": _FLAGS,
         "tsc": _FLAGS,
         "sslv": Item(None, WORD),
@@ -205,7 +205,7 @@ def _value(setup: Setup, found: re.Match[str], quoted: bool) -> Iterator[Written
 
 def _quotable(item: Item) -> Item:
     """Between quotes a name may hold blanks, too."""
-    return item._replace(unit=QUOTELESS) if item.unit in (_WORD, _NAME) else item
+    return item._replace(unit=QUOTELESS) if item.unit in (_WORD, _NAME, WORD) else item
 
 
 def _expression(setup: Setup, text: str) -> Item:
@@ -236,4 +236,4 @@ def _captures(found: re.Match[str]) -> Written:
         name = BLOCKS if "%hr" in found[0] or "}hr" in found[0] else ""
     else:
         pattern, name = rf'(?:"[^"]*+"{behind or " ?+"})*+', QUOTED if "hrl" in found[0] else ""
-    return Written("", Field(name=name, unit=QUOTELESS, pattern=pattern, shaped=True), None)
+    return Written("", Field(name=name, unit=QUOTELESS, pattern=pattern, shaped=True, weight="claim"), None)

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from pipeline.model import Endpoint, Record, Step, Verdict
+from pipeline.model import Endpoint, Record, Step, Unbelieved, Verdict
 
 SCHEMA: Final = "clientip/1"
 
@@ -20,13 +20,6 @@ class Socket(Struct, frozen=True, gc=False, omit_defaults=True):
 
     ip: str
     port: int | None = None
-
-
-class Said(Struct, frozen=True, gc=False):
-    """A header that was written and not believed."""
-
-    header: str
-    value: str
 
 
 class Enrichment(Struct, frozen=True, gc=False, omit_defaults=True, rename={"as_": "as"}):
@@ -42,7 +35,7 @@ class Enrichment(Struct, frozen=True, gc=False, omit_defaults=True, rename={"as_
     method: str | None = None
     reason: str | None = None
     peer: Socket | None = None
-    claims: tuple[Said, ...] = ()
+    claims: tuple[Unbelieved, ...] = ()
     findings: tuple[str, ...] = ()
     geo: dict[str, str | int | float] | None = None  # of the client only, never of a claim
     as_: dict[str, str | int | float] | None = None
@@ -69,7 +62,7 @@ def enrichment(record: Record, rules: str) -> Enrichment:
         found.method,
         found.reason,
         None if peer is None else Socket(peer.address.text, peer.port),
-        tuple([Said(header, value) for header, value in found.claims]) if found.claims else (),
+        found.claims,
         found.findings,
         group(geo, "geo") if geo else None,
         group(geo, "as") if geo else None,

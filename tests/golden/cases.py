@@ -114,13 +114,13 @@ def _forged_chain() -> Iterator[Case]:
 
 def _forged_other() -> Iterator[Case]:
     yield Case("fwd-one", "forged Forwarded", (("Forwarded", "for=192.0.2.66;by=10.0.0.10"),))
-    yield Case("fwd-quote", "Forwarded with an open quote", (("Forwarded", 'for="x'),), level=CORE)
+    yield Case("fwd-quote", "Forwarded with an open quote", (("Forwarded", 'for="x'),), level=FULL)
     yield Case(
         "fwd-ipv6",
         "Forwarded with IPv6, port and a comma inside quotes",
         (("Forwarded", 'For="[2001:db8:bad::66]:4711", for="_a,b";proto=http'),),
     )
-    yield Case("real-ip", "forged X-Real-IP", (("X-Real-IP", "192.0.2.66"),), level=CORE)
+    yield Case("real-ip", "forged X-Real-IP", (("X-Real-IP", "192.0.2.66"),), level=FULL)
     yield Case(
         "all-three",
         "X-Forwarded-For, Forwarded and X-Real-IP disagree",
@@ -137,7 +137,7 @@ def _hostile_text() -> Iterator[Case]:
         "ua-json",
         "JSON injection in User-Agent",
         ((ua, 'x"} {"ClientAddr":"192.0.2.66:1","request_X-Forwarded-For":"192.0.2.66'),),
-        level=CORE,
+        level=FULL,
     )
     yield Case("ua-bytes", "UTF-8, latin-1, tab and # { | }", ((ua, "\xc3\xa9 \xe9\t#{|} <&>"),))
     yield Case("ua-brackets", "looks like capture blocks", ((ua, '} {192.0.2.66|} "GET /'),), level=ASKED)
@@ -205,7 +205,7 @@ def _broken(setup: Setup) -> Iterator[Case]:
         "bad-header",
         "blank in a header name",
         route=route,
-        level=CORE,
+        level=FULL,
         raw="GET /t/{label} HTTP/1.1\r\nHost: x\r\nBad Name : y\r\nConnection: close\r\n\r\n",
     )
     yield Case("http10", "HTTP/1.0 without Host", route=route, raw="GET /t/{label} HTTP/1.0\r\n\r\n")

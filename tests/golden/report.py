@@ -85,7 +85,8 @@ def write_setups(path: Path, versions: dict[str, str]) -> None:
         }
         for setup in ALL
     }
-    path.write_text(json.dumps(table, indent=1, ensure_ascii=True) + "\n")
+    rows = [f"{json.dumps(log)}: {json.dumps(row)}" for log, row in table.items()]
+    path.write_text("{\n" + ",\n".join(rows) + "\n}\n")
 
 
 def write_readme(path: Path, versions: dict[str, str], counts: dict[str, int]) -> None:

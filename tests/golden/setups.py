@@ -61,7 +61,8 @@ def _load() -> tuple[Setup, ...]:
     for name, row in table["setups"].items():
         pattern = row.pop("pattern", None)
         row["extra"] = tuple(row.get("extra", ()))
-        rows.append(Setup(name=name, pattern=patterns[pattern] if pattern else None, **row))
+        server = name.partition("-")[0]
+        rows.append(Setup(name=name, server=server, pattern=patterns[pattern] if pattern else None, **row))
     return tuple(rows)
 
 

@@ -1,0 +1,277 @@
+"""The command line `clientip`. Data goes to standard output, everything said about it to standard error.
+
+Exit codes: 0 done · 1 done, and something asked for was not met (`--max-rejected`, `check`, `explain` found
+nothing) · 2 the configuration or the call is wrong · 3 the world failed (a file, a disk), or an input could not
+be read to its end · 4 a defect of clientip · 130 interrupted (Ctrl-C) · 141 nobody reads the output any more ·
+143 terminated.  After 3, 130 and 143 the same `replay` command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from pipeline import __version__, config
+from pipeline.edges import checking, scaffold
+from pipeline.edges.chunks import CHUNK_BYTES, Compression, Options
+from pipeline.edges.explaining import find_records, outcomes_of_text, told, with_id, with_trace
+from pipeline.edges.pipe import STDOUT, stream
+from pipeline.edges.reading import read_rows
+from pipeline.edges.reference import TOPICS
+from pipeline.edges.replay import Request, replay
+from pipeline.edges.resolving import resolve_lines
+from pipeline.edges.summary import show
+from pipeline.errors import ConfigError, Fault, FormatError, SinkError
+from pipeline.formats import FORMATS
+from pipeline.model import LogsPeer, Setup
+from pipeline.outputs import OUTPUTS
+from pipeline.times import rfc3339_ns
+from pipeline.wrappers import WRAPPERS
+
+app = typer.Typer(
+    help="Recover the original client of every request from logs, or say why it cannot be known.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog=(__doc__ or "").partition("\n\n")[2].replace("\n", " "),
+)
+
+Configs = Annotated[
+    list[Path], typer.Option("-c", "--config", help="A TOML file, or a folder of them. May be repeated.")
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(help="Files, folders, globs, or - for standard input. Without any: the configured `inputs`."),
+]
+OneSystem = Annotated[
+    str | None, typer.Option("--system", help="The system that wrote the inputs, whatever their paths.")
+]
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"clientip: {text}\n")
+
+
+def _fail(code: int, *lines: str) -> NoReturn:
+    for line in lines:
+        _warn(line)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        _fail(2, *map(str, error.faults))
+    except SinkError as error:
+        _fail(3, str(error))
+    except BrokenPipeError:
+        # Python would write once more when it flushes at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        raise typer.Exit(141) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _terminated(_signal: int, _frame: object) -> NoReturn:
+    raise typer.Exit(143)
+
+
+def _moment(text: str | None, name: str) -> int | None:
+    try:
+        return None if text is None else rfc3339_ns(text)
+    except FormatError as error:
+        wanted = "a time like 2024-05-01T10:00:00Z"
+        raise ConfigError([Fault("", name, f"{text!r} is no RFC 3339 time; write {wanted}")]) from error
+
+
+@app.command("replay")
+def replay_command(
+    configs: Configs,
+    out: Annotated[str, typer.Option("-o", "--out", help="A folder, or - for standard output.")],
+    inputs: Inputs = None,
+    system: OneSystem = None,
+    output: Annotated[str, typer.Option(help=f"How records are written: {', '.join(OUTPUTS)}.")] = "enriched",
+    compress: Annotated[Compression, typer.Option(help="Compression of the records.")] = "none",
+    since: Annotated[
+        str | None, typer.Option("--from", help="Only requests that began (or, where the log shows no start, ended) at this RFC 3339 time or later.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only requests that began before this time.")] = None,
+    facts: Annotated[bool, typer.Option("--facts", help="Write translations and connections too.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core.")] = None,
+    chunk_size: Annotated[
+        int, typer.Option(min=1, help="Bytes of a plain file that one process reads at a time.")
+    ] = CHUNK_BYTES,
+    restart: Annotated[bool, typer.Option("--restart", help="Discard what an earlier run left in the folder.")] = False,
+    rejected: Annotated[
+        Path | None, typer.Option(help="With -o -: where rejected lines go; else they are only counted.")
+    ] = None,
+    max_rejected: Annotated[
+        float, typer.Option(min=0, max=1, help="Exit with 1 if a larger share of lines is rejected.")
+    ] = 1.0,
+) -> None:
+    """Enrich historical logs; a killed run goes on where it stopped when the same command is given again."""
+    with _one_line_errors():
+        if output not in OUTPUTS:
+            raise ConfigError([Fault("", "--output", f"unknown output {output!r}; there are: {', '.join(OUTPUTS)}")])
+        if (out == "-") != (rejected is not None) and rejected is not None:
+            raise ConfigError([Fault("", "--rejected", "is for -o - only; a folder gets its own rejected.ndjson")])
+        if out == "-" and compress != "none":
+            raise ConfigError([Fault("", "--compress", "is for folders; pipe standard output through a compressor")])
+        options = Options(
+            output=output,
+            compress=compress,
+            chunk_bytes=chunk_size,
+            from_ns=_moment(since, "--from"),
+            until_ns=_moment(until, "--until"),
+            facts=facts,
+        )
+        request = Request(
+            config=tuple(configs),
+            inputs=tuple(inputs or ()),
+            system=system,
+            options=options,
+            workers=workers or len(os.sched_getaffinity(0)),
+            restart=restart,
+        )
+        summary = stream(request, rejected, _warn) if out == "-" else replay(request, Path(out), _warn)
+    show(summary, Console(stderr=True))
+    if summary.faults:
+        _fail(3, *(f"not read to the end: {fault}" for fault in summary.faults))
+    if summary.rejected > max_rejected * summary.lines:
+        _fail(1, f"{summary.rejected} of {summary.lines} lines are rejected, more than --max-rejected allows")
+
+
+@app.command("check")
+def check_command(configs: Configs) -> None:
+    """Read a sample of every configured log: does the configuration fit?"""
+    with _one_line_errors():
+        report = checking.check(config.load(configs))
+        sys.stdout.write(checking.report_text(report))
+    raise typer.Exit(report.code)
+
+
+@app.command("init")
+def init_command(
+    files: Annotated[list[str], typer.Argument(help="Log files to look at.")],
+) -> None:
+    """Guess the formats of log files and print a configuration to start from."""
+    with _one_line_errors():
+        sys.stdout.write(scaffold.init(files, Path.cwd()))
+
+
+@app.command("explain")
+def explain_command(
+    configs: Configs,
+    inputs: Inputs = None,
+    line: Annotated[str | None, typer.Option(help="The text of one line of --system.")] = None,
+    record_id: Annotated[str | None, typer.Option("--id", help="A record id to look for in the inputs.")] = None,
+    trace: Annotated[str | None, typer.Option(help="A trace or request id to look for in the inputs.")] = None,
+    system: OneSystem = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole record as JSON.")] = False,
+) -> None:
+    """Show how a record came about: the path, who vouched, what was not believed."""
+    with _one_line_errors():
+        if [line, record_id, trace].count(None) != 2:
+            raise ConfigError([Fault("", "explain", "give one of --line, --id and --trace")])
+        settings = config.load(configs)
+        found = False
+        if line is not None:
+            if system is None:
+                raise ConfigError([Fault("", "--system", "say which system wrote the --line")])
+            outcomes = outcomes_of_text(settings, system, os.fsencode(line))
+        else:
+            wanted = with_id(record_id) if record_id is not None else with_trace(trace or "")
+            request = Request(config=tuple(configs), inputs=tuple(inputs or ()), system=system)
+            outcomes = find_records(settings, request, wanted, _warn)
+        for outcome in outcomes:
+            sys.stdout.write(told(outcome, settings.rules, as_json=as_json) + "\n")
+            found = True
+    if not found:
+        _fail(1, "no such record in these inputs")
+
+
+@app.command("read")
+def read_command(
+    file: Annotated[str, typer.Argument(help="A log file, or - for standard input.")],
+    format_: Annotated[str, typer.Option("--format", help="`clientip help formats` lists them.")],
+    pattern: Annotated[str | None, typer.Option(help="The server's log format string.")] = None,
+    escape: Annotated[str | None, typer.Option(help="nginx: default, json or none.")] = None,
+    logs_peer: Annotated[str | None, typer.Option(help="What the logged peer is: socket, proxy or realip.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="IANA name, for stamps without a zone.")] = None,
+    wrapper: Annotated[list[str] | None, typer.Option(help="Outermost first; may be repeated.")] = None,
+    network: Annotated[str, typer.Option(help="The network of the addresses.")] = "default",
+    line_bytes: Annotated[int, typer.Option(min=256, help="The longest line.")] = 1024 * 1024,
+) -> None:
+    """Print what a format sees in a log, one JSON row per line, without any trust."""
+    with _one_line_errors():
+        setup = Setup(
+            system="read",
+            format=_one_of("--format", format_, tuple(FORMATS)),
+            network=network,
+            pattern=pattern,
+            escape=escape,
+            logs_peer=_logs_peer(logs_peer),
+            timezone=timezone,
+        )
+        wrappers = tuple(_one_of("--wrapper", name, tuple(WRAPPERS)) for name in wrapper or ())
+        for row in read_rows(setup, wrappers, file, line_bytes):
+            sys.stdout.buffer.write(row + b"\n")
+        sys.stdout.flush()
+
+
+@app.command("resolve")
+def resolve_command() -> None:
+    """Try a trust setting without logs: questions as JSON rows in, answers as JSON rows out."""
+    with _one_line_errors():
+        resolve_lines(sys.stdin.buffer, sys.stdout.buffer)
+
+
+@app.command("help")
+def help_command(topic: Annotated[str, typer.Argument(help=" | ".join(TOPICS))]) -> None:
+    """Print a reference table."""
+    with _one_line_errors():
+        sys.stdout.write(TOPICS[_one_of("help", topic, tuple(TOPICS))]())
+        sys.stdout.flush()
+
+
+def _one_of(key: str, given: str, known: tuple[str, ...]) -> str:
+    if given not in known:
+        raise ConfigError([Fault("", key, f"unknown {given!r}; there are: {', '.join(known)}")])
+    return given
+
+
+def _logs_peer(given: str | None) -> LogsPeer | None:
+    match given:
+        case None | "socket" | "proxy" | "realip":
+            return given
+    raise ConfigError([Fault("", "--logs-peer", f"unknown {given!r}; there are: socket, proxy, realip")])
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"clientip {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    signal.signal(signal.SIGTERM, _terminated)
+
+
+def main() -> None:
+    """Entry point of the `clientip` command."""
+    app()

@@ -1,0 +1,57 @@
+"""`clientip help …`: reference made from the very tables the program runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from pipeline.configkeys import config_help
+from pipeline.formats import FORMATS
+from pipeline.model import Format
+from pipeline.outputs import OUTPUTS
+from pipeline.reasons import FINDINGS, REJECTED, SKIPPED, UNKNOWN, Reason
+
+
+def _formats() -> str:
+    return "\n".join(line for each in FORMATS.values() for line in _format(each))
+
+
+def _format(each: Format) -> Iterator[str]:
+    yield f"{each.name}: {each.title}"
+    if each.logs_peer:
+        yield f"    logs_peer: {' | '.join(each.logs_peer)}"
+    if each.pattern != "none":
+        yield f"    pattern: {each.pattern}"
+    yield from (f"    known pattern {name}: {pattern}" for name, pattern in each.known_patterns)
+    if each.samples:
+        yield f"    example: {each.samples[0].line.decode('utf-8', 'backslashreplace')[:200]}"
+    if each.ask_for:
+        yield from ("    ask for: " + line for line in each.ask_for.splitlines())
+    yield ""
+
+
+def _outputs() -> str:
+    return (
+        "\n".join(f"{name}: {(render.__doc__ or '').strip().splitlines()[0]}" for name, render in OUTPUTS.items())
+        + "\n"
+    )
+
+
+def _reasons() -> str:
+    tables = {"unknown": UNKNOWN, "rejected": REJECTED, "skipped": SKIPPED, "findings": FINDINGS}
+    return "\n".join(line for name, table in tables.items() for line in _reason_table(name, table))
+
+
+def _reason_table(name: str, table: Mapping[str, Reason]) -> Iterator[str]:
+    yield f"{name}:"
+    for word, reason in table.items():
+        yield f"  {word}: {reason.meaning}"
+        if reason.remedy:
+            yield f"      what helps: {reason.remedy}"
+    yield ""
+
+
+TOPICS: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
+    {"config": config_help, "formats": _formats, "outputs": _outputs, "reasons": _reasons}
+)

@@ -1,0 +1,133 @@
+r"""Apache httpd: common, combined, vhost_combined and any other `LogFormat`.
+
+https://httpd.apache.org/docs/2.4/mod/mod_log_config.html, …/mod/mod_remoteip.html
+
+Peer: `%{c}a` is the socket.  `%a` and `%h` are the socket unless mod_remoteip replaced it: `logs_peer` says.
+`%{remote}p` is the port of `%a`, not of `%{c}a`, and 0 where the address came from a header.  `%h` may be a name
+where HostnameLookups is on: then the line tells no peer.  A request that fails before its headers are read
+(400, 408 …) is logged with the socket even where mod_remoteip is on, so such a line tells neither.
+
+mod_remoteip takes the entries it used off the header before it is logged: X-Forwarded-For is the remainder.
+Several lines of a header are one, joined by ", ".
+
+Time: `%t` is the start.  Lines of the error log in the same stream are skipped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from pipeline.columns import HeaderColumn, Manner, Role, compile_columns, index_of
+from pipeline.errors import ConfigError, Fault, FormatError
+from pipeline.formats.apache_pattern import Directive, tokens, unescape
+from pipeline.formats.apache_samples import KNOWN_PATTERNS, SAMPLES
+from pipeline.model import Format, Line, Observation, Reader, Setup, Skipped
+from pipeline.patterns import Field, Values, compile_tokens, decode_text
+
+_ERROR_LINE: Final = re.compile(r"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]{2} [0-9:.]{8,15} [0-9]{4}\] \[")
+_ABSENT: Final = frozenset({"-", ""})
+_NOTHING: Final[Mapping[str, Directive]] = MappingProxyType({})
+_XFF: Final = "x-forwarded-for"
+
+# Answers given while the headers are read, so before mod_remoteip has looked at them.
+_EARLY: Final = frozenset({"400", "408", "414", "431", "501", "505"})
+
+
+def compile_apache(setup: Setup) -> Reader:
+    """The reader of a system's `pattern`; ConfigError for keys `pattern`, `logs_peer`."""
+    pattern = dict(KNOWN_PATTERNS).get(setup.pattern or "combined", setup.pattern or "")
+    names, roles, values_of = compile_access(setup, pattern, _NOTHING)
+    if setup.logs_peer is None and index_of(roles, "logged.ip") is not None and index_of(roles, "peer.ip") is None:
+        raise ConfigError([_logs_peer_fault()])
+    status = index_of(roles, "status")
+    remainder = _remainder(setup, roles)
+    manner = Manner(
+        unescape=unescape,
+        absent=_ABSENT,
+        names_allowed=any(name.endswith("h") for name in names),
+        stated_port=False,
+        peer_void=None if status is None else lambda values: values[status] in _EARLY,
+        more_headers=remainder,
+    )
+    if remainder is not None:
+        roles = [None if _is_forwarded(role) else role for role in roles]
+    observe = compile_columns(setup, _durations(roles), manner)
+
+    def read(line: Line) -> Observation | Skipped:
+        try:
+            values = values_of(line.text)
+        except FormatError:
+            if _ERROR_LINE.match(decode_text(line.text[:64])):
+                return Skipped(line, "no_request")
+            raise
+        return observe(line, values)
+
+    return read
+
+
+def compile_access(
+    setup: Setup, pattern: str, more: Mapping[str, Directive]
+) -> tuple[tuple[str, ...], list[Role | None], Callable[[bytes], Values]]:
+    """Names, roles and values of a pattern in Apache's notation; `more` has directives of the one program."""
+    written = list(tokens(setup, pattern, more))
+    matcher = compile_tokens([token for token, _ in written])
+    roles = {token.name: role for token, role in written if isinstance(token, Field)}
+    if not any(roles.values()):
+        raise ConfigError([Fault("", "pattern", "holds no %directive that is known; write the log format string")])
+    read = matcher.read
+    return matcher.names, [roles.get(name) for name in matcher.names], lambda text: read(decode_text(text))
+
+
+def _logs_peer_fault() -> Fault:
+    return Fault(
+        "",
+        "logs_peer",
+        'the pattern logs %h or %a without %{c}a: write "socket" if mod_remoteip is not used, "proxy" with '
+        'RemoteIPProxyProtocol, "realip" with RemoteIPHeader',
+    )
+
+
+def _durations(roles: Sequence[Role | None]) -> list[Role | None]:
+    """Only the finest duration counts."""
+    units = {role.how for role in roles if role is not None and role.word == "duration"}
+    finest = next((unit for unit in ("us", "ms", "s") if unit in units), "")
+    return [None if role is not None and role.word == "duration" and role.how != finest else role for role in roles]
+
+
+def _is_forwarded(role: Role | None) -> bool:
+    return role is not None and role.word == "header" and role.name == _XFF
+
+
+def _remainder(setup: Setup, roles: Sequence[Role | None]) -> Callable[[Values], tuple[HeaderColumn, ...]] | None:
+    """X-Forwarded-For where mod_remoteip may have used some: it has, wherever the two addresses differ."""
+    column = next((index for index, role in enumerate(roles) if _is_forwarded(role)), None)
+    socket, logged = index_of(roles, "peer.ip"), index_of(roles, "logged.ip")
+    both = socket is not None and logged is not None
+    if column is None or not (setup.logs_peer == "realip" or (setup.logs_peer is None and both)):
+        return None
+
+    def forwarded(values: Values) -> tuple[HeaderColumn, ...]:
+        text = values[column] or "-"
+        shown = () if text in _ABSENT else (unescape(text),)
+        untouched = socket is not None and logged is not None and values[socket] == values[logged]
+        return ((_XFF, shown, "all" if untouched else "remainder"),)
+
+    return forwarded
+
+
+APACHE: Final = Format(
+    name="apache",
+    title="Apache httpd: common, combined, vhost_combined, any LogFormat",
+    compile=compile_apache,
+    samples=SAMPLES,
+    logs_peer=("socket", "proxy", "realip"),
+    pattern="optional",
+    known_patterns=KNOWN_PATTERNS,
+    ask_for=(
+        r'LogFormat "%{%s}t.%{usec_frac}t %{c}a %a:%{remote}p %A:%{local}p \"%{X-Forwarded-For}i\" '
+        r'\"%{traceparent}i\" %{UNIQUE_ID}e \"%r\" %>s %B %D %k" hop'
+    ),
+)

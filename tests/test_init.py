@@ -1,0 +1,123 @@
+"""`clientip init` guesses how a file is written, believes nobody, and what it prints can be loaded."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from pipeline.config import SystemSettings, load
+from pipeline.edges.guess import guess
+from pipeline.edges.inputs import find_inputs
+from pipeline.edges.scaffold import init
+from pipeline.formats import FORMATS
+from pipeline.model import Format
+
+BALANCED = '10.0.3.7 - - [01/May/2024:10:00:{:02} +0000] "GET /a HTTP/1.1" 200 5 "-" "curl/8" "203.0.113.{}"'
+DIRECT = '192.168.7.{} - - [01/May/2024:10:00:00 +0000] "GET /b HTTP/1.1" 200 5 "-" "curl/8" "-"'
+LINES = [BALANCED.format(number % 60, number) for number in range(60)] + [DIRECT.format(n) for n in range(40)]
+
+
+def log(folder: Path, lines: list[str] = LINES, name: str = "web.log") -> str:
+    (folder / name).write_text("".join(f"{line}\n" for line in lines))
+    return str(folder / name)
+
+
+def systems_of(folder: Path, text: str) -> tuple[SystemSettings, ...]:
+    (folder / "clientip.toml").write_text(text)
+    return load([folder / "clientip.toml"]).systems
+
+
+def test_what_is_printed_can_be_loaded_and_finds_its_file(tmp_path: Path) -> None:
+    path = log(tmp_path)
+    [web] = systems_of(tmp_path, init([path], tmp_path))
+    assert web.system.name == "web"
+    assert web.inputs == (path,)
+    assert web.setup is not None
+    assert web.setup.format == "nginx"
+
+
+def test_nobody_is_believed_until_the_operator_says_so(tmp_path: Path) -> None:
+    [web] = systems_of(tmp_path, init([log(tmp_path)], tmp_path))
+    assert web.system.peers == {"internal"}
+    assert (web.system.believes, web.system.conveys, web.system.logs_peer) == ((), (), "socket")
+
+
+def test_a_frequent_sender_of_a_header_becomes_a_question_with_its_answer_in_comments(tmp_path: Path) -> None:
+    text = init([log(tmp_path)], tmp_path)
+    assert "# Question: 10.0.3.7: 60 % of the lines, always with x-forwarded-for: a balancer?" in text
+    answer = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#     ")]
+    systems = systems_of(tmp_path, text + "\n".join(answer) + "\n")
+    assert [each.system.name for each in systems] == ["web", "web-hop-1"]
+
+
+def test_addresses_of_clients_do_not_get_into_the_configuration(tmp_path: Path) -> None:
+    lines = [DIRECT.replace("192.168.7.", "203.0.113.").format(number) for number in range(100)]
+    text = init([log(tmp_path, lines)], tmp_path)
+    assert "203.0.113." not in text
+    assert "100 % of the lines come from public addresses." in text
+
+
+@pytest.mark.parametrize(
+    "pack", [bytes, gzip.compress, bz2.compress, zstandard.compress], ids=["plain", "gzip", "bzip2", "zstd"]
+)
+def test_compressed_files_are_guessed_alike(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    plain = Path(log(tmp_path)).read_bytes()
+    (tmp_path / "packed").write_bytes(pack(plain))
+    packed = guess(str(tmp_path / "packed"))
+    assert packed.best == guess(str(tmp_path / "web.log")).best
+    assert (packed.read, packed.lines) == (100, 100)
+
+
+def test_a_wrapper_is_found(tmp_path: Path) -> None:
+    lines = [json.dumps({"log": line + "\n", "stream": "stdout", "time": "2024-05-01T10:00:00Z"}) for line in LINES]
+    best = guess(log(tmp_path, lines)).best
+    assert best is not None
+    assert (best.format, best.wrapper) == ("nginx", ("docker",))
+
+
+def test_files_that_lie_together_and_read_alike_are_one_system(tmp_path: Path) -> None:
+    paths = [log(tmp_path, name=f"web.{number}.log") for number in range(3)]
+    [web] = systems_of(tmp_path, init(paths, tmp_path))
+    assert list(web.inputs) == paths
+
+
+def test_two_systems_get_two_names(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    paths = [log(tmp_path / "a", name="access.log"), log(tmp_path / "b", name="access.log")]
+    assert [each.system.name for each in systems_of(tmp_path, init(paths, tmp_path))] == ["nginx", "nginx-2"]
+
+
+def test_a_file_nobody_can_read_is_a_question(tmp_path: Path) -> None:
+    text = init([log(tmp_path), log(tmp_path, ["what is this?"] * 5, "odd\n.log")], tmp_path)
+    assert 'odd\\n.log" written? No format reads any of its 5 lines.' in text
+    assert len(systems_of(tmp_path, text)) == 1
+
+
+def test_a_file_with_an_odd_name_is_still_found(tmp_path: Path) -> None:
+    path = log(tmp_path, name='we"b[1] ü.log')
+    text = init([path], tmp_path)
+    (tmp_path / "clientip.toml").write_text(text)
+    assert [each.path for each in find_inputs(load([tmp_path / "clientip.toml"]), (), None).files] == [path]
+
+
+@pytest.mark.parametrize("row", FORMATS.values(), ids=lambda row: row.name)
+def test_the_samples_of_every_format_are_guessed_and_the_result_loads(tmp_path: Path, row: Format) -> None:
+    plain = [sample.line for sample in row.samples if not sample.setup and sample.rejected is None]
+    if not any(sample.line in plain and sample.skipped is None for sample in row.samples):
+        pytest.skip("every sample needs a setup of its own")
+    framed = [len(line).to_bytes(4, "big") + line if row.framing == "length32" else line + b"\n" for line in plain]
+    path = tmp_path / "some.log"
+    path.write_bytes(b"".join(framed))
+    found = guess(str(path))
+    assert found.best is not None
+    assert row.name in {found.best.format, *(one.format for one in found.equals)}
+    [system] = systems_of(tmp_path, init([str(path)], tmp_path))
+    assert system.setup is not None
+    assert system.setup.format == found.best.format
