@@ -17,6 +17,7 @@ from pipeline.errors import FormatError
 from pipeline.model import Address, Endpoint, Node
 
 Scope = Literal["global", "local", "impossible"]
+Version = Literal[4, 6]
 
 MAX_ENTRIES: Final = 1000  # of one header; a walk needs far fewer
 MAX_ENTRY: Final = 128  # characters of one entry: address, zone, port and quotes fit twice
@@ -52,7 +53,7 @@ _SPECIAL: Final[tuple[tuple[str, Scope], ...]] = (
 )
 
 
-def _special(version: Literal[4, 6]) -> tuple[tuple[int, int, Scope], ...]:
+def _special(version: Version) -> tuple[tuple[int, int, Scope], ...]:
     nets = ((ip_network(text), scope) for text, scope in _SPECIAL)
     return tuple((int(n[0]), int(n[-1]), scope) for n, scope in nets if n.version == version)
 
@@ -65,7 +66,7 @@ _ZONE: Final = re.compile(r"[0-9A-Za-z._~-]++")  # RFC 6874 without percent esca
 _HIDDEN: Final = re.compile(r"_[0-9A-Za-z._-]++")  # obfnode, RFC 7239 section 6.3
 
 
-def scope_of(number: int, version: Literal[4, 6]) -> Scope:
+def scope_of(number: int, version: Version) -> Scope:
     """Who may hold this address, by the IANA special-purpose registries.
 
     `impossible`: no host sends from it.  `local`: hosts of some private network.
@@ -80,7 +81,7 @@ def scope_of(number: int, version: Literal[4, 6]) -> Scope:
     return "global"
 
 
-def from_number(number: int, version: Literal[4, 6]) -> Address:
+def from_number(number: int, version: Version) -> Address:
     """The address with this number; IPv4-mapped IPv6 becomes IPv4.
 
     The number must fit the version.
@@ -150,7 +151,7 @@ def _prefix(text: str, bits: int) -> int:
     return length
 
 
-def parse_range(text: str) -> tuple[int, int, Literal[4, 6], str]:
+def parse_range(text: str) -> tuple[int, int, Version, str]:
     """First and last address as numbers, version, canonical text.
 
     An address, or one with `/` and a prefix length or (IPv4) a dotted contiguous mask.

@@ -1,68 +1,33 @@
 """From the columns of a text format to an Observation: what all of them share.
 
-A format says for every column what it tells, as a `Role`; here a closure is built that knows the indexes and
-skips what the pattern does not hold.  The roles:
-
-`peer` `logged` `stated` `local` `proxied` `upstream_local` `upstream_peer`
-    an address and its port; `.ip` and `.port` behind the word where they are two columns.  `logged` is the
-    address that PROXY or realip may have replaced: `Setup.logs_peer` says whether it is the socket.
-`start` `end`            a stamp; `how` names its layout.  `fraction`: its digits below the second.
-`duration`               `how`: s, ms, us
-`header`                 `name`, and `how` much of it the log shows (model.Coverage)
-`request`                the request line; `method` `target` `protocol` `host` `status` `user_agent` `referer`
-                         `request_bytes` `response_bytes` its parts
-`request_id`             `name` is its scheme; `trace` `span` `parent`: the writer's own
-`connection_serial` `request_serial` `instance`
+A format says for every column what it tells, as a `roles.Role`; here a closure is built that knows the indexes
+and skips what the pattern does not hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
 from pipeline.addresses import parse_address, read_endpoint, read_port
 from pipeline.errors import FormatError
 from pipeline.headers import SortedHeaders, sort_headers
-from pipeline.model import Coverage, Endpoint, Http, Ids, Kind, Line, Observation, Setup
+from pipeline.model import Coverage, Endpoint, Http, Ids, Line, Observation, Setup
 from pipeline.patterns import Values
-from pipeline.times import SECOND_NS, clf_ns, epoch_ns, local_ns, resolution_of, rfc3339_ns, seconds_ns, spread
-
-
-class Role(NamedTuple):
-    """What one column tells; see the head of this module."""
-
-    word: str
-    how: str = ""
-    name: str = ""
-
-
-HeaderColumn = tuple[str, tuple[str, ...], Coverage]
-Span = tuple["int | None", "int | None", "int | None", "str | None"]  # start_ns, start_latest_ns, end_ns, time_by
-
-
-class Manner(NamedTuple):
-    """How one format differs from the others."""
-
-    kind: Kind = "request"
-    unescape: Callable[[str], str] = str
-    endpoint: Callable[[str], Endpoint] = read_endpoint
-    absent: frozenset[str] = frozenset({"-", ""})
-    names_allowed: bool = False  # the logged peer may be a host name: then it tells no peer
-    stated_port: bool = True  # whether a replaced address brings its own port
-    peer_void: Callable[[Values], bool] | None = None  # lines whose logged address may be either
-    more_headers: Callable[[Values], tuple[HeaderColumn, ...]] | None = None
-
+from pipeline.roles import HeaderColumn, Manner, Roles, index_of
+from pipeline.stamps import compile_duration, compile_span, number
 
 PLAIN: Final = Manner()
-_DURATIONS: Final = MappingProxyType({"s": SECOND_NS, "ms": 1_000_000, "us": 1_000})
+__all__ = ["compile_columns", "last_address", "number", "split_request", "trace_ids"]
+
 _COVERAGES: Final[Mapping[str, Coverage]] = MappingProxyType(
     {"all": "all", "first": "first", "last": "last", "cut": "cut", "remainder": "remainder", "appended": "appended"}
 )
+_NO_ADDRESS: Final = ("unix", "/", "@", "envoy://")  # UNIX sockets by name, path, abstract name; listeners inside Envoy
 _INJECTED: Final = ("proxy_injection",)
 
 Get = Callable[[Values], "Endpoint | None"]
-Roles = Sequence["Role | None"]
 
 
 def compile_columns(setup: Setup, roles: Roles, manner: Manner = PLAIN) -> Callable[[Line, Values], Observation]:
@@ -71,12 +36,13 @@ def compile_columns(setup: Setup, roles: Roles, manner: Manner = PLAIN) -> Calla
     local_of, proxied_of, near_of, far_of = (
         _endpoint(roles, word, manner) or _nowhere for word in ("local", "proxied", "upstream_local", "upstream_peer")
     )
-    time_of, headers_of = _span(setup, roles, manner), _headers(setup, roles, manner)
+    time_of, headers_of = compile_span(setup, roles, manner), _headers(setup, roles, manner)
     http_of, ids_of = _http(roles, manner), _own_ids(roles, manner)
     text_of = {word: _text(roles, word, manner) for word in ("instance", "connection_serial", "request_serial")}
     instance_of, connection_of, request_of = text_of.values()
     kind = manner.kind
 
+    # Called once for every line: one construction by position, nothing looked up by name.
     def observe(line: Line, values: Values) -> Observation:
         start, latest, end, time_by = time_of(line, values)
         peer, stated = peers_of(values)
@@ -112,18 +78,6 @@ def compile_columns(setup: Setup, roles: Roles, manner: Manner = PLAIN) -> Calla
     return observe
 
 
-def number(text: str) -> int:
-    """A decimal number without sign; FormatError("number") for anything else, or more than 20 digits."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 20):
-        raise FormatError("number")
-    return int(text)
-
-
-def index_of(roles: Roles, word: str) -> int | None:
-    """The first column with this role."""
-    return next((index for index, role in enumerate(roles) if role is not None and role.word == word), None)
-
-
 def _nowhere(_: Values) -> None:
     return None
 
@@ -150,7 +104,7 @@ def _endpoint(roles: Roles, word: str, manner: Manner) -> Get | None:
 
         def whole(values: Values) -> Endpoint | None:
             value = values[joint]
-            return None if value is None or value in absent or value.startswith("unix") else read(value)
+            return None if value is None or value in absent or value.startswith(_NO_ADDRESS) else read(value)
 
         return whole
     if alone is None:
@@ -158,7 +112,7 @@ def _endpoint(roles: Roles, word: str, manner: Manner) -> Get | None:
 
     def halves(values: Values) -> Endpoint | None:
         value = values[alone]
-        if value is None or value in absent or value.startswith("unix"):
+        if value is None or value in absent or value.startswith(_NO_ADDRESS):
             return None
         return Endpoint(parse_address(value), None if port is None else _port(values[port], absent))
 
@@ -190,6 +144,7 @@ def _peers(setup: Setup, roles: Roles, manner: Manner) -> Callable[[Values], tup
     stated_of = _endpoint(roles, "stated", manner) or _nowhere
     has_socket, replaced = socket_of is not _nowhere, setup.logs_peer in ("proxy", "realip")
     bare = setup.logs_peer == "realip" and not manner.stated_port
+    zero_said = manner.port_zero_said and index_of(roles, "logged") is not None
     void, names_allowed = manner.peer_void if replaced else None, manner.names_allowed
 
     def peers_of(values: Values) -> tuple[Endpoint | None, Endpoint | None]:
@@ -205,7 +160,7 @@ def _peers(setup: Setup, roles: Roles, manner: Manner) -> Callable[[Values], tup
         if void is not None and void(values):
             return socket, None
         if not has_socket and not replaced:
-            return logged, stated_of(values)
+            return (None, logged) if zero_said and logged.port is None else (logged, stated_of(values))
         if socket is not None and socket.address == logged.address and not replaced:
             return (socket if socket.port is not None else logged), None
         return socket, Endpoint(logged.address) if bare else logged
@@ -213,97 +168,15 @@ def _peers(setup: Setup, roles: Roles, manner: Manner) -> Callable[[Values], tup
     return peers_of
 
 
-def _span(setup: Setup, roles: Roles, manner: Manner) -> Callable[[Line, Values], Span]:
-    """The time of a line: from its stamp, from the stamp and the duration, or from the wrapper."""
-    start, end = index_of(roles, "start"), index_of(roles, "end")
-    skew, lasted = setup.max_skew_ns, _duration(roles, manner)
-    if start is not None:
-        stamp_of = _stamp(setup, roles, start)
-
-        def from_start(_: Line, values: Values) -> Span:
-            first, last, resolution = stamp_of(values)
-            duration = lasted(values)
-            earliest, _ignored = spread(first, resolution, skew)
-            _ignored, latest = spread(last, resolution, skew)
-            return earliest, latest, None if duration is None else first + duration, "own"
-
-        return from_start
-    if end is None:
-        return _wrapper_span
-    stamp_of = _stamp(setup, roles, end)
-
-    def from_end(_: Line, values: Values) -> Span:
-        first, last, resolution = stamp_of(values)
-        duration = lasted(values)
-        if duration is None:  # when it began is not said: any time before
-            return None, spread(last, resolution, skew)[1], first, "own"
-        earliest, _ignored = spread(first - duration, resolution, skew)
-        _ignored, latest = spread(last - duration, resolution, skew)
-        return earliest, latest, first, "own"
-
-    return from_end
-
-
-def _wrapper_span(line: Line, _: Values) -> Span:
-    """The wrapper's stamp is the moment of writing, so it is an end."""
-    if line.stamp_ns is None:
-        return None, None, None, None
-    return None, line.stamp_ns, line.stamp_ns, "wrapper"
-
-
-def _stamp(setup: Setup, roles: Roles, index: int) -> Callable[[Values], tuple[int, int, int]]:
-    """Reads a stamp column: earliest and latest instant it names, and its resolution, all in ns."""
-    role, fraction = roles[index], index_of(roles, "fraction")
-    assert role is not None
-    layout, zone = role.how, setup.timezone or "UTC"
-
-    def stamp_of(values: Values) -> tuple[int, int, int]:
-        text = values[index] or ""
-        if fraction is not None and layout == "epoch":
-            text = f"{text}.{values[fraction]}"
-        if layout == "clf":
-            first = last = clf_ns(text)
-            return first, last, SECOND_NS
-        if layout == "haproxy" or layout == "nginx_error":
-            first, last = local_ns(text, "haproxy" if layout == "haproxy" else "nginx_error", zone)
-        elif layout == "rfc3339":
-            first = last = rfc3339_ns(text)
-        elif layout == "epoch":
-            first = last = epoch_ns(text)
-        else:
-            first = last = number(text) * _DURATIONS[layout]
-            return first, last, _DURATIONS[layout]
-        return first, last, resolution_of(text)
-
-    return stamp_of
-
-
-def _duration(roles: Roles, manner: Manner) -> Callable[[Values], int | None]:
-    index, absent = index_of(roles, "duration"), manner.absent
-    if index is None:
-        return _nowhere
-    role = roles[index]
-    assert role is not None
-    factor = _DURATIONS[role.how]
-
-    def lasted(values: Values) -> int | None:
-        text = values[index]
-        if text is None or text in absent or text[0] in "+-":  # +: logged before the end; -1: not reached
-            return None
-        return seconds_ns(text) * factor // SECOND_NS
-
-    return lasted
-
-
 def _headers(setup: Setup, roles: Roles, manner: Manner) -> Callable[[Values], SortedHeaders]:
     """All header columns of a line, sorted into claims, proofs, ids."""
-    columns: dict[str, tuple[int, Coverage]] = {}
+    columns: dict[str, tuple[int, Coverage, int]] = {}
     for index, role in enumerate(roles):
         if role is not None and role.word == "header":
             known = columns.get(role.name)
             if known is None or known[1] == "appended":  # as received is better than as sent on
-                columns[role.name] = (index, _COVERAGES[role.how])
-    table = tuple((name, index, coverage) for name, (index, coverage) in columns.items())
+                columns[role.name] = (index, _COVERAGES[role.how], role.limit)
+    table = tuple((name, *column) for name, column in columns.items())
     absent, unescape, more = manner.absent, manner.unescape, manner.more_headers
     if not table and more is None:
         nothing = sort_headers(setup, ())
@@ -311,10 +184,13 @@ def _headers(setup: Setup, roles: Roles, manner: Manner) -> Callable[[Values], S
 
     def headers_of(values: Values) -> SortedHeaders:
         pairs: list[HeaderColumn] = []
-        for name, index, coverage in table:
+        for name, index, coverage, limit in table:
             value = values[index]
-            shown = () if value is None or value in absent else (unescape(value),)
-            pairs.append((name, shown, coverage))
+            if value is None or value in absent:
+                pairs.append((name, (), coverage))
+            else:
+                cut = limit and len(value.encode("utf-8", "replace")) >= limit
+                pairs.append((name, (unescape(value),), "cut" if cut else coverage))
         if more is not None:
             pairs += more(values)
         return sort_headers(setup, pairs)
@@ -328,7 +204,7 @@ def _http(roles: Roles, manner: Manner) -> Callable[[Values], tuple[Http | None,
         return lambda _: (None, ())
     indexes = tuple(index_of(roles, word) for word in _HTTP_TEXTS)
     request, counts = index_of(roles, "request"), tuple(index_of(roles, word) for word in _HTTP_NUMBERS)
-    absent, unescape, lasted = manner.absent, manner.unescape, _duration(roles, manner)
+    absent, unescape, lasted = manner.absent, manner.unescape, compile_duration(roles, manner)
 
     def text(values: Values, index: int | None) -> str | None:
         value = None if index is None else values[index]
@@ -401,7 +277,9 @@ def trace_ids(trace: str | None, span: str | None, parent: str | None) -> Ids | 
     if trace is None or len(trace) not in (16, 32) or not _is_id(trace):
         return None
     full = trace.lower().rjust(32, "0")
-    own, called = (text.lower() if text is not None and len(text) == 16 and _is_id(text) else None for text in (span, parent))
+    own, called = (
+        text.lower() if text is not None and len(text) == 16 and _is_id(text) else None for text in (span, parent)
+    )
     return Ids(full, own, called, "other", 4 * len(trace), trace if trace != full else None)
 
 

@@ -14,6 +14,7 @@ from pipeline.config import Settings, SystemSettings
 from pipeline.configkeys import INTERNAL, OUTSIDE
 from pipeline.formats import FORMATS
 from pipeline.model import Ownership, System
+from pipeline.ownership import in_force_together
 
 _WORKLOADS: Final = tuple(
     parse_range(text)
@@ -36,6 +37,7 @@ def warnings(settings: Settings) -> tuple[str, ...]:
     found = [
         *_wide_ranges(systems),
         *_nested_ranges(systems),
+        *_elsewhere(systems),
         *_unproved(systems),
         *_unlisted(systems),
         *_beside_carriers(systems),
@@ -91,7 +93,9 @@ def _nested_ranges(systems: Iterable[System]) -> Iterator[_Warning]:
         while around and (around[-1][0], around[-1][2].version, low <= around[-1][2].high) != (network, version, True):
             around.pop()
         for _, outer, wider in around:
-            if _promises(outer) != _promises(system) and (outer.name, system.name) not in said:
+            if (outer.name, system.name) in said or not in_force_together(wider, own):
+                continue
+            if _promises(outer) != _promises(system):
                 said.add((outer.name, system.name))
                 yield (
                     outer.name,
@@ -99,6 +103,13 @@ def _nested_ranges(systems: Iterable[System]) -> Iterator[_Warning]:
                     f'{wider.text} holds {own.text} of "{system.name}": lines from there are `ambiguous`',
                 )
         around.append((network, system, own))
+
+
+def _elsewhere(systems: Sequence[System]) -> Iterator[_Warning]:
+    networks = {system.network for system in systems}
+    for system in systems:
+        for name in sorted({own.network for own in system.owns if own.network is not None} - networks):
+            yield system.name, "addresses", f'no system is in the network "{name}": nobody will look there'
 
 
 def _promises(system: System) -> tuple[object, ...]:

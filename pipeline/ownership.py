@@ -91,14 +91,14 @@ def doubly_owned(owners: Iterable[tuple[str, str, Ownership]]) -> Iterator[tuple
     for name, network, own in owners:
         holders = seen.setdefault((own.network or network, own.version, own.low, own.high), [])
         for other, theirs in holders:
-            if other != name and _meet(own, theirs):
+            if other != name and in_force_together(own, theirs):
                 yield name, other, own
                 break
         holders.append((name, own))
 
 
-def _meet(one: Ownership, other: Ownership) -> bool:
-    """Whether there is a moment at which both are in force."""
+def in_force_together(one: Ownership, other: Ownership) -> bool:
+    """Whether there is a moment at which both are owned."""
     return not _over_before(one, other) and not _over_before(other, one)
 
 

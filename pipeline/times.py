@@ -59,18 +59,18 @@ def rfc3339_ns(text: str) -> int:
     >>> rfc3339_ns("1970-01-01T01:00:00.5+01:00")
     500000000
     """
-    seconds = _utc_second(text[:19])
-    if text[-1:] in ("Z", "z"):
+    second_ns = _utc_second(text[:19])
+    if text[-1] == "Z":
         length = len(text)
         if length == 20:
-            return seconds * SECOND_NS
+            return second_ns
         digits = text[20:-1]
         if length <= 30 and text[19] == "." and digits.isdigit() and digits.isascii():
-            return seconds * SECOND_NS + int(digits) * _POWERS[length - 21]
-    return _rfc3339_tail(seconds, text[19:])
+            return second_ns + int(digits) * _POWERS[length - 21]
+    return _rfc3339_tail(second_ns, text[19:])
 
 
-def _rfc3339_tail(seconds: int, tail: str) -> int:
+def _rfc3339_tail(second_ns: int, tail: str) -> int:
     """What follows the seconds where it is not the common `.digitsZ`."""
     if not tail.isascii() or (tail.startswith(".") and not tail[1:2].isdigit()):
         raise FormatError("time", 19)
@@ -81,7 +81,7 @@ def _rfc3339_tail(seconds: int, tail: str) -> int:
     match = _OFFSET.fullmatch(tail[1:] if fraction else tail)
     if match is None or bool(match[1]) != fraction:
         raise FormatError("time", 19)
-    seconds -= _offset_seconds(match[2], match[3], match[4])
+    seconds = second_ns // SECOND_NS - _offset_seconds(match[2], match[3], match[4])
     return _bounded(seconds) * SECOND_NS + _fraction_ns(match[1])
 
 
@@ -176,7 +176,7 @@ def _utc_second(text: str) -> int:
     match = _DATE_TIME.fullmatch(text)
     if match is None:
         raise FormatError("time")
-    return _bounded(_instant(_datetime(match, match[1], match[2], match[3]).replace(tzinfo=UTC)))
+    return _bounded(_instant(_datetime(match, match[1], match[2], match[3]).replace(tzinfo=UTC))) * SECOND_NS
 
 
 @lru_cache(_REMEMBERED)

@@ -78,11 +78,11 @@ def resolve(graph: Graph, seen: Observation, owner: System | None = None) -> Res
     said, path = Said(seen, stated=stated), list[Step]()
     at, by, evidence, allowed = seen.peer, "socket", "seen", here.peers
     if stated:
-        # 7. The socket was not logged: begin at the system's statement, if it accepts
-        #    headers from no more than its drawn peers.
+        # 7. The socket was not logged: begin at the system's statement, if it accepts headers
+        #    from no more than its drawn peers, and these are systems, not just anybody.
         if seen.stated is None:
             return _unknown("peer_not_logged", path, said, seen)
-        if not (here.believes and here.peers.issuperset(here.believes)):
+        if not (here.believes and here.peers.issuperset(here.believes) and graph.systems.keys() >= set(here.believes)):
             return _unknown("not_believed", path, said, seen)
         at, by, evidence, allowed = seen.stated, here.logs_peer or "realip", "stated", graph.told[here.name]
     probe = here.probes and _is_probe(here, seen)

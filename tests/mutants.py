@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import importlib.machinery
+import importlib.util
 import os
 import signal
 import sys
@@ -81,7 +82,7 @@ class Mutant(NamedTuple):
     """One change.  `name` says it in words that outlive moved lines."""
 
     name: tuple[str, str, str, str]  # module, function, statement before, statement after
-    code: bytes  # marshalled by `compile` in the child would cost less, but text is what a person reads
+    source: bytes
 
 
 def mutants(module: str) -> Iterator[Mutant]:
@@ -100,6 +101,11 @@ def mutants(module: str) -> Iterator[Mutant]:
         if met[name] > 1:
             name = (module, function, before, f"{after}  # {met[name]}")
         yield Mutant(name, text.encode())
+
+
+def unchanged(module: str) -> bytes:
+    """A module's source, through the same hands as its mutants."""
+    return ast.unparse(ast.parse((ROOT / "pipeline" / f"{module}.py").read_text())).encode()
 
 
 Change = tuple[str, ast.AST, Place, ast.AST, ast.AST]
@@ -188,22 +194,23 @@ class _Finder:
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> object:
         if name != self._name:
             return None
-        return importlib.machinery.ModuleSpec(name, self._loader, origin=self._loader.path)
+        return importlib.util.spec_from_file_location(name, self._loader.path, loader=self._loader)
 
 
-def passes(module: str, source: bytes | None) -> bool:
-    """Whether the tests of a module pass; to be called in a process of its own."""
-    if source is not None:
-        sys.meta_path.insert(0, _Finder(module, source))  # type: ignore[arg-type]
+def passes(module: str, source: bytes) -> bool:
+    """Whether the tests pass with this source of a module; to be called in a process of its own."""
+    sys.meta_path.insert(0, _Finder(module, source))  # type: ignore[arg-type]
     import tests.sizes  # noqa: PLC0415  # after the fork, so that no pipeline module is loaded before
 
     tests.sizes.EXAMPLES = EXAMPLES
     files = [str(ROOT / "tests" / name) for name in MODULES[module]]
     chosen = [str(ROOT / "pipeline" / f"{module}.py"), *(name for name in files if Path(name).exists())]
-    return pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-m", "not prove and not edge", *chosen]) == 0
+    options = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-m", "not prove and not edge"]
+    # Plain: pytest's own importer would otherwise come before ours.
+    return pytest.main([*options, *chosen]) == 0
 
 
-def _fork(module: str, source: bytes | None, *, quiet: bool) -> int:
+def _fork(module: str, source: bytes, *, quiet: bool) -> int:
     child = os.fork()
     if child:
         return child
@@ -224,7 +231,7 @@ def run(every: Sequence[Mutant], workers: int) -> list[Mutant]:
     while waiting or running:
         while waiting and len(running) < workers:
             mutant = waiting.pop()
-            running[_fork(mutant.name[0], mutant.code, quiet=True)] = (mutant, time.monotonic())
+            running[_fork(mutant.name[0], mutant.source, quiet=True)] = (mutant, time.monotonic())
         time.sleep(0.01)
         for child, (mutant, began) in list(running.items()):
             if time.monotonic() - began > TIME_LIMIT:
@@ -252,7 +259,7 @@ def main(modules: Sequence[str]) -> int:
     hypothesis.settings.load_profile("mutants")
     reasons, failed = explained(), False
     for module in modules or MODULES:
-        if os.waitpid(_fork(module, None, quiet=False), 0)[1] != 0:
+        if os.waitpid(_fork(module, unchanged(module), quiet=False), 0)[1] != 0:
             print(f"{module}: the tests fail on the unchanged file")
             return 1
         every = list(mutants(module))

@@ -53,7 +53,7 @@ def test_nothing_a_client_writes_moves_a_column(request: str, agent: str) -> Non
     ['x" "y', 'x" - - arn "Root=1-1-1" "', '"', f'x" - - arn {TRACE} {BEFORE_LISTS} "-" "', f'x" - - arn {TRACE} a '],
 )
 def test_a_quote_that_is_left_over_has_no_single_reading(agent: str) -> None:
-    with pytest.raises(FormatError, match="no_match|two_readings"):
+    with pytest.raises(FormatError, match=r"no_match|two_readings"):
         seen_in(line(agent=agent))
 
 

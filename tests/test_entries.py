@@ -103,6 +103,8 @@ def test_an_entry_gives_address_port_and_zone(entry: str, address: str, port: in
         ('"203.0.113.7', "bad_address"),
         ('203.0.113.7"', "bad_address"),
         ('"', "bad_address"),
+        ('"1.2.3.44', "bad_address"),
+        ('11.2.3.4"', "bad_address"),
         ('""203.0.113.7""', "bad_address"),
         ('" 203.0.113.7"', "bad_address"),
         ("203.0.113.7 10.0.0.2", "bad_address"),
@@ -168,6 +170,10 @@ def test_only_commas_separate_and_quotes_do_not_bind() -> None:
         '"4.4.4.4',
         '5.5.5.5"',
     ]
+
+
+def test_the_bounds_of_a_header_are_a_thousand_entries_of_128_characters() -> None:
+    assert (MAX_ENTRIES, MAX_ENTRY) == (1000, 128)
 
 
 def test_a_padded_list_keeps_its_trusted_end() -> None:

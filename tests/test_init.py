@@ -60,7 +60,7 @@ def test_addresses_of_clients_do_not_get_into_the_configuration(tmp_path: Path) 
     lines = [DIRECT.replace("192.168.7.", "203.0.113.").format(number) for number in range(100)]
     text = init([log(tmp_path, lines)], tmp_path)
     assert "203.0.113." not in text
-    assert "100 % of the lines come from public addresses." in text
+    assert '100 % of the lines come from public addresses: if these are clients and no CDN, add "outside".' in text
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,24 @@ def test_a_file_nobody_can_read_is_a_question(tmp_path: Path) -> None:
     assert len(systems_of(tmp_path, text)) == 1
 
 
-def test_a_file_with_an_odd_name_is_still_found(tmp_path: Path) -> None:
-    path = log(tmp_path, name='we"b[1] ü.log')
+@pytest.mark.parametrize("name", ['we"b[1] ü.log', "we\udcffb.log", "web\t'1.log"])
+def test_a_file_with_an_odd_name_is_still_found(tmp_path: Path, name: str) -> None:
+    path = log(tmp_path, name=name)
     text = init([path], tmp_path)
     (tmp_path / "clientip.toml").write_text(text)
     assert [each.path for each in find_inputs(load([tmp_path / "clientip.toml"]), (), None).files] == [path]
+
+
+def test_lines_that_do_not_fit_are_a_question(tmp_path: Path) -> None:
+    text = init([log(tmp_path, LINES[:10] + ["what is this?"] * 5)], tmp_path)
+    assert "# 10 of 15 sampled lines read as nginx" in text
+    assert "# Question: who writes the other lines?" in text
+
+
+def test_equals_are_told(tmp_path: Path) -> None:
+    lines = [line.rpartition(' "')[0] for line in LINES]  # "combined" is what nginx and Apache both call it
+    text = init([log(tmp_path, lines)], tmp_path)
+    assert "# Question: which server wrote it? These read just as much: apache" in text
 
 
 @pytest.mark.parametrize("row", FORMATS.values(), ids=lambda row: row.name)

@@ -375,7 +375,7 @@ def test_a_statement_is_believed_at_most_as_vouched() -> None:
 
 
 def test_a_statement_is_worth_nothing_where_headers_are_accepted_from_others_than_the_drawn_peers() -> None:
-    for drawn in ({"believes": ""}, {"believes": "lb cdn"}):
+    for drawn in ({"believes": ""}, {"believes": "lb cdn"}, {"believes": "lb outside", "peers": "lb outside"}):
         seen = request(None, stated="203.0.113.7:9", logs_peer="proxy")
         assert found(walk(ingress(**drawn), seen))[2] == "not_believed"  # type: ignore[arg-type]
 

@@ -28,8 +28,6 @@ STDIN: Final = 0
 # for its length, so a line in parts is never joined without one of them.
 PART_BYTES: Final = 128 * 1024
 
-Compression = Literal["none", "gzip", "zstd"]
-
 
 class Options(Struct, frozen=True, kw_only=True):
     """What the operator asked for, as far as it shows in the bytes that are written."""

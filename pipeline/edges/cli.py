@@ -103,7 +103,11 @@ def replay_command(
     output: Annotated[str, typer.Option(help=f"How records are written: {', '.join(OUTPUTS)}.")] = "enriched",
     compress: Annotated[Compression, typer.Option(help="Compression of the records.")] = "none",
     since: Annotated[
-        str | None, typer.Option("--from", help="Only requests that began (or, where the log shows no start, ended) at this RFC 3339 time or later.")
+        str | None,
+        typer.Option(
+            "--from",
+            help="Only requests that began (or, where the log shows no start, ended) at this RFC 3339 time or later.",
+        ),
     ] = None,
     until: Annotated[str | None, typer.Option(help="Only requests that began before this time.")] = None,
     facts: Annotated[bool, typer.Option("--facts", help="Write translations and connections too.")] = False,

@@ -7,24 +7,18 @@ a reader of frames sees everything the input held, in order.
 
 from __future__ import annotations
 
-import bz2
 import os
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
-import zstandard
-
+from pipeline.edges.compression import DAMAGES, packing_of, unpacked
 from pipeline.errors import SinkError
 
 BLOCK: Final = 256 * 1024  # large enough to amortise a system call, small enough to stay in cache
 PACKED_BLOCK: Final = 64 * 1024
-ZSTD_SLICE: Final = 512  # four bytes of zstd can unpack to 128 KiB: this bounds a bomb to 16 MiB at a time
-
-MAGIC: Final = MappingProxyType({b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"})
 
 
 class Block(NamedTuple):
@@ -84,81 +78,6 @@ def pipe_blocks(descriptor: int, size: int) -> Iterator[bytes]:
         yield data
 
 
-def packing_of(head: bytes) -> str:
-    """The compression that the first bytes announce; "" for none."""
-    return next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
-
-
-def unpacked(blocks: Iterable[bytes], packing: str, size: int) -> Iterator[bytes]:
-    """The blocks without their compression, in pieces of at most `size` bytes.
-
-    Raises EOFError, zlib.error, OSError or zstandard.ZstdError where the compressed bytes are
-    damaged; everything before has been yielded.
-    """
-    for piece in UNPACKERS[packing](blocks, size):
-        if len(piece) <= size:
-            yield piece
-        else:
-            yield from (piece[start : start + size] for start in range(0, len(piece), size))
-
-
-def _plain(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
-    yield from blocks
-
-
-def _gzip(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
-    unpacker, started = zlib.decompressobj(wbits=31), False
-    for block in blocks:
-        data = block
-        while data:
-            if not started:
-                data = data.lstrip(b"\0")  # tape and disk images pad members with zeros
-                started = bool(data)
-            if started:
-                yield unpacker.decompress(data, size)
-                data = unpacker.unconsumed_tail
-            if unpacker.eof:
-                data = unpacker.unused_data
-                unpacker, started = zlib.decompressobj(wbits=31), False
-    if started:
-        yield unpacker.flush()
-        if not unpacker.eof:
-            raise EOFError
-
-
-def _bzip2(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
-    unpacker, started = bz2.BZ2Decompressor(), False
-    for block in blocks:
-        data = block
-        while data or (started and not unpacker.needs_input):
-            started = True
-            yield unpacker.decompress(data, size)
-            data = b""
-            if unpacker.eof:
-                data = unpacker.unused_data
-                unpacker, started = bz2.BZ2Decompressor(), False
-    if started:
-        raise EOFError
-
-
-def _zstd(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
-    # Not `stream_reader`: it takes a truncated frame for the end of the file.
-    context = zstandard.ZstdDecompressor()
-    unpacker, started = context.decompressobj(), False
-    for block in blocks:
-        for start in range(0, len(block), ZSTD_SLICE):
-            data = block[start : start + ZSTD_SLICE]
-            while data:
-                started = True
-                yield unpacker.decompress(data)
-                data = b""
-                if unpacker.eof:
-                    data = unpacker.unused_data
-                    unpacker, started = context.decompressobj(), False
-    if started:
-        raise EOFError
-
-
 def lines(blocks: Iterable[bytes], offset: int, limit: int, *, inside: bool = False) -> Iterator[Frame]:
     """Frames of text lines: LF or CRLF ends a line, the end of the input ends the last one.
 
@@ -190,7 +109,7 @@ def lines(blocks: Iterable[bytes], offset: int, limit: int, *, inside: bool = Fa
                 offset += sum(map(len, found)) + len(found)
             if len(held) > limit:
                 held, over = held[:limit], len(held)
-    except READ_ERRORS as error:
+    except DAMAGES as error:
         if held:
             yield Refused(held, offset, "truncated", None)
         yield Broken(_why(error))
@@ -233,7 +152,7 @@ def messages(blocks: Iterable[bytes], offset: int, limit: int) -> Iterator[Frame
                     break
                 yield _too_long(held[4 : 4 + limit], offset, length)
                 over = 4 + length
-    except READ_ERRORS as error:
+    except DAMAGES as error:
         if held:
             yield Refused(held, offset, "truncated", None)
         yield Broken(_why(error))
@@ -277,7 +196,10 @@ def beginning(path: str, length: int) -> tuple[bytes, str]:
     A damaged file gives what can be read of it; the damage is reported when its lines are read.
     """
     try:
-        size = Path(path).stat().st_size
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):  # its size says nothing, and it cannot be read twice
+            raise SinkError(f"{path} is no regular file; give - and connect it to standard input", retry=False)
+        size = status.st_size
         head = next(RawFile(path, 0, size).blocks(length), b"")
     except OSError as error:
         raise SinkError(f"cannot read {path}: {error.strerror}", retry=False) from error
@@ -289,7 +211,7 @@ def beginning(path: str, length: int) -> tuple[bytes, str]:
     try:
         while len(found) < length and (piece := next(pieces, None)) is not None:
             found += piece
-    except READ_ERRORS:
+    except DAMAGES:
         return found[:length], packing
     return found[:length], packing
 
@@ -300,10 +222,3 @@ def _why(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"damaged: {error}"
-
-
-READ_ERRORS: Final = (EOFError, OSError, zlib.error, zstandard.ZstdError)
-
-UNPACKERS: Final[MappingProxyType[str, Callable[[Iterable[bytes], int], Iterator[bytes]]]] = MappingProxyType(
-    {"": _plain, "gzip": _gzip, "zstd": _zstd, "bzip2": _bzip2}
-)

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
-import zstandard
-
+from pipeline.edges.compression import packer_of
 from pipeline.errors import SinkError
-
-
-class _Packer(Protocol):
-    def compress(self, data: bytes, /) -> bytes: ...
-    def flush(self) -> bytes: ...
 
 
 class PartFile:
@@ -26,7 +18,7 @@ class PartFile:
     def __init__(self, path: Path, compress: str) -> None:
         self._path, self.length = path, 0
         self._file = path.open("wb", buffering=0)
-        self._packer = _packer(compress)
+        self._packer = packer_of(compress)
 
     def write(self, data: bytes) -> None:
         """All of it, or SinkError."""
@@ -46,16 +38,6 @@ class PartFile:
             left = memoryview(data)
             while left:
                 left = left[self._file.write(left) :]
-
-
-def _packer(compress: str) -> _Packer | None:
-    """One member per chunk, and no time stamp in it: equal rows give equal bytes."""
-    match compress:
-        case "gzip":
-            return zlib.compressobj(6, zlib.DEFLATED, 31)
-        case "zstd":
-            return zstandard.ZstdCompressor(level=3).compressobj()
-    return None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from pipeline import config
 from pipeline.edges.chunks import Reader, chunks_of
@@ -33,30 +33,39 @@ def stream(request: Request, rejected: Path | None, warn: Callable[[str], None])
     job = Job(plan, build(settings), geo)
     tallies: list[Tally] = []
     faults: list[str] = []
-    with told(rejected or Path(os.devnull)), (rejected or Path(os.devnull)).open("wb", buffering=0) as sink:
-        looked = time.monotonic()
-        for chunk in chunks_of(plan):
-            through = Pass(job, chunk)
-            for frame in Reader(chunk, plan).frames():
-                if isinstance(frame, Broken):
-                    faults.append(f"{chunk.input.path}: {frame.text}")
-                    break
-                _write(through.frame(frame), sink)
-                if time.monotonic() - looked > RELOAD_SECONDS:  # a pipe may run for months
-                    geo.reload_if_replaced()
-                    looked = time.monotonic()
-            _write(through.end(), sink)
-            tallies.append(through.tally())
+    sink = _Sink(rejected or Path(os.devnull))
+    looked = time.monotonic()
+    for chunk in chunks_of(plan):
+        through = Pass(job, chunk)
+        for frame in Reader(chunk, plan).frames():
+            if isinstance(frame, Broken):
+                faults.append(f"{chunk.input.path}: {frame.text}")
+                break
+            sink.write(through.frame(frame))
+            if time.monotonic() - looked > RELOAD_SECONDS:  # a pipe may run for months
+                geo.reload_if_replaced()
+                looked = time.monotonic()
+        sink.write(through.end())
+        tallies.append(through.tally())
     return summary_of(plan, tallies, faults)
 
 
-def _write(rows: Rows, sink: BinaryIO) -> None:
-    left = memoryview(rows.records)
-    while left:
-        try:
-            left = left[os.write(STDOUT, left) :]
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise SinkError(f"cannot write to standard output: {error.strerror}", retry=False) from error
-    sink.write(rows.rejected)
+class _Sink:
+    """Standard output, and the file of rejected lines; unbuffered, so that whoever reads a pipe waits for nothing."""
+
+    def __init__(self, rejected: Path) -> None:
+        self._path = rejected
+        with told(rejected):
+            self._rejected = rejected.open("wb", buffering=0)
+
+    def write(self, rows: Rows) -> None:
+        left = memoryview(rows.records)
+        while left:
+            try:
+                left = left[os.write(STDOUT, left) :]
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise SinkError(f"cannot write to standard output: {error.strerror}", retry=False) from error
+        with told(self._path):
+            self._rejected.write(rows.rejected)

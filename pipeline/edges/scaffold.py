@@ -20,10 +20,14 @@ from pipeline.formats import FORMATS
 from pipeline.headers import is_list
 
 _SHARE_TOLD: Final = 0.01  # of the lines; a local address below is no hop worth a question
-_PUBLIC_SHARE_TOLD: Final = 0.05  # a public one may be a client, whose address has no place in a configuration
+_PUBLIC_SHARE_TOLD: Final = 0.05  # a public one may be a client, whose address has no place in a configuration …
+_PUBLIC_LINES_TOLD: Final = 50  # … so it must be one that few clients are
 _PEERS_TOLD: Final = 5
 _ALWAYS: Final = 0.99
+_MOST: Final = 0.9
 
+_NO_UTF8: Final = re.compile("[\ud800-\udfff]")  # how Python writes bytes of a file name that TOML cannot hold
+_IF_CLIENTS: Final = ': if these are clients and no CDN, add "outside".'
 _HEADING: Final = """\
 # Made by `clientip init`. It believes nobody yet: until the questions below are answered, no line from behind a
 # balancer names its client. `clientip help config` explains every key; `clientip check` tries the answers.
@@ -35,7 +39,7 @@ def init(paths: Sequence[str], folder: Path) -> str:
 
     Errors: SinkError if a file cannot be opened.
     """
-    return scaffold([guess(path) for path in paths], folder)
+    return scaffold([guess(path) for path in dict.fromkeys(paths)], folder)
 
 
 def scaffold(guesses: Sequence[Guess], folder: Path) -> str:
@@ -76,12 +80,14 @@ def _system(name: str, group: Sequence[Guess], folder: Path) -> Iterator[str]:
     assert best is not None
     read, lines = sum(each.read for each in group), sum(each.lines for each in group)
     yield f"# {read:,} of {lines:,} sampled lines read as {best.title}."
+    if read < _MOST * lines:
+        yield "# Question: who writes the other lines? If the same server, what is its own log format?"
     equals = {one.title: None for each in group for one in each.equals}
     if equals:
         yield f"# Question: which server wrote it? These read just as much: {'; '.join(equals)}."
     yield f"[systems.{name}]"
     yield f'format = "{best.format}"'
-    inputs = [glob.escape(os.path.relpath(each.path, folder)) for each in group]
+    inputs = [_NO_UTF8.sub("?", glob.escape(os.path.relpath(each.path, folder))) for each in group]
     yield f"inputs = [{', '.join(map(_quoted, inputs))}]"
     if best.pattern is not None and FORMATS[best.format].pattern != "none":
         yield f"pattern = {_quoted(best.pattern)}"
@@ -105,45 +111,53 @@ def _setup_lines(best: Candidate, *, zoneless: bool) -> Iterator[str]:
 
 def _peers_lines(name: str, group: Sequence[Guess]) -> Iterator[str]:
     lines = sum(peer.lines for each in group for peer in each.peers)
-    public = sum(peer.lines for each in group for peer in each.peers if peer.address.scope == "global")
     yield '# Question: who may connect to it? Clients themselves are "outside", workloads and operators "internal";'
     yield "# balancers, CDNs and proxies are systems of their own, to be drawn and named here."
     if lines:
-        yield f"# {_share(public, lines)} of the lines come from public addresses."
+        public = sum(peer.lines for each in group for peer in each.peers if peer.address.scope == "global")
+        yield f"# {_share(public, lines)} of the lines come from public addresses{_IF_CLIENTS if public else '.'}"
     yield 'peers = ["internal"]'
     if not lines:
+        best = group[0].best
+        assert best is not None
         yield "# Question: no line shows who connected. Can the log say so? Ask the server for:"
-        yield from (f"#     {line}" for line in FORMATS[group[0].best.format].ask_for.splitlines() if group[0].best)  # type: ignore[union-attr]
-        return
-    for number, peer in enumerate(_told(group, lines), start=1):
-        yield from _hop_lines(name, peer, lines, number)
+        yield from (f"#     {line}" for line in FORMATS[best.format].ask_for.splitlines())
+    told = _told(group, lines)
+    for number, peer in enumerate((peer for peer in told if peer.headers), start=1):
+        yield from _hop_lines(f"{name}-hop-{number}", name, peer, lines)
+    silent = [f"{peer.address.text} ({_share(peer.lines, lines)})" for peer in told if not peer.headers]
+    if silent:
+        yield "# Question: clients, workloads, or hops that hide clients? Never with a forwarding header:"
+        yield f"# {', '.join(silent)}"
 
 
 def _told(group: Sequence[Guess], lines: int) -> list[Peer]:
     """Peers frequent enough to be hops."""
     found: list[Peer] = []
     for peer in sorted((peer for each in group for peer in each.peers), key=lambda peer: -peer.lines):
-        least = _PUBLIC_SHARE_TOLD if peer.address.scope == "global" else _SHARE_TOLD
-        if peer.lines >= least * lines and all(peer.address != other.address for other in found):
+        is_public = peer.address.scope == "global"
+        if peer.lines < (_PUBLIC_SHARE_TOLD if is_public else _SHARE_TOLD) * lines:
+            continue
+        if is_public and peer.lines < _PUBLIC_LINES_TOLD:
+            continue
+        if all(peer.address != other.address for other in found):
             found.append(peer)
     return found[:_PEERS_TOLD]
 
 
-def _hop_lines(name: str, peer: Peer, lines: int, number: int) -> Iterator[str]:
-    text = f"{peer.address.text}: {_share(peer.lines, lines)} of the lines"
-    if not peer.headers:
-        yield f"# Question: {text}, never with a forwarding header: a client, a workload, or a hop that hides clients?"
-        return
+def _hop_lines(hop: str, name: str, peer: Peer, lines: int) -> Iterator[str]:
     header, count = peer.headers[0]
     often = "always" if count >= _ALWAYS * peer.lines else f"in {_share(count, peer.lines)} of them"
-    others = "".join(f", {other}" for other, _ in peer.headers[1:])
-    yield f"# Question: {text}, {often} with {header}{others}: a balancer? If it writes the header into every request:"
-    yield f"#     [systems.{name}-hop-{number}]"
+    share = _share(peer.lines, lines)
+    yield f"# Question: {peer.address.text}: {share} of the lines, {often} with {header}: a balancer?"
+    yield f'# If it writes that into every request, put "{hop}" into the `peers` of {name}, and this:'
+    yield f"#     [systems.{hop}]"
     yield f'#     addresses = ["{peer.address.text}"]'
     yield '#     peers = ["outside"]'
+    if peer.headers[1:]:
+        yield f"#     # it also came with {', '.join(other for other, _ in peer.headers[1:])}"
     mode = "append" if is_list(header) else "overwrite"
     yield f'#     conveys = [{{ header = "{header}", mode = "{mode}" }}]'
-    yield f'# and "{name}-hop-{number}" in the `peers` of {name}.'
 
 
 def _unread(each: Guess) -> Iterator[str]:
@@ -160,7 +174,7 @@ def _share(part: int, whole: int) -> str:
 
 def _commented(text: str) -> str:
     """A file name inside a comment: a line end in it would leave the comment."""
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(_NO_UTF8.sub("?", text), ensure_ascii=False)
 
 
 def _quoted(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -43,7 +43,6 @@ def miscounted(summary: Summary) -> str | None:
 
 def as_json(summary: Summary) -> bytes:
     """The same bytes for the same run, with the remedy beside each reason."""
-    unlisted = everything(summary.tallies, "unlisted")
     document: dict[str, Any] = {
         "rules": summary.rules,
         "faults": summary.faults,
@@ -53,7 +52,7 @@ def as_json(summary: Summary) -> bytes:
         "findings": _remedies(everything(summary.tallies, "findings"), FINDINGS),
         "unlisted": [
             {"address": address, "records": records, "share": share}
-            for address, records, share in _ranked(unlisted)[:SHOWN_UNLISTED]
+            for address, records, share in _ranked(summary.tallies)[:SHOWN_UNLISTED]
         ],
     }
     return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2) + b"\n"
@@ -70,16 +69,18 @@ def _remedies(counts: Mapping[str, int], table: Mapping[str, Reason]) -> dict[st
     }
 
 
-def _ranked(unlisted: Mapping[str, int]) -> list[tuple[str, int, float]]:
-    """(address, records, share of all that met somebody nobody listed), the most frequent first."""
-    total = sum(unlisted.values())
+def _ranked(tallies: Sequence[Tally]) -> list[tuple[str, int, float]]:
+    """(address, records, share of all records), the most frequent first."""
+    total = sum(each.records for each in tallies)
+    unlisted = everything(tallies, "unlisted")
     ranked = sorted(unlisted.items(), key=lambda pair: (pair[0] == OTHER, -pair[1], pair[0]))
     return [(address, records, round(records / total, 4)) for address, records in ranked]
 
 
 def show(summary: Summary, console: Console) -> None:
-    """Tables for the operator: what came in, what became of it, what to do about the rest."""
-    console.print(_by_system(summary.tallies))
+    """Tables for the operator: what became of the lines, and what to do about the rest."""
+    rows = [row for each in summary.tallies for row in _outcomes(each)]
+    console.print(_table(("system", "outcome", "lines", "share"), rows))
     advice = [
         *_advice("unknown", everything(summary.tallies, "reasons"), UNKNOWN),
         *_advice("rejected", everything(summary.tallies, "rejected"), REJECTED),
@@ -87,24 +88,25 @@ def show(summary: Summary, console: Console) -> None:
     ]
     if advice:
         console.print(_table(("", "why", "lines", "what would help"), advice))
-    ranked = _ranked(everything(summary.tallies, "unlisted"))[:SHOWN_UNLISTED]
+    ranked = _ranked(summary.tallies)[:SHOWN_UNLISTED]
     if ranked:
-        rows = [(escape(address), f"{records:,}", f"{share:.1%}") for address, records, share in ranked]
-        console.print(_table(("address nobody listed", "records", "share"), rows))
-    for fault in summary.faults:
-        console.print(f"not read to the end: {escape(fault)}", soft_wrap=True)
+        unlisted = [(escape(address), f"{records:,}", f"{share:.1%}") for address, records, share in ranked]
+        console.print(_table(("address nobody listed", "records", "share of all"), unlisted))
 
 
-def _by_system(tallies: Sequence[Tally]) -> Table:
-    verdicts = sorted(everything(tallies, "verdicts"))
-    heads = ("system", "lines", "records", "facts", "parts", "skipped", "rejected", *verdicts)
-    rows = []
-    for each in tallies:
-        counts = (each.lines, each.records, each.facts, each.parts)
-        sums = (sum(each.skipped.values()), sum(each.rejected.values()))
-        answers = [each.verdicts.get(verdict, 0) for verdict in verdicts]
-        rows.append((escape(each.system), *(f"{count:,}" for count in (*counts, *sums, *answers))))
-    return _table(heads, rows)
+def _outcomes(tally: Tally) -> Iterator[tuple[str, ...]]:
+    """All lines of a system, and what they became: the counts below the first add up to it."""
+    became = {
+        **tally.verdicts,
+        "fact": tally.facts,
+        "part of another line": tally.parts,
+        **{f"skipped: {reason}": count for reason, count in tally.skipped.items()},
+        **{f"rejected: {reason}": count for reason, count in tally.rejected.items()},
+    }
+    yield escape(tally.system), "all", f"{tally.lines:,}", ""
+    for outcome, count in became.items():
+        if count:
+            yield "", outcome, f"{count:,}", f"{count / tally.lines:.1%}"
 
 
 def _advice(kind: str, counts: Mapping[str, int], table: Mapping[str, Reason]) -> list[tuple[str, ...]]:

@@ -20,11 +20,11 @@ import re
 from typing import Final
 
 from pipeline.addresses import read_endpoint_last_colon
-from pipeline.columns import number
 from pipeline.errors import FormatError
 from pipeline.headers import sort_headers
 from pipeline.model import Endpoint, Format, Http, Line, Observation, Reader, Sample, Setup
 from pipeline.patterns import decode_text
+from pipeline.stamps import number
 from pipeline.times import MILLISECOND_NS, rfc3339_ns, seconds_ns, spread
 
 # type time elb client target, 3 durations, 2 statuses, 2 byte counts, "request" "user agent", cipher, protocol,

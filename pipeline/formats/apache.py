@@ -20,12 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from pipeline.columns import HeaderColumn, Manner, Role, compile_columns, index_of
+from pipeline.columns import compile_columns
 from pipeline.errors import ConfigError, Fault, FormatError
 from pipeline.formats.apache_pattern import Directive, tokens, unescape
 from pipeline.formats.apache_samples import KNOWN_PATTERNS, SAMPLES
 from pipeline.model import Format, Line, Observation, Reader, Setup, Skipped
 from pipeline.patterns import Field, Values, compile_tokens, decode_text
+from pipeline.roles import HeaderColumn, Manner, Role, index_of
 
 _ERROR_LINE: Final = re.compile(r"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]{2} [0-9:.]{8,15} [0-9]{4}\] \[")
 _ABSENT: Final = frozenset({"-", ""})

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from pipeline.columns import Role
 from pipeline.model import Setup
 from pipeline.patterns import ESCAPED, WORD, Field, Token, Weight, decode_text
+from pipeline.roles import Role
 
 _ADDRESS: Final = "[0-9A-Fa-f:.-]"
 _DIGITS: Final = "[0-9-]"
@@ -72,6 +72,7 @@ DIRECTIVES: Final[Mapping[str, Directive]] = MappingProxyType(
         "H": Directive(Role("protocol"), WORD),
         "v": Directive(None, WORD),
         "V": Directive(Role("host"), WORD),
+        "l": Directive(None, WORD),
         "u": Directive(None, ESCAPED, f'(?:""|{ESCAPED}*)'),
         "P": Directive(None, _DIGITS),
         "X": Directive(None, "[X+-]"),
@@ -128,9 +129,7 @@ def tokens(setup: Setup, pattern: str, more: Mapping[str, Directive]) -> Iterato
         yield pattern[place:], None
 
 
-def _value(
-    setup: Setup, found: re.Match[str], more: Mapping[str, Directive]
-) -> Iterator[tuple[Token, Role | None]]:
+def _value(setup: Setup, found: re.Match[str], more: Mapping[str, Directive]) -> Iterator[tuple[Token, Role | None]]:
     argument, letter = found["argument"], found["letter"]
     bare = letter == "t" and argument is None
     directive = _STAMP if bare else _directive(setup, argument, letter, more)

@@ -92,6 +92,6 @@ SAMPLES: Final = (
         line=b"[Mon Mar 02 10:20:30.103522 2026] [proxy:error] [pid 7:tid 9] [client 203.0.113.7:5678] AH01114: no",
         skipped="no_request",
     ),
-    Sample(line=b"203.0.113.7 - - [02/Mar/2026 10:20:30] \"GET / HTTP/1.1\" 200 -", rejected="no_match"),
+    Sample(line=b'203.0.113.7 - - [02/Mar/2026 10:20:30] "GET / HTTP/1.1" 200 -', rejected="no_match"),
     Sample(line=b"203.0.113.7 - - " + _TIME + b' "GET / HTTP/1.1" 200 4 "a" b" "c"', rejected="no_match"),
 )

@@ -18,16 +18,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from types import MappingProxyType
 from typing import Final
 
 from pipeline.addresses import read_endpoint_last_colon
-from pipeline.columns import HeaderColumn, Manner, Role, compile_columns, index_of
+from pipeline.columns import compile_columns
 from pipeline.errors import ConfigError, Fault, FormatError
 from pipeline.formats.haproxy_pattern import BLOCKS, QUOTED, Written, items
 from pipeline.formats.haproxy_samples import KNOWN_PATTERNS, SAMPLES
 from pipeline.model import Coverage, Format, Line, Observation, Reader, Setup, Skipped
 from pipeline.patterns import Field, Values, compile_tokens, decode_text
+from pipeline.roles import HeaderColumn, Manner, Role
 from pipeline.slots import compile_slots
 
 _ABSENT: Final = frozenset({"-", "", "<BADREQ>", "-1"})
@@ -44,7 +44,6 @@ _NOTICE: Final = re.compile(
 )
 # The messages of headers that were never read: PROXY, and NetScaler's Client IP insertion.
 _HEADER_FAILED: Final = ("PROXY protocol", "NetScaler Client IP")
-_START_KINDS: Final = MappingProxyType({"t": "accept", "tr": "request"})
 
 
 def compile_haproxy(setup: Setup) -> Reader:
@@ -98,9 +97,7 @@ def _chosen(setup: Setup, names: tuple[str, ...], roles: list[Role | None]) -> l
     per_request = "tr" in plain or any(name.startswith(("trg", "trl", "[request_date")) for name in plain)
     dropped = {"t", "T", "Tl", "Tt"} if per_request else {"Ta"} if "Tt" in plain else set()
     return [
-        None
-        if name in dropped or (role and role.word.startswith("local.") and setup.logs_peer == "proxy")
-        else role
+        None if name in dropped or (role and role.word.startswith("local.") and setup.logs_peer == "proxy") else role
         for name, role in zip(plain, roles, strict=True)
     ]
 
@@ -122,11 +119,16 @@ def _check(setup: Setup, written: list[Written]) -> None:
         )
     if setup.timezone is None and any(role.how == "haproxy" for role in roles):
         faults.append(
-            Fault("", "timezone", 'HAProxy writes local time without a zone: write its IANA name, such as "Europe/Berlin"')
+            Fault(
+                "", "timezone", 'HAProxy writes local time without a zone: write its IANA name, such as "Europe/Berlin"'
+            )
         )
     blocks = any(isinstance(one.token, Field) and one.token.name in (BLOCKS, QUOTED) for one in written)
     if setup.captures and not blocks and not any(role.word == "header" for role in roles):
         faults.append(Fault("", "captures", "the pattern has no %hr; add it, or leave `captures` out"))
+    for key, value in setup.options:
+        if key.startswith("capture_length.") and not (value.isascii() and value.isdigit()):
+            faults.append(Fault("", f"options.{key}", f"{value!r} is no number; write the `len` of that capture"))
     if faults:
         raise ConfigError(faults)
 
@@ -149,7 +151,7 @@ def _captured(setup: Setup, names: tuple[str, ...]) -> Callable[[Values], tuple[
         return tuple(column(name, value) for name, value in zip(wanted, shown, strict=False))
 
     def column(name: str, value: str) -> HeaderColumn:
-        if value in ("", "-"):
+        if not value or (value == "-" and not braces):
             return name, (), "last"
         text = _unescape(value)
         limit = limits.get(f"capture_length.{name}")

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from pipeline.columns import Role
 from pipeline.model import Setup
 from pipeline.patterns import QUOTELESS, RAW, WORD, Field, Token, Weight
+from pipeline.roles import Role
 
 _ADDRESS: Final = "[0-9A-Fa-f:.unix-]"  # `unix` for UNIX sockets
 _DIGITS: Final = "[0-9+-]"  # + where `option logasap` wrote before the end
@@ -50,6 +50,17 @@ _NUMBER: Final = Item(None, _DIGITS)
 _FLAGS: Final = Item(None, "[A-Za-z-]")
 _PROXY_NAME: Final = Item(None, _NAME)
 
+# fmt: off
+_NUMBERS: Final = (
+    "ac", "bc", "fc", "sc", "rc", "rt", "lc", "bq", "sq", "pid",
+    "Tq", "Tw", "Tc", "Tr", "TR", "Td", "Th", "Ti", "Tu",
+)
+_MACHINE_EXPRESSIONS: Final = (
+    "fc_err", "ssl_fc_err,hex", "ssl_fc_err", "ssl_c_err", "ssl_c_ca_err", "ssl_fc_is_resumed",
+    "fc_rcvd_proxy", "be_name", "fe_name", "srv_name", "fc_http_major", "ssl_fc",
+)
+# fmt: on
+
 ALIASES: Final[Mapping[str, Item]] = MappingProxyType(
     {
         "ci": _trusted("logged.ip", _ADDRESS),
@@ -73,7 +84,7 @@ ALIASES: Final[Mapping[str, Item]] = MappingProxyType(
         "ST": _trusted("status"),
         "B": Item(Role("response_bytes"), _DIGITS),
         "U": Item(Role("request_bytes"), _DIGITS),
-        "ID": Item(Role("request_id", name="haproxy"), RAW, weight="claim"),
+        "ID": Item(Role("request_id", name="haproxy"), WORD, weight="trusted"),
         "r": Item(Role("request"), QUOTELESS),
         "HM": Item(Role("method"), WORD),
         "HU": Item(Role("target"), WORD),
@@ -97,8 +108,7 @@ ALIASES: Final[Mapping[str, Item]] = MappingProxyType(
         "hrl": Item(None, QUOTELESS),
         "hsl": Item(None, QUOTELESS),
         **dict.fromkeys(
-            ("ac", "bc", "fc", "sc", "rc", "rt", "lc", "bq", "sq", "pid")
-            + ("Tq", "Tw", "Tc", "Tr", "TR", "Td", "Th", "Ti", "Tu"),
+            _NUMBERS,
             _NUMBER,
         ),
     }
@@ -131,8 +141,7 @@ _EXPRESSIONS: Final[Mapping[str, Item]] = MappingProxyType(
         "url": Item(Role("target"), RAW),
         "unique-id": ALIASES["ID"],
         **dict.fromkeys(
-            ("fc_err", "ssl_fc_err,hex", "ssl_fc_err", "ssl_c_err", "ssl_c_ca_err", "ssl_fc_is_resumed")
-            + ("fc_rcvd_proxy", "be_name", "fe_name", "srv_name", "fc_http_major", "ssl_fc"),
+            _MACHINE_EXPRESSIONS,
             _PROXY_NAME,
         ),
     }

@@ -22,16 +22,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from pipeline.columns import Manner, Role, compile_columns, index_of
+from pipeline.columns import compile_columns
 from pipeline.errors import ConfigError, Fault, FormatError
 from pipeline.formats.nginx_samples import KNOWN_PATTERNS, SAMPLES
 from pipeline.formats.nginx_variables import STREAM_ONLY, Variable, variable
 from pipeline.model import Format, Line, Observation, Reader, Setup, Skipped
 from pipeline.patterns import ESCAPED, QUOTELESS, RAW, Token, Values, compile_tokens, decode_text, refuse
+from pipeline.roles import Manner, Role, index_of
 from pipeline.slots import Path, compile_slots
 
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -39,6 +40,7 @@ _ERROR_LINE: Final = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2} [0-9]{2}:[0-9]{2}:[
 _HEX_ESCAPES: Final = re.compile(r"(?:\\x[0-9A-F]{2})++")
 _JSON_ESCAPE: Final = re.compile(r'\\(?:u[0-9A-Fa-f]{4}|["\\/bfnrt])')
 _UNITS: Final = MappingProxyType({"default": QUOTELESS, "json": ESCAPED, "none": RAW})
+_ABSENT: Final = MappingProxyType({"default": frozenset({"-", ""}), "json": frozenset({""}), "none": frozenset({""})})
 
 # Answers nginx gives while it reads the headers, so before realip has looked at them.
 _EARLY: Final = frozenset({"000", "400", "408", "414", "421", "494", "495", "496", "497", "501", "505"})
@@ -50,15 +52,17 @@ def compile_nginx(setup: Setup) -> Reader:
     pattern = known.get(setup.pattern or "combined", setup.pattern or "")
     _check(setup, pattern)
     escape = setup.escape or "default"
-    if escape == "json" and pattern.lstrip().startswith("{"):
+    as_json = escape == "json" and pattern.lstrip().startswith("{")
+    if as_json:
         names, values_of = compile_slots(_json_slots(setup, pattern))
     else:
         names, values_of = _compile_text(setup, pattern, escape)
-    roles = [_variable(setup, name).role for name in names]
+    roles = _finest_end([_variable(setup, name).role for name in names])
     stream = not STREAM_ONLY.isdisjoint(names)
     manner = Manner(
         kind="connection" if stream else "request",
-        unescape=_UNESCAPES[escape] if not pattern.lstrip().startswith("{") or escape != "json" else str,
+        unescape=str if as_json else _UNESCAPES[escape],
+        absent=_ABSENT[escape],
         peer_void=_early(roles),
     )
     observe = compile_columns(setup, roles, manner)
@@ -122,6 +126,13 @@ def _check(setup: Setup, pattern: str) -> None:
         raise ConfigError(faults)
 
 
+def _finest_end(roles: list[Role | None]) -> list[Role | None]:
+    """Where `$msec` tells the end, coarser stamps tell nothing more."""
+    if Role("end", "epoch") not in roles:
+        return roles
+    return [None if role is not None and role.word == "end" and role.how != "epoch" else role for role in roles]
+
+
 def _early(roles: list[Role | None]) -> Callable[[Values], bool] | None:
     """Whether a line may be of a request that failed before realip: then no upstream can have been asked."""
     status, upstream = index_of(roles, "status"), index_of(roles, "upstream_peer")
@@ -136,7 +147,8 @@ def _early(roles: list[Role | None]) -> Callable[[Values], bool] | None:
 
 def _json_slots(setup: Setup, pattern: str) -> dict[Path, list[Token]]:
     """The slots of a pattern that is a JSON object; raises ConfigError where its lines would be no JSON."""
-    parts, quoted, place = [], False, 0
+    parts: list[str] = []
+    quoted, place = False, 0
     for found in _VARIABLE.finditer(pattern):
         before = pattern[place : found.start()]
         quoted ^= (before.count('"') - before.count('\\"')) % 2 == 1
@@ -149,9 +161,7 @@ def _json_slots(setup: Setup, pattern: str) -> dict[Path, list[Token]]:
         value = json.loads("".join(parts) + pattern[place:], object_pairs_hook=_once)
     except ValueError as error:
         raise refuse(f"the pattern looks like JSON but is none: {error}") from None
-    return {
-        path: list(_tokens(setup, text, RAW)) for path, text in _leaves(value, ()) if _VARIABLE.search(text)
-    }
+    return {path: list(_tokens(setup, text, RAW)) for path, text in _leaves(value, ()) if _VARIABLE.search(text)}
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -182,7 +192,9 @@ def _unescape_json(text: str) -> str:
     return _JSON_ESCAPE.sub(lambda found: str(json.loads(f'"{found[0]}"')), text)
 
 
-_UNESCAPES: Final = MappingProxyType({"default": _unescape_default, "json": _unescape_json, "none": str})
+_UNESCAPES: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
+    {"default": _unescape_default, "json": _unescape_json, "none": str}
+)
 
 NGINX: Final = Format(
     name="nginx",

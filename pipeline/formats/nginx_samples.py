@@ -23,7 +23,10 @@ KNOWN_PATTERNS: Final = (
         _COMBINED.replace("$remote_addr - ", "$remote_addr - [$the_real_ip] - ")
         + _TAIL.replace(" [$proxy_alternative_upstream_name]", ""),
     ),
-    ("ingress-nginx-stream", "[$remote_addr] [$time_local] $protocol $status $bytes_sent $bytes_received $session_time"),
+    (
+        "ingress-nginx-stream",
+        "[$remote_addr] [$time_local] $protocol $status $bytes_sent $bytes_received $session_time",
+    ),
     ("kong", _COMBINED + ' kong_request_id: "$kong_request_id"'),
     (
         "stream",
@@ -48,7 +51,7 @@ _INGRESS: Final = (("pattern", "ingress-nginx"), ("logs_peer", "realip"))
 
 SAMPLES: Final = (
     Sample(  # combined: the end is known to the second, the start is not
-        line=b'203.0.113.7 - - [02/Mar/2026:10:20:30 +0100] "GET /shop?q=1 HTTP/1.1" 200 512 "-" "check/1.0 \\x22q\\x22"',
+        line=b'203.0.113.7 - - [02/Mar/2026:10:20:30 +0100] "GET /shop?q=1 HTTP/1.1" 200 512 "-" "a \\x22q\\x22"',
         expect=(
             ("peer", "203.0.113.7"),
             ("stated", None),
@@ -59,13 +62,13 @@ SAMPLES: Final = (
             ("http.method", "GET"),
             ("http.target", "/shop?q=1"),
             ("http.status", 200),
-            ("http.user_agent", 'check/1.0 "q"'),
+            ("http.user_agent", 'a "q"'),
             ("http.referer", None),
             ("claims", ()),
         ),
     ),
     Sample(  # a user name that looks like the columns after it
-        line=b'203.0.113.7 - eve [01/Jan/2000:00:00:00 +0000] [02/Mar/2026:09:20:30 +0000] "GET / HTTP/1.1" 401 9 "-" "-"',
+        line=b'203.0.113.7 - e [01/Jan/2000:00:00:00 +0000] [02/Mar/2026:09:20:30 +0000] "GET /" 401 9 "-" "-"',
         expect=(("peer", "203.0.113.7"), ("end_ns", 1772443230_000_000_000), ("http.status", 401)),
     ),
     Sample(  # main: the header as received
@@ -89,7 +92,7 @@ SAMPLES: Final = (
     ),
     Sample(  # lists with blanks, the last upstream answered
         setup=_INGRESS,
-        line=b'198.51.100.4 - bob [02/Mar/2026:09:20:30 +0000] "POST /a HTTP/1.1" 502 7 "-" "x" 310 1.250 [shop-web-80] [] '
+        line=b'198.51.100.4 - bob [02/Mar/2026:09:20:30 +0000] "POST /a" 502 7 "-" "x" 310 1.250 [shop-web-80] [] '
         b"[2001:db8:1::7]:80, 10.1.0.8:80 0, 7 0.250, 1.000 504, 502 2f6a9d3c1b7e4f508192a3b4c5d6e7f8",
         expect=(
             ("stated", "198.51.100.4"),
@@ -103,7 +106,7 @@ SAMPLES: Final = (
     ),
     Sample(  # $req_id is whatever the client sent, even what looks like another status
         setup=_INGRESS,
-        line=b'198.51.100.4 - - [02/Mar/2026:09:20:30 +0000] "GET / HTTP/1.1" 200 7 "-" "x" 310 0.001 [] [] - - - - : 200',
+        line=b'198.51.100.4 - - [02/Mar/2026:09:20:30 +0000] "GET /" 200 7 "-" "x" 310 0.001 [] [] - - - - : 200',
         expect=(("stated", "198.51.100.4"), ("upstream_peer", None), ("ids.requests.x-request-id", ": 200")),
     ),
     Sample(
@@ -173,7 +176,11 @@ SAMPLES: Final = (
         b'request: "GET / HTTP/1.1"',
         skipped="no_request",
     ),
-    Sample(line=b"unix: - - [02/Mar/2026:09:20:30 +0000] \"\" 400 0 \"-\" \"-\"", expect=(("peer", None), ("http.method", None))),
-    Sample(line=b'203.0.113.7 - - [02/Mar/2026:09:20:30 +0000] "GET / HTTP/1.1" 200 5 "-" "x" "y"', rejected="no_match"),
+    Sample(
+        line=b'unix: - - [02/Mar/2026:09:20:30 +0000] "" 400 0 "-" "-"', expect=(("peer", None), ("http.method", None))
+    ),
+    Sample(
+        line=b'203.0.113.7 - - [02/Mar/2026:09:20:30 +0000] "GET / HTTP/1.1" 200 5 "-" "x" "y"', rejected="no_match"
+    ),
     Sample(line=b'localhost - - [02/Mar/2026:09:20:30 +0000] "GET / HTTP/1.1" 200 5 "-" "x"', rejected="no_match"),
 )

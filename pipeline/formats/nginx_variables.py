@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from pipeline.columns import Role
 from pipeline.patterns import WORD, Field, Weight
+from pipeline.roles import Role
 
 _ADDRESS: Final = "[0-9A-Fa-f:.unix-]"  # `unix:` where the socket has no address
 _DIGITS: Final = "[0-9-]"

@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from pipeline.columns import Manner, Role, compile_columns, index_of
+from pipeline.columns import compile_columns
 from pipeline.errors import ConfigError, Fault
 from pipeline.formats.apache import compile_access
 from pipeline.formats.apache_pattern import Directive, trusted, unescape
 from pipeline.model import Format, Line, Observation, Reader, Sample, Setup
 from pipeline.patterns import refuse
+from pipeline.roles import Manner, Role, index_of
 
 _ADDRESS: Final = "[0-9A-Fa-f:.-]"
 _DIGITS: Final = "[0-9-]"

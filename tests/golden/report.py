@@ -85,7 +85,7 @@ def write_setups(path: Path, versions: dict[str, str]) -> None:
         }
         for setup in ALL
     }
-    rows = [f"{json.dumps(log)}: {json.dumps(row)}" for log, row in table.items()]
+    rows = [f"{json.dumps(log)}: {json.dumps(row, separators=(',', ':'))}" for log, row in table.items()]
     path.write_text("{\n" + ",\n".join(rows) + "\n}\n")
 
 
@@ -108,7 +108,7 @@ def write_readme(path: Path, versions: dict[str, str], counts: dict[str, int]) -
     rows += ["", "## Format strings", ""]
     seen: dict[str, list[str]] = {}
     for setup in ALL:
-        if text := pattern(setup):
+        if text := setup.pattern:  # JSON formats are in setups.json
             seen.setdefault(text, []).append(setup.name)
     for text, names in seen.items():
         literal = text.replace("\n", "\\n")

@@ -1,0 +1,1 @@
+"""How fast clientip is, beside the same work in Vector's language and beside decoding and encoding alone."""

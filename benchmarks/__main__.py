@@ -1,0 +1,120 @@
+"""`python -m benchmarks [--quick] [--json FILE] [--size MB] [NAME …]`: one table, ratios of one run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import bench_core, bench_parse, bench_render, bench_replay, bench_resolve, floor, peer_vrl
+from benchmarks.cases import CASES, Case
+from benchmarks.lines import lines
+from benchmarks.setting import check_agreement, make_ready
+from benchmarks.timing import microseconds
+
+GOAL: Final = 2.0  # times as fast as VRL, of the whole replay of Traefik JSON
+
+Figures = dict[str, float]
+
+
+def stages(case: Case, count: int, rounds: int) -> Figures:
+    """µs per line of every stage and of what stands beside it."""
+    setting = make_ready(case)
+    check_agreement(setting)
+    contenders = {
+        "parse": bench_parse.prepare,
+        "resolve": bench_resolve.prepare,
+        "render": bench_render.prepare,
+        "core": bench_core.prepare,
+        "vrl": peer_vrl.prepare,
+        "floor": floor.prepare,
+    }
+    if case.name == "Traefik JSON":
+        contenders["typed floor"] = floor.prepare_typed
+    bound = {name: partial(prepare, setting) for name, prepare in contenders.items()}
+    return microseconds(bound, lambda turn: lines(case.write, turn, count), rounds)
+
+
+def whole(case: Case, megabytes: int, rounds: int) -> Figures:
+    """Lines per second of the whole replay, by processor time and by the clock on the wall."""
+    done = bench_replay.replay(case, megabytes, rounds)
+    return {
+        "lines": done.lines,
+        "bytes per line": done.size / done.lines,
+        "replay lines/s": done.lines / done.ours.processor,
+        "replay lines/s by the wall": done.lines / done.ours.wall,
+        "replay × VRL": done.theirs.processor / done.ours.processor,
+    }
+
+
+def show(figures: Mapping[str, Figures], cases: Sequence[Case]) -> Table:
+    """All figures as one table."""
+    title = f"µs per line, medians of interleaved rounds; VRL is pyvrl {version('pyvrl')} (vrl 0.15.0)"
+    table = Table(title=title, caption=f"Python {platform.python_version()}, {platform.machine()}, per core")
+    heads = (
+        "format",
+        "parse",
+        "resolve",
+        "render",
+        "core",
+        "core/s",
+        "× VRL",
+        "× floor",
+        "replay/s",
+        "wall/s",
+        "× VRL",
+    )
+    for head in heads:
+        table.add_column(head, justify="left" if head == "format" else "right")
+    table.add_column("bar")
+    for case in cases:
+        each = figures[case.name]
+        low = each.get("typed floor", each["floor"])
+        row = [f"{each[name]:.2f}" for name in ("parse", "resolve", "render", "core")]
+        row += [f"{1e6 / each['core']:,.0f}", f"{each['vrl'] / each['core']:.2f}", f"{low / each['core']:.2f}"]
+        row += [f"{each['replay lines/s']:,.0f}", f"{each['replay lines/s by the wall']:,.0f}"]
+        table.add_row(case.name, *row, f"{each['replay × VRL']:.2f}", verdict(case, each))
+    return table
+
+
+def verdict(case: Case, each: Figures) -> str:
+    """The bar and whether it is reached."""
+    if case.bar is None:
+        return ""
+    reached = each["replay lines/s"] >= case.bar and (case is not CASES[0] or each["replay × VRL"] >= GOAL)
+    goal = f", {GOAL:.0f} × VRL" if case is CASES[0] else ""
+    return f"{case.bar:,}/s{goal}: {'reached' if reached else 'missed'}"
+
+
+def main() -> None:
+    """Measure, print, and write the figures down where asked to."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("names", nargs="*", help="only formats whose name begins so")
+    parser.add_argument("--quick", action="store_true", help="a minute instead of ten: figures are rough")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--size", type=int, default=200, help="MB of the replayed file")
+    given = parser.parse_args()
+    cases = [
+        case for case in CASES if not given.names or case.name.lower().startswith(tuple(map(str.lower, given.names)))
+    ]
+    console, figures = Console(), dict[str, Figures]()
+    for case in cases:
+        with console.status(case.name):
+            measured = stages(case, *((3_000, 3) if given.quick else (15_000, 7)))
+            measured |= whole(case, *((20, 1) if given.quick else (given.size, 3)))
+            figures[case.name] = measured
+    console.print(show(figures, cases))
+    if given.json is not None:
+        given.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
