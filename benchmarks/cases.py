@@ -120,7 +120,7 @@ pattern = '''[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %
     Case(
         "Caddy JSON",
         lines.caddy,
-        BEHIND_TWO + 'format = "caddy"\n',
+        BEHIND_TWO + 'format = "caddy"\nlogs_peer = "socket"\n',
         ". = object!(parse_json!(string!(.message)))\npeer = string!(.request.remote_ip)\n"
         'xff = string!(.request.headers."X-Forwarded-For"[0])\n' + _WALK + _IN_PLACE,
         is_json=True,

@@ -26,6 +26,7 @@ from pipeline.model import (
     Rejected,
     Setup,
     Skipped,
+    Step,
     System,
 )
 from pipeline.reasons import REJECTED
@@ -98,6 +99,7 @@ class Reading:
 
     def __init__(self, graph: Graph, source: Source, reader: Reader, line_bytes: int, seed: bytes) -> None:
         self._graph = graph
+        self._logging = graph.logging
         self._reader = reader
         self._wrapper = source.wrapper
         self._line_bytes = line_bytes
@@ -155,10 +157,14 @@ class Reading:
             return seen  # type: ignore[return-value]
         assert isinstance(seen, Observation)
         resolution = resolve(self._graph, seen)
-        logging = self._graph.logging
-        entry = not any(step.system in logging for step in resolution.path)
-        record = Record(line, seen, resolution, self._record_id(line), entry)
+        record = Record(line, seen, resolution, self._record_id(line), self._is_entry(resolution.path))
         return record if seen.kind in ("request", "span") else Fact(record)
+
+    def _is_entry(self, path: tuple[Step, ...]) -> bool:
+        for step in path:
+            if step.system in self._logging:
+                return False
+        return True
 
     def _record_id(self, line: Line) -> str:
         """32 hex, a function of system, instance, origin and raw bytes: writing twice is writing once.

@@ -26,7 +26,7 @@ class Owners:
 
     def __init__(self, systems: Iterable[System]) -> None:
         self._tables: dict[str, dict[tuple[int, int], dict[int, list[Owned]]]] = {}
-        self._known: dict[tuple[str, str], tuple[Owned, ...]] = {}
+        self._known: dict[tuple[str, str], tuple[tuple[System, ...], bool] | list[Owned]] = {}
         for system in systems:
             for own in system.owns:
                 shift = (own.high - own.low + 1).bit_length() - 1
@@ -34,12 +34,15 @@ class Owners:
                 bucket = table.setdefault((own.version, shift), {})
                 bucket.setdefault(own.low >> shift, []).append((own, system))
 
-    def _look_up(self, network: str, address: Address) -> tuple[Owned, ...]:
+    def _look_up(self, network: str, address: Address) -> tuple[tuple[System, ...], bool] | list[Owned]:
+        """The answer, or where it depends on the time, what it is made of."""
         found: list[Owned] = []
         for (version, shift), bucket in self._tables.get(network, {}).items():
             if version == address.version:
                 found += bucket.get(address.number >> shift, ())
-        return tuple(found)
+        if any(own.from_ns is not None or own.until_ns is not None for own, _ in found):
+            return found
+        return tuple({system.name: system for _, system in found}.values()), True
 
     def of(
         self, network: str, address: Address, earliest_ns: int | None, latest_ns: int | None
@@ -47,7 +50,7 @@ class Owners:
         """The systems that may own `address` during [earliest, latest], and whether that is certain.
 
         Not certain: a dated ownership begins or ends inside the interval, or the
-        line has no time at all.  Each system comes once, in the order of the config.
+        line has no time at all.  Each system comes once.
 
         >>> from pipeline.addresses import parse_address
         >>> own = Ownership(low=167772160, high=184549375, version=4, text="10.0.0.0/8", until_ns=100)
@@ -63,15 +66,11 @@ class Owners:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             found = self._known[key] = self._look_up(network, address)
-        if not found:
-            return (), True
-        if len(found) == 1 and found[0][0].from_ns is None and found[0][0].until_ns is None:
-            return (found[0][1],), True
-        return _in_force(found, earliest_ns, latest_ns)
+        return found if isinstance(found, tuple) else _in_force(found, earliest_ns, latest_ns)
 
 
 def _in_force(
-    found: tuple[Owned, ...], earliest_ns: int | None, latest_ns: int | None
+    found: list[Owned], earliest_ns: int | None, latest_ns: int | None
 ) -> tuple[tuple[System, ...], bool]:
     systems: dict[str, System] = {}
     certain = True

@@ -116,7 +116,6 @@ REJECTED: Final = MappingProxyType(
 SKIPPED: Final = MappingProxyType(
     {
         "blank": Reason("nothing but white space", ""),
-        "comment": Reason("a comment or header line of the format", ""),
         "inner_span": Reason("a span that is not of kind SERVER", ""),
         "no_request": Reason("a log line of the same stream that is not about a request", ""),
         "out_of_range": Reason("outside the time range asked for", ""),
@@ -150,7 +149,6 @@ FINDINGS: Final = MappingProxyType(
         "hop_listed_twice": Reason("the same address stands twice on the path", "a loop"),
         "trace_ids_disagree": Reason("two propagation headers name different traces", "somebody sent one of them"),
         "several_values": Reason("a header that must be single came several times", "somebody sent one of them"),
-        "log_injection": Reason("a client field holds what looks like log columns", "log JSON"),
         "statement_differs": Reason(
             "the address the server derived differs from the one the walk finds",
             "the server's own trusted list differs from the drawing",

@@ -23,7 +23,7 @@ class Said:
         self._seen = seen
         self._stated = stated  # the walk began at the server's statement, not at the socket
         self._lists: dict[str, list[str] | list[Node]] = {}  # name → unread entries, farthest first
-        self._used: set[str] | None = None  # headers of which something was read
+        self._used: tuple[str, ...] = ()  # headers of which something was read
         self._proxy_used = seen.proxied is None
 
     def claim(self, name: str) -> Claim | None:
@@ -54,28 +54,20 @@ class Said:
             return "header_missing" if entry == EXHAUSTED else entry
         return entry
 
-    def _was_used(self, name: str) -> bool:
-        return self._used is not None and name in self._used
-
-    def _use(self, name: str) -> None:
-        if self._used is None:
-            self._used = set()
-        self._used.add(name)
-
     def _take_single(self, name: str) -> Endpoint | str:
         claim = self.claim(name)
         if claim is None:
             return "header_not_logged"
         if claim.coverage == "cut":
             return "header_incomplete"
-        if not claim.values or self._was_used(name):
+        if not claim.values or name in self._used:
             return "header_missing"
         if len(claim.values) > 1:
             return "header_unreadable"  # who always overwrites leaves one line; two are somebody's
         [node] = claim_nodes(name, claim.values)
         if node.fault == "empty":
             return "header_missing"
-        self._use(name)
+        self._used += (name,)
         return _endpoint(node)
 
     def _take_entry(self, name: str) -> Endpoint | str:
@@ -87,12 +79,13 @@ class Said:
             unread = opened
         node = _pop(unread)
         if node is not None:
-            self._use(name)
+            if name not in self._used:
+                self._used += (name,)
             return _endpoint(node)
         claim = self.claim(name)
         if claim is not None and claim.values and claim.coverage == "last":
             return "header_incomplete"  # further lines may stand to the left
-        return EXHAUSTED if self._was_used(name) else "header_missing"
+        return EXHAUSTED if name in self._used else "header_missing"
 
     def _open(self, name: str) -> list[str] | list[Node] | str:
         claim = self.claim(name)
@@ -108,7 +101,7 @@ class Said:
         if coverage == "appended":
             return self._without_own(unread)
         if self._stated and self._seen.setup.logs_peer == "realip":
-            self._use(name)  # realip has read at least one entry itself
+            self._used += (name,)  # realip has read at least one entry itself
             if coverage != "remainder" and not self._drop_what_realip_used(unread):
                 return "contradiction"
         return unread
@@ -140,8 +133,8 @@ class Said:
             name = claim.name
             unread = self._lists.get(name)
             if unread is not None:
-                text = ", ".join([_text(member) for member in unread]) if unread else ""
-            elif not claim.values or self._was_used(name):
+                text = _joined(unread)
+            elif not claim.values or name in self._used:
                 continue
             else:
                 text = ", ".join(claim.values)
@@ -169,16 +162,14 @@ def _pop(unread: list[str] | list[Node]) -> Node | None:
     """The rightmost entry, taken off; empty members do not count (RFC 9110 section 5.6.1.2)."""
     while unread:
         member = unread.pop()
-        if isinstance(member, Node):
-            return member
-        text = member.strip(" \t")
-        if text:
-            return parse_node(text)
+        node = parse_node(member) if isinstance(member, str) else member
+        if node.text:
+            return node
     return None
 
 
-def _text(member: str | Node) -> str:
-    return member.text if isinstance(member, Node) else member.strip(" \t")
+def _joined(unread: list[str] | list[Node]) -> str:
+    return ", ".join([each.strip(" \t") if isinstance(each, str) else each.text for each in unread])
 
 
 def _endpoint(node: Node) -> Endpoint | str:

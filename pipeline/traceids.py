@@ -34,6 +34,8 @@ _HAPROXY: Final = re.compile(
     r"_([0-9A-F]{1,16})_([0-9A-F]{1,8}):([0-9A-F]{1,8})",
     re.IGNORECASE | re.ASCII,
 )
+_PLAIN_TRACE: Final = re.compile(r"(?!0{32})[0-9a-f]{32}").fullmatch
+_PLAIN_SPAN: Final = re.compile(r"(?!0{16})[0-9a-f]{16}").fullmatch
 _HEX: Final = re.compile(r"[0-9a-f]++", re.IGNORECASE | re.ASCII)
 _DECIMAL: Final = re.compile(r"[0-9]{1,20}+")
 _TID: Final = re.compile(r"(?:^|,)\s*_dd\.p\.tid=([0-9a-fA-F]{16})(?:,|$)")
@@ -185,6 +187,8 @@ def trace_id(text: str | None) -> str | None:
     >>> trace_id("802BD09F480B5FAA"), trace_id("-")
     ('0000000000000000802bd09f480b5faa', None)
     """
+    if text is not None and _PLAIN_TRACE(text):
+        return text  # canonical already, as most writers print it
     bare = clean(text)
     if len(bare) in (16, 32) and _HEX.fullmatch(bare):
         return bare.lower().rjust(32, "0")
@@ -202,6 +206,8 @@ def span_id(text: str | None) -> str | None:
     >>> span_id("2"), span_id("0000000000000000")
     ('0000000000000002', None)
     """
+    if text is not None and _PLAIN_SPAN(text):
+        return text
     bare = clean(text)
     if len(bare) <= 16 and _HEX.fullmatch(bare):
         return _span(bare)

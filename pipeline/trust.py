@@ -88,7 +88,8 @@ def resolve(graph: Graph, seen: Observation, owner: System | None = None) -> Res
     probe = here.probes and _is_probe(here, seen)
     for _ in range(MAX_STEPS):
         hop, reason = (owner, None) if at is None else _owner(graph, here, at, seen)
-        path.append(_step(hop.name if hop is not None else None, at, by, evidence))
+        name = hop.name if hop is not None else None
+        path.append(Step(name, at.address.text, at.port, by, evidence) if at is not None else _unshown(name))
         if reason is None and hop is None:
             return _unowned(graph, allowed, path, at, said, seen)
         if hop is None or hop.name not in allowed:  # 2. May it be there?
@@ -142,7 +143,7 @@ def _teller(graph: Graph, hop: System, seen: Observation, path: list[Step]) -> S
     first, *others = [graph.systems[name] for name in hop.carries]
     if not all(_alike(other, first) for other in others):
         return "ambiguous"
-    path.append(Step(first.name, None, None, "config", "config"))
+    path.append(_unshown(first.name))
     if first.shared and not _proved(first, seen):
         return "owner_unproved"
     return first
@@ -214,10 +215,9 @@ def _is_probe(here: System, seen: Observation) -> bool:
     return not any(claim.values for claim in seen.claims)
 
 
-def _step(system: str | None, at: Endpoint | None, by: str, evidence: str) -> Step:
-    if at is None:
-        return Step(system, None, None, "config", "config")
-    return Step(system, at.address.text, at.port, by, evidence)
+def _unshown(system: str | None) -> Step:
+    """A step whose address no line shows; the drawing says who stands there."""
+    return Step(system, None, None, "config", "config")
 
 
 def _resolution(verdict: Verdict, client: Endpoint, path: list[Step], said: Said, seen: Observation) -> Resolution:

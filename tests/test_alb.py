@@ -84,6 +84,11 @@ def test_lines_of_old_begin_their_durations_before_the_end(tail: str) -> None:
     assert seen.start_ns <= 1714557602449000000 <= seen.start_latest_ns
 
 
+def test_a_session_without_a_creation_time_began_any_time_before() -> None:
+    seen = seen_in(line(tail="").replace("h2 ", "wss ", 1))
+    assert (seen.start_ns, seen.start_latest_ns) == (None, 1714557602500000000)
+
+
 @pytest.mark.parametrize(
     ("client", "peer"),
     [

@@ -14,6 +14,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.edges.compression import packing_of, unpacked
 from pipeline.edges.files import (
     BLOCK,
     Block,
@@ -24,8 +25,6 @@ from pipeline.edges.files import (
     beginning,
     lines,
     messages,
-    packing_of,
-    unpacked,
 )
 
 PACK = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress, "bzip2": bz2.compress}
@@ -149,7 +148,8 @@ def test_the_beginning_is_the_same_before_and_after_compression(packing: str, tm
 
 BOMB = """
 import sys
-from pipeline.edges.files import *
+from pipeline.edges.compression import unpacked
+from pipeline.edges.files import BLOCK, PACKED_BLOCK, lines
 packed = open(sys.argv[1], "rb")
 blocks = iter(lambda: packed.read(PACKED_BLOCK), b"")
 frames = list(lines(unpacked(blocks, sys.argv[2], BLOCK), 0, 1 << 20))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from netaddr import IPSet
 
 from pipeline.addresses import parse_address
 from pipeline.edges.geo import Geo
+from pipeline.edges.replay import Request, replay
 from pipeline.errors import ConfigError
 from pipeline.model import Endpoint, Line, Observation, Record, Resolution, Setup
 
@@ -111,3 +113,23 @@ def test_a_missing_or_damaged_database_is_the_operators_to_mend(tmp_path: Path) 
 def test_a_record_without_geo_keeps_its_identity(geo: Geo) -> None:
     plain = record("seen")
     assert replace(geo.add_to(plain), geo=()) == plain
+
+
+def test_replay_places_the_clients(geo: Geo, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(
+        """
+        geo = { city = "city.mmdb", asn = "asn.mmdb" }
+        [systems.web]
+        format = "nginx"
+        logs_peer = "socket"
+        pattern = "$remote_addr $status"
+        inputs = ["web.log"]
+        peers = ["outside"]
+        """
+    )
+    (tmp_path / "web.log").write_text("203.0.113.7 200\n192.168.0.1 200\n")
+    replay(Request(config=(tmp_path / "c.toml",)), tmp_path / "out", print)
+    placed, other = map(json.loads, (tmp_path / "out/enriched.ndjson").read_text().splitlines())
+    assert placed["clientip"]["geo"]["city_name"] == "Bern"
+    assert placed["clientip"]["as"]["number"] == 64500
+    assert "geo" not in other["clientip"]

@@ -29,17 +29,16 @@ BALANCER = ("10.0.0.10", "fd00::10")
 XFF = (Promise("x-forwarded-for"),)
 
 
-def drawing(via: str | None, logs_peer: str | None) -> list[System]:
+def drawing(row: dict[str, Any]) -> list[System]:
     """The network the recordings were made in, as an operator would draw it."""
-    believes = "lb" if logs_peer != "socket" and via else ""
-    app = system("app", peers="lb" if via else "outside internal", logs_peer=logs_peer, believes=believes)  # type: ignore[arg-type]
-    conveys = (Promise("proxy"),) if via == "lb-proxy" else XFF
+    peers, believes = " ".join(row["peers"]), " ".join(row["believes"])
+    app = system("app", peers=peers, logs_peer=row["logs_peer"], believes=believes)
+    conveys = (Promise("proxy"),) if row["via"] == "lb-proxy" else XFF
     return [app, system("lb", peers="outside internal", conveys=conveys, own=owns(*BALANCER))]
 
 
 def setup_of(name: str) -> tuple[Setup, tuple[str, ...]]:
     row = SETUPS[name]
-    captures = tuple(row.get("captures") or ())
     return (
         Setup(
             system="app",
@@ -48,8 +47,7 @@ def setup_of(name: str) -> tuple[Setup, tuple[str, ...]]:
             escape=row["escape"],
             logs_peer=row["logs_peer"],
             timezone="UTC",
-            captures=captures,
-            appends_before_log=bool(row.get("appends_before_log")),
+            captures=tuple(row["captures"]),
         ),
         (row["wrapper"],) if row["wrapper"] else (),
     )
@@ -60,7 +58,7 @@ def outcomes(name: str) -> tuple[tuple[int, bytes, Any], ...]:
     """(line number, bytes, outcome) of every line of one recording."""
     setup, wrapper = setup_of(name)
     row = SETUPS[name]
-    engine = Engine(drawing(row["via"], row["logs_peer"]), [Source(setup, wrapper)], line_bytes=1 << 20)
+    engine = Engine(drawing(row), [Source(setup, wrapper)], line_bytes=1 << 20)
     reading = engine.reading("app")
     found = []
     for number, raw in enumerate((LOGS / name).read_bytes().split(b"\n")[:-1], 1):

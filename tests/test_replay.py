@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -28,9 +29,12 @@ from pipeline.edges.chunks import Options, chunks_of
 from pipeline.edges.inputs import find_inputs
 from pipeline.edges.merge import merge
 from pipeline.edges.parts import PartFile, part_path
-from pipeline.edges.replay import Request, plan_of, replay
+from pipeline.edges.progress import Meter
+from pipeline.edges.replay import Request, plan_of, replay, summary_of
+from pipeline.edges.tally import Tally, most_frequent, totals
 from pipeline.edges.worker import open_job, process
 from pipeline.errors import ConfigError, SinkError
+from pipeline.formats.otlp_samples import TRACE_SAMPLES
 
 CONFIG = """
 [systems.lb]
@@ -485,3 +489,67 @@ def test_no_space_left_is_called_a_full_disk() -> None:
     part = PartFile(Path("/dev/full"), "none")
     with pytest.raises(SinkError, match="disk full"):
         part.write(b"x")
+
+
+def test_a_line_unaccounted_for_is_a_defect_and_told(home: Path) -> None:
+    (home / "logs/a.log").write_bytes(b"x\n")
+    request = Request(config=(home / "c.toml",))
+    plan = plan_of(request, configuration.load(request.config), print)
+    with pytest.raises(RuntimeError, match="web: 2 lines came in, 1 are accounted for"):
+        summary_of(plan, [Tally("web", lines=2, facts=1)], [])
+
+
+def test_addresses_nobody_listed_are_counted_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.edges.tally.KEPT_UNLISTED", 2)
+    assert most_frequent({"a": 1, "b": 5, "c": 3, "other": 9}) == {"b": 5, "c": 3, "other": 10}
+    assert most_frequent({"b": 1, "a": 1, "c": 1}) == {"a": 1, "b": 1, "other": 1}
+    monkeypatch.setattr("pipeline.edges.tally.MAX_UNLISTED", 2)
+    [total] = totals(Tally("web", unlisted={word: number}) for number, word in enumerate("abcd", start=1))
+    assert sum(total.unlisted.values()) == 10
+    assert len(total.unlisted) <= 3
+
+
+def test_progress_is_told_in_lines_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.edges.progress.LINE_SECONDS", 0.0)
+    with Meter(total=4 << 20, done=1 << 20) as meter:
+        meter.moved(1 << 20)
+    assert re.match(r"2 of 4 MiB, [0-9,.]+ MiB/s, \d+ s left\n", capsys.readouterr().err)
+
+
+def test_a_pipe_with_a_name_is_refused_because_its_size_says_nothing(home: Path) -> None:
+    os.mkfifo(home / "fifo")
+    with pytest.raises((SinkError, ConfigError), match="fifo"):
+        run(home, "fifo")
+
+
+def test_a_defect_in_a_worker_shows_its_traceback_and_ends_the_run(home: Path) -> None:
+    (home / "logs/a.log").write_bytes(text_of(log_lines(500)))
+    (home / "sitecustomize.py").write_text(
+        "import pipeline.edges.worker as worker\n"
+        "def broken(*_): raise ZeroDivisionError('planted')\n"
+        "worker.Pass.frame = broken\n"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{home}:{os.environ['PYTHONPATH']}"}
+    for workers in ("1", "2"):
+        arguments = ["replay", "-c", "c.toml", "-o", f"out{workers}", "--workers", workers, "--chunk-size", "20000"]
+        done = command(*arguments, env=environment)
+        assert done.returncode == 4
+        assert b"planted" in done.stderr
+        assert b"this is a defect of clientip" in done.stderr
+
+
+def test_messages_behind_their_lengths_hold_several_spans_each_counted(home: Path) -> None:
+    drawn = (
+        '[systems.spans]\nformat = "otlp_traces_proto"\nlogs_peer = "socket"\ninputs = ["s.bin"]\npeers = ["outside"]\n'
+    )
+    (home / "c.toml").write_text(drawn)
+    batch = json.loads(TRACE_SAMPLES[0].line)
+    [span] = batch["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    batch["resourceSpans"][0]["scopeSpans"][0]["spans"] = [span, span | {"kind": 3}, span]
+    message = json.dumps(batch).encode()
+    (home / "s.bin").write_bytes((len(message).to_bytes(4, "big") + message) * 2 + b"\0\0\0\x09cut")
+    spans = run(home, chunk_bytes=100)["systems"]["spans"]
+    assert spans["lines"] == 7
+    assert (spans["records"], spans["skipped"], spans["rejected"]) == (4, {"inner_span": 2}, {"truncated": 1})

@@ -54,9 +54,19 @@ def test_client_host_never_is_the_peer(host: str) -> None:
     assert all(claim.coverage == "first" for claim in seen.claims)
 
 
-@pytest.mark.parametrize("addr", ["[2001:db8::7]:1", "[fe80::7%eth0]:1", "10.0.0.1:1"])
-def test_a_client_host_that_only_repeats_the_peer_is_no_header(addr: str) -> None:
-    host = addr.rpartition(":")[0].strip("[]").partition("%")[0]
+@pytest.mark.parametrize(
+    ("addr", "host"),
+    [
+        ("[2001:db8::7]:1", "2001:db8::7"),
+        ("[fe80::7%eth0]:1", "fe80::7%eth0"),
+        ("[fe80::7%eth0]:1", "fe80::7"),
+        ("10.0.0.1:1", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("@", "@"),
+        ("-", "-"),
+    ],
+)
+def test_a_client_host_that_only_repeats_the_peer_is_no_header(addr: str, host: str) -> None:
     assert seen_in(fields_of(ClientAddr=addr, ClientHost=host)).claims == ()
 
 

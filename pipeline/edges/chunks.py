@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Final, Literal
+from typing import Final
 
 from msgspec import Struct
 
-from pipeline.edges.files import (
-    BLOCK,
-    PACKED_BLOCK,
-    Frame,
-    RawFile,
-    before,
-    lines,
-    messages,
-    packing_of,
-    pipe_blocks,
-    unpacked,
-)
+from pipeline.edges.compression import Compression, packing_of, unpacked
+from pipeline.edges.files import BLOCK, PACKED_BLOCK, Frame, RawFile, before, lines, messages, pipe_blocks
 from pipeline.edges.inputs import PIPE, Input
 
 CHUNK_BYTES: Final = 64 * 1024 * 1024

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, NoReturn
 
 import typer
@@ -21,14 +22,16 @@ from rich.console import Console
 
 from pipeline import __version__, config
 from pipeline.edges import checking, scaffold
-from pipeline.edges.chunks import CHUNK_BYTES, Compression, Options
+from pipeline.edges.chunks import CHUNK_BYTES, Options
+from pipeline.edges.compression import Compression
 from pipeline.edges.explaining import find_records, outcomes_of_text, told, with_id, with_trace
+from pipeline.edges.inputs import PIPE
 from pipeline.edges.pipe import STDOUT, stream
 from pipeline.edges.reading import read_rows
 from pipeline.edges.reference import TOPICS
 from pipeline.edges.replay import Request, replay
 from pipeline.edges.resolving import resolve_lines
-from pipeline.edges.summary import show
+from pipeline.edges.summary import Summary, show
 from pipeline.errors import ConfigError, Fault, FormatError, SinkError
 from pipeline.formats import FORMATS
 from pipeline.model import LogsPeer, Setup
@@ -54,6 +57,19 @@ Inputs = Annotated[
 OneSystem = Annotated[
     str | None, typer.Option("--system", help="The system that wrote the inputs, whatever their paths.")
 ]
+
+Out = Annotated[str, typer.Option("-o", "--out", help="A folder, or - for standard output.")]
+Output = Annotated[str, typer.Option(help=f"How records are written: {', '.join(OUTPUTS)}.")]
+Compress = Annotated[Compression, typer.Option(help="Compression of the records.")]
+_SINCE = "Only requests that began (or, where the log shows no start, ended) at this RFC 3339 time or later."
+Since = Annotated[str | None, typer.Option("--from", help=_SINCE)]
+Until = Annotated[str | None, typer.Option(help="Only requests that began before this time.")]
+WithFacts = Annotated[bool, typer.Option("--facts", help="Write translations and connections too.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core.")]
+ChunkSize = Annotated[int, typer.Option(min=1, help="Bytes of a plain file that one process reads at a time.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Discard what an earlier run left in the folder.")]
+RejectedFile = Annotated[Path | None, typer.Option(help="With -o -: where rejected lines go; else only counted.")]
+MaxRejected = Annotated[float, typer.Option(min=0, max=1, help="Exit with 1 if a larger share of lines is rejected.")]
 
 
 def _warn(text: str) -> None:
@@ -97,57 +113,47 @@ def _moment(text: str | None, name: str) -> int | None:
 @app.command("replay")
 def replay_command(
     configs: Configs,
-    out: Annotated[str, typer.Option("-o", "--out", help="A folder, or - for standard output.")],
+    out: Out,
     inputs: Inputs = None,
     system: OneSystem = None,
-    output: Annotated[str, typer.Option(help=f"How records are written: {', '.join(OUTPUTS)}.")] = "enriched",
-    compress: Annotated[Compression, typer.Option(help="Compression of the records.")] = "none",
-    since: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="Only requests that began (or, where the log shows no start, ended) at this RFC 3339 time or later.",
-        ),
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Only requests that began before this time.")] = None,
-    facts: Annotated[bool, typer.Option("--facts", help="Write translations and connections too.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core.")] = None,
-    chunk_size: Annotated[
-        int, typer.Option(min=1, help="Bytes of a plain file that one process reads at a time.")
-    ] = CHUNK_BYTES,
-    restart: Annotated[bool, typer.Option("--restart", help="Discard what an earlier run left in the folder.")] = False,
-    rejected: Annotated[
-        Path | None, typer.Option(help="With -o -: where rejected lines go; else they are only counted.")
-    ] = None,
-    max_rejected: Annotated[
-        float, typer.Option(min=0, max=1, help="Exit with 1 if a larger share of lines is rejected.")
-    ] = 1.0,
+    output: Output = "enriched",
+    compress: Compress = "none",
+    since: Since = None,
+    until: Until = None,
+    facts: WithFacts = False,
+    workers: Workers = None,
+    chunk_size: ChunkSize = CHUNK_BYTES,
+    restart: Restart = False,
+    rejected: RejectedFile = None,
+    max_rejected: MaxRejected = 1.0,
 ) -> None:
     """Enrich historical logs; a killed run goes on where it stopped when the same command is given again."""
     with _one_line_errors():
-        if output not in OUTPUTS:
-            raise ConfigError([Fault("", "--output", f"unknown output {output!r}; there are: {', '.join(OUTPUTS)}")])
-        if (out == "-") != (rejected is not None) and rejected is not None:
-            raise ConfigError([Fault("", "--rejected", "is for -o - only; a folder gets its own rejected.ndjson")])
-        if out == "-" and compress != "none":
-            raise ConfigError([Fault("", "--compress", "is for folders; pipe standard output through a compressor")])
+        _refuse_pipe_or_folder(out, rejected, compress)
         options = Options(
-            output=output,
+            output=_one_of("--output", output, tuple(OUTPUTS)),
             compress=compress,
             chunk_bytes=chunk_size,
             from_ns=_moment(since, "--from"),
             until_ns=_moment(until, "--until"),
             facts=facts,
         )
-        request = Request(
-            config=tuple(configs),
-            inputs=tuple(inputs or ()),
-            system=system,
-            options=options,
-            workers=workers or len(os.sched_getaffinity(0)),
-            restart=restart,
-        )
-        summary = stream(request, rejected, _warn) if out == "-" else replay(request, Path(out), _warn)
+        count = workers or len(os.sched_getaffinity(0))
+        named = tuple(inputs or ())
+        request = Request(tuple(configs), named, system=system, options=options, workers=count, restart=restart)
+        summary = stream(request, rejected, _warn) if out == PIPE else replay(request, Path(out), _warn)
+    _conclude(summary, max_rejected)
+
+
+def _refuse_pipe_or_folder(out: str, rejected: Path | None, compress: Compression) -> None:
+    """Options that one of the two has no use for; better said than passed over."""
+    if rejected is not None and out != PIPE:
+        raise ConfigError([Fault("", "--rejected", "is for -o - only; a folder gets its own rejected.ndjson")])
+    if compress != "none" and out == PIPE:
+        raise ConfigError([Fault("", "--compress", "is for folders; pipe standard output through a compressor")])
+
+
+def _conclude(summary: Summary, max_rejected: float) -> None:
     show(summary, Console(stderr=True))
     if summary.faults:
         _fail(3, *(f"not read to the end: {fault}" for fault in summary.faults))
@@ -195,7 +201,7 @@ def explain_command(
             outcomes = outcomes_of_text(settings, system, os.fsencode(line))
         else:
             wanted = with_id(record_id) if record_id is not None else with_trace(trace or "")
-            request = Request(config=tuple(configs), inputs=tuple(inputs or ()), system=system)
+            request = Request(tuple(configs), tuple(inputs or ()), system=system)
             outcomes = find_records(settings, request, wanted, _warn)
         for outcome in outcomes:
             sys.stdout.write(told(outcome, settings.rules, as_json=as_json) + "\n")
@@ -276,6 +282,13 @@ def _options(
     signal.signal(signal.SIGTERM, _terminated)
 
 
+def _defect(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+    sys.__excepthook__(kind, error, at)
+    _warn("this is a defect of clientip")
+    raise SystemExit(4)
+
+
 def main() -> None:
     """Entry point of the `clientip` command."""
-    app()
+    sys.excepthook = _defect
+    typer.main.get_command(app)()  # not `app()`, which would put in a hook of its own

@@ -117,8 +117,17 @@ def _matcher(pattern: str) -> re.Pattern[str]:
                 text += "(?P=instance)" if named else "(?P<instance>[^/]+?)"
                 named = True
             case chars:
-                text += "[" + chars[1:-1].replace("\\", r"\\").replace("!", "^", chars[1] == "!") + "]"
-    return re.compile(text + re.escape(pattern[place:]))
+                text += _character_class(chars[1:-1])
+    try:
+        return re.compile(text + re.escape(pattern[place:]))
+    except re.error as error:
+        raise ConfigError([Fault("", "inputs", f"{pattern!r} is no pattern: {error}")]) from error
+
+
+def _character_class(chars: str) -> str:
+    negated = chars.startswith("!")
+    inside = "".join(char if char == "-" else re.escape(char) for char in chars.removeprefix("!"))
+    return f"[^{inside}]" if negated else f"[{inside}]"
 
 
 def _paths(name: str) -> list[str]:

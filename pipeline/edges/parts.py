@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.edges.compression import packer_of
+from pipeline.edges.compression import Compression, packer_of
 from pipeline.errors import SinkError
 
 
 class PartFile:
     """One output of one chunk: compressed on the way, safe on disk when closed."""
 
-    def __init__(self, path: Path, compress: str) -> None:
+    def __init__(self, path: Path, compress: Compression) -> None:
         self._path, self.length = path, 0
         self._file = path.open("wb", buffering=0)
         self._packer = packer_of(compress)

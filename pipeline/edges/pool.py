@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.context import SpawnProcess
 from os import _exit as exit_at_once
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pipeline.edges.chunks import Plan, chunks_of
 from pipeline.edges.worker import Done, open_job, process
@@ -24,7 +23,7 @@ _CONTEXT = get_context("spawn")
 class _Failed(NamedTuple):
     """An error on its way to the parent, in plain values: exceptions do not survive pickling whole."""
 
-    kind: str  # config | sink | internal
+    kind: Literal["config", "sink"]
     text: str
     faults: tuple[Fault, ...] = ()
     retry: bool = False
@@ -98,14 +97,15 @@ def _received(worker: _Worker) -> Done | int:
         message = worker.pipe.recv()
     except (EOFError, ConnectionResetError) as error:
         worker.process.join()
-        text = f"a worker process ended with code {worker.process.exitcode} (out of memory?)"
-        raise SinkError(f"{text}; run the same command again to go on", retry=True) from error
+        code = worker.process.exitcode
+        if code == 1:  # what Python ends with where nothing caught the error
+            raise RuntimeError("a worker process failed; its traceback stands above") from error
+        text = f"a worker process ended with code {code} (out of memory?); run the same command again to go on"
+        raise SinkError(text, retry=True) from error
     if isinstance(message, _Failed):
         if message.kind == "config":
             raise ConfigError(message.faults)
-        if message.kind == "sink":
-            raise SinkError(message.text, retry=message.retry)
-        raise RuntimeError(message.text)
+        raise SinkError(message.text, retry=message.retry)
     assert isinstance(message, Done | int)
     return message
 
@@ -125,8 +125,6 @@ def _serve(pipe: connection.Connection, paths: tuple[Path, ...], plan: Plan, fol
         pipe.send(_Failed("sink", str(error), retry=error.retry))
     except EOFError:
         return
-    except Exception:  # noqa: BLE001 - a defect: it is handed to the parent, which shows it
-        pipe.send(_Failed("internal", traceback.format_exc()))
 
 
 def _end_with_parent() -> None:

@@ -45,7 +45,7 @@ NEVER_IN_PARTS: Final = frozenset({"syslog3164", "syslog5424", "filebeat", "comp
 RESULTS: Final = tuple(f"{output}.ndjson{suffix}" for output in OUTPUTS for suffix in SUFFIX.values())
 
 
-class Request(Struct, frozen=True, kw_only=True):
+class Request(Struct, frozen=True):
     """One call of `clientip replay`."""
 
     config: tuple[Path, ...]

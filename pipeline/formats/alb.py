@@ -11,7 +11,8 @@ Peer: `client:port` is the socket, never a header.  The X-Forwarded-For that cam
 near end of the connection to the target.
 
 Time: column 2 is the end.  `request_creation_time` (column 22) is the start; it is printed with six digits, of which
-the last three are zeros.  Lines without it begin their three durations before the end, if none is -1.
+the last three are zeros.  Lines without it begin their three durations before the end, if none is -1 and it was no
+WebSocket.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ _CONNECTION: Final = re.compile(r"TID_[0-9a-zA-Z]{1,64}")
 _DOMAIN: Final = 0
 _CREATED: Final = 3
 _CONNECTION_FROM: Final = 9
+_SESSIONS: Final = ("ws", "wss")  # their end is that of the session, which no duration covers
 _TAIL_LIMIT: Final = 100  # columns looked at
 
 _DURATION_ERROR_NS: Final = 3 * MILLISECOND_NS  # three durations, each cut or rounded to a millisecond
@@ -96,7 +98,7 @@ def _start(end: int, match: re.Match[str], tail: tuple[tuple[str, bool], ...], s
     if len(tail) > _CREATED and tail[_CREATED][0] != "-":
         return spread(rfc3339_ns(tail[_CREATED][0]), MILLISECOND_NS, skew)
     durations = (match[6], match[7], match[8])
-    if any(text.startswith("-") for text in durations):
+    if match[1] in _SESSIONS or any(text.startswith("-") for text in durations):
         return None, end + skew
     start = end - sum(map(seconds_ns, durations))
     return spread(start - _DURATION_ERROR_NS, 2 * _DURATION_ERROR_NS, skew)

@@ -17,7 +17,7 @@ from math import isfinite
 from typing import Any, Final, NamedTuple
 
 import orjson
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
@@ -47,8 +47,9 @@ def split(signal: Signal, raw: bytes) -> tuple[bytes, ...]:
     """
     if raw.lstrip(b" \t")[:1] == b"{":
         batch = read_object(raw)
-        messages = tuple(_cut(_groups(signal, batch), signal))
-        return (raw,) if len(messages) == 1 else messages
+        groups = groups_of(signal, batch)
+        is_one = len(batch[signal.resources] or ()) == len(groups) == 1 and len(groups[0][2]) == 1
+        return (raw,) if is_one else tuple(_cut(groups, signal))
     return tuple(_cut(_groups(signal, _decoded(signal, raw)), signal))
 
 

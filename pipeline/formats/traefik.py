@@ -78,7 +78,7 @@ def _compile_json(setup: Setup) -> Reader:
     return read
 
 
-def compile_fields(setup: Setup) -> FieldsReader:
+def compile_fields(setup: Setup) -> FieldsReader:  # noqa: PLR0915 - holds the hot reader, which is flat
     """The function from Traefik's fields, wherever they came from, to the observation.
 
     Its last argument says whether the fields are those of the line's own JSON object.
@@ -115,15 +115,16 @@ def compile_fields(setup: Setup) -> FieldsReader:
             far: Endpoint | None = Endpoint(parse_address(host), _port(port))
         else:
             far = None if logged in ("", "-", "@") else read_endpoint(logged)  # @: an unnamed UNIX socket
+            host = host or logged
         claims: tuple[Claim, ...] = ()
-        for key, name in plan.claims:
+        for key, header in plan.claims:
             value = fields[key]
-            claims += (Claim(name, (value if value.__class__ is str else _text(value),), "all"),)
+            claims += (Claim(header, (value if value.__class__ is str else _text(value),), "all"),)
         if plan.real_ip is not None:
             value = _text(fields[plan.real_ip])
-            claims += (Claim("x-real-ip", () if _repeats(value, logged) else (value,), "all"),)
-        if plan.derive:
-            claims += _client_host_claim(_text(fields["ClientHost"]), logged)
+            claims += (Claim("x-real-ip", () if value == host or _repeats(value, host) else (value,), "all"),)
+        if plan.derive and (said := _text(fields["ClientHost"])) != host:
+            claims += _client_host_claim(said, host)
         proofs: tuple[tuple[str, str], ...] = ()
         notes: tuple[str, ...] = ()
         ids: Ids | None = None
@@ -132,6 +133,17 @@ def compile_fields(setup: Setup) -> FieldsReader:
             claims, proofs, ids, notes = claims + found.claims, found.proofs, found.ids, found.notes
         if plan.trace is not None:
             ids = _own_ids(fields, plan, ids)
+        method, target, protocol = get("RequestMethod"), get("RequestPath"), get("RequestProtocol")
+        name, agent, referer = get("RequestHost"), get("request_User-Agent"), get("request_Referer")
+        if not (
+            method.__class__ is target.__class__ is name.__class__ is protocol.__class__ is str
+            and agent.__class__ in _TEXT
+            and referer.__class__ in _TEXT
+        ):
+            method, target, name, protocol, agent, referer = _http_texts(fields)
+        status, received, sent = get("DownstreamStatus"), get("RequestContentSize"), get("DownstreamContentSize")
+        if not status.__class__ is received.__class__ is sent.__class__ is int:
+            status, received, sent = _http_numbers(fields)
         service = get("ServiceAddr") or get("BackendAddr")
         serial = get("RequestCount")
         return Observation(
@@ -150,7 +162,7 @@ def compile_fields(setup: Setup) -> FieldsReader:
             None,
             _service(service) if service.__class__ is str else None,
             ids,
-            _http(fields, duration),
+            Http(method, target, name, protocol, status, agent, referer, received, sent, duration),
             line.instance,
             None,
             serial if serial.__class__ is int else None,
@@ -194,14 +206,14 @@ def _text(value: object) -> str:
 _port: Final = lru_cache(65536)(read_port)
 
 
-def _repeats(host: str, logged: str) -> bool:
-    """Whether `host` is the host of the address that was logged."""
-    return logged.startswith((f"{host}:", f"[{host}]:", f"[{host}%"))
+def _repeats(said: str, host: str) -> bool:
+    """Whether `said` is the host of the logged address, which has brackets and perhaps a zone if it is IPv6."""
+    return host.startswith("[") and said.partition("%")[0] == host[1:-1].partition("%")[0]
 
 
-def _client_host_claim(said: str, logged: str) -> tuple[Claim, ...]:
+def _client_host_claim(said: str, host: str) -> tuple[Claim, ...]:
     """X-Forwarded-For out of ClientHost, where it cannot be the peer."""
-    if said in ("", "-") or _repeats(said, logged):
+    if said in ("", "-") or _repeats(said, host):
         return ()
     return (Claim("x-forwarded-for", (said,), "first"),)
 
@@ -228,7 +240,7 @@ def _own_ids(fields: dict[str, Any], plan: _Plan, said: Ids | None) -> Ids | Non
     trace = trace_id(text_of(fields, plan.trace or ""))
     if trace is None:
         return said
-    span = None if plan.span is None else span_id(text_of(fields, plan.span))
+    span = span_id(text_of(fields, plan.span)) if plan.span is not None else None
     if said is None:
         return Ids(trace, span, None, "otlp", 128)
     parent, bits = (said.parent, said.bits) if said.trace == trace else (None, 128)
@@ -244,25 +256,13 @@ def _service(text: str) -> Endpoint | None:
         return None
 
 
-def _http(fields: dict[str, Any], duration: int | None) -> Http:
-    get = fields.get
-    method, target, host, protocol = (
-        get("RequestMethod"),
-        get("RequestPath"),
-        get("RequestHost"),
-        get("RequestProtocol"),
-    )
-    agent, referer = get("request_User-Agent"), get("request_Referer")
-    status, received, sent = get("DownstreamStatus"), get("RequestContentSize"), get("DownstreamContentSize")
-    if not (
-        method.__class__ is target.__class__ is host.__class__ is protocol.__class__ is str
-        and agent.__class__ in _TEXT
-        and referer.__class__ in _TEXT
-    ):
-        method, target, host, protocol, agent, referer = (text_of(fields, key) for key in _HTTP_TEXTS)
-    if not status.__class__ is received.__class__ is sent.__class__ is int:
-        status, received, sent = (int_of(fields, key) for key in _HTTP_NUMBERS)
-    return Http(method, target, host, protocol, status, agent, referer, received, sent, duration)
+def _http_texts(fields: dict[str, Any]) -> list[str | None]:
+    """The texts of the request where one is missing or written otherwise."""
+    return [text_of(fields, key) for key in _HTTP_TEXTS]
+
+
+def _http_numbers(fields: dict[str, Any]) -> list[int | None]:
+    return [int_of(fields, key) for key in _HTTP_NUMBERS]
 
 
 _HTTP_TEXTS: Final = (

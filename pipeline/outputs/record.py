@@ -30,6 +30,13 @@ class Times(Struct, frozen=True, gc=False, omit_defaults=True):
     end: str | None = None
 
 
+class RequestId(Struct, frozen=True, gc=False):
+    """One request id; a scheme may stand several times."""
+
+    scheme: str
+    value: str
+
+
 class IdsRow(Struct, frozen=True, gc=False, omit_defaults=True):
     """Ids as claims: whoever sent the request may have chosen them."""
 
@@ -37,7 +44,7 @@ class IdsRow(Struct, frozen=True, gc=False, omit_defaults=True):
     span: str | None = None
     parent: str | None = None
     scheme: str | None = None
-    requests: dict[str, str] | None = None
+    requests: tuple[RequestId, ...] = ()
 
 
 class RecordRow(Enrichment, frozen=True, gc=False, omit_defaults=True, kw_only=True, rename={"as_": "as"}):
@@ -94,4 +101,5 @@ def _ids(of: Record) -> IdsRow | None:
     ids = of.observation.ids
     if ids is None:
         return None
-    return IdsRow(ids.trace, ids.span, ids.parent, ids.scheme, dict(ids.requests) if ids.requests else None)
+    requests = tuple(RequestId(scheme, value) for scheme, value in ids.requests)
+    return IdsRow(ids.trace, ids.span, ids.parent, ids.scheme, requests)

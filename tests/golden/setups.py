@@ -37,6 +37,9 @@ class Setup:
     lb_log: bool = False
     ipv6: bool = True
     collector: int | None = None
+    captures: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
+    believes: tuple[str, ...] = ()
 
     @property
     def log(self) -> str:
@@ -60,7 +63,8 @@ def _load() -> tuple[Setup, ...]:
     rows = []
     for name, row in table["setups"].items():
         pattern = row.pop("pattern", None)
-        row["extra"] = tuple(row.get("extra", ()))
+        for key in ("extra", "captures", "peers", "believes"):
+            row[key] = tuple(row.get(key, ()))
         server = name.partition("-")[0]
         rows.append(Setup(name=name, server=server, pattern=patterns[pattern] if pattern else None, **row))
     return tuple(rows)

@@ -1,0 +1,250 @@
+"""OpenTelemetry: server spans, and access logs that come as log records.
+
+https://opentelemetry.io/docs/specs/otlp/
+
+What is read here is one span or record with its resource, in OTLP/JSON; `split` makes that of any batch, in JSON or
+protobuf.  The rules of JSON are kept loosely where writers do: ids in any case (or in base64, by mistake), 64-bit
+integers as numbers, `kind` by number or name, unknown fields anywhere.
+
+Peer: `network.peer.address`; `logs_peer` says whether that is the socket (see `otlp_fields`).  With `realip` the port
+beside it belongs to another connection, and is dropped.
+
+Traces: only SERVER spans are requests; spans of other kinds are skipped.  A start of zero is none.
+
+Logs: what Traefik exports (v3.3 on) has its fields as attributes, and is read like its JSON log.  Other records are
+read by the semantic conventions, their time taken as the end; the body is not parsed.  Records that name neither peer
+nor header nor request are skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from pipeline.errors import ConfigError, Fault, FormatError
+from pipeline.formats.otlp_fields import attributes_of, headers_of, http_of, instance_of, local_of, peer_of
+from pipeline.formats.otlp_samples import LOG_SAMPLES, TRACE_SAMPLES
+from pipeline.formats.otlp_wire import LOGS, TRACES, Signal, groups_of, split
+from pipeline.formats.traefik import FieldsReader, compile_fields
+from pipeline.jsonlines import extendable, read_object
+from pipeline.model import Endpoint, Format, Ids, Line, Observation, Reader, Setup, Skipped
+from pipeline.times import MICROSECOND_NS, MILLISECOND_NS, spread
+from pipeline.traceids import span_id, trace_id
+
+_SERVER: Final = (2, "SPAN_KIND_SERVER", "2")
+_TICK_NS: Final = 100  # .NET and Windows count in these
+_OPTIONS: Final = ("underscores", "dashes")
+
+Record = dict[str, Any]
+
+
+def _checked(setup: Setup) -> None:
+    if setup.logs_peer is None:
+        text = (
+            'network.peer.address may have been replaced: write "socket" if it is taken from the socket, "proxy" '
+            'behind a PROXY listener, "realip" if middleware before it puts the forwarded address there'
+        )
+        raise ConfigError([Fault("", "logs_peer", text)])
+    if dict(setup.options).get("headers", "dashes") not in _OPTIONS:
+        raise ConfigError(
+            [Fault("", "options.headers", 'write "underscores" for conventions before 1.21, or "dashes"')]
+        )
+
+
+def _compile_traces(setup: Setup) -> Reader:
+    _checked(setup)
+
+    def read(line: Line) -> Observation | Skipped:
+        batch = read_object(line.text)
+        resource, span = _single(TRACES, batch)
+        if span.get("kind") not in _SERVER:
+            return Skipped(line, "inner_span")
+        attributes = attributes_of(span.get("attributes"))
+        start, end = _nanos(span, "startTimeUnixNano"), _nanos(span, "endTimeUnixNano")
+        duration = end - start if start is not None and end is not None and end >= start else None
+        earliest, latest = (None, None) if start is None else spread(start, _resolution(start), setup.max_skew_ns)
+        if start is None and end is not None:
+            latest = end + setup.max_skew_ns
+        headers = headers_of(setup, attributes)
+        peer, stated = _far(setup, attributes)
+        return Observation(
+            setup,
+            "span",
+            earliest,
+            latest,
+            end,
+            "own" if start is not None or end is not None else None,
+            peer=peer,
+            stated=stated,
+            local=local_of(attributes),
+            claims=headers.claims,
+            ids=_ids(setup, attributes, span, headers.ids),
+            http=http_of(attributes, duration),
+            instance=instance_of(resource) or line.instance,
+            extendable=extendable(line.text, batch),
+            proofs=headers.proofs,
+            notes=headers.notes,
+        )
+
+    return read
+
+
+def _compile_logs(setup: Setup) -> Reader:
+    _checked(setup)
+    traefik = compile_fields(setup) if setup.logs_peer != "realip" else None
+
+    def read(line: Line) -> Observation | Skipped:
+        batch = read_object(line.text)
+        resource, record = _single(LOGS, batch)
+        attributes = attributes_of(record.get("attributes"))
+        instance = instance_of(resource) or line.instance
+        if traefik is not None and "ClientAddr" in attributes:
+            seen = _from_traefik(traefik, line, attributes, record)
+        else:
+            seen = _from_record(setup, line, attributes, record)
+        if isinstance(seen, Skipped):
+            return seen
+        return replace(seen, instance=instance, extendable=extendable(line.text, batch))
+
+    return read
+
+
+def _single(signal: Signal, batch: Record) -> tuple[dict[str, Any], Record]:
+    """The resource's attributes and the record of a batch of one; FormatError("no_match") for any other."""
+    found = [(resource, record) for resource, _, records in groups_of(signal, batch) for record in records]
+    if len(found) != 1:
+        raise FormatError("no_match")
+    resource, record = found[0]
+    described = resource.get("resource")
+    return attributes_of(described.get("attributes") if type(described) is dict else None), record
+
+
+def _nanos(record: Record, key: str) -> int | None:
+    """Nanoseconds since the epoch, as text or as a number; 0 is none.  A float has lost digits, and is refused."""
+    value = record.get(key)
+    if type(value) is str and value.isascii() and value.isdecimal() and len(value) <= 19:
+        value = int(value)
+    if value in (None, 0, ""):
+        return None
+    if type(value) is not int or not 0 < value < 1 << 63:
+        raise FormatError("time")
+    return value
+
+
+def _resolution(stamp: int) -> int:
+    """How fine the writer's clock was, by the zeros at the end; too coarse an answer only widens the interval."""
+    return next((step for step in (MILLISECOND_NS, MICROSECOND_NS, _TICK_NS) if stamp % step == 0), 1)
+
+
+def _far(setup: Setup, attributes: dict[str, Any]) -> tuple[Endpoint | None, Endpoint | None]:
+    """(peer, stated) by `logs_peer`."""
+    far = peer_of(attributes)
+    if far is None or setup.logs_peer == "socket":
+        return far, None
+    return None, Endpoint(far.address) if setup.logs_peer == "realip" else far
+
+
+def _text(record: Record, key: str) -> str | None:
+    value = record.get(key)
+    return value if type(value) is str else None
+
+
+def _ids(setup: Setup, attributes: dict[str, Any], record: Record, said: Ids | None) -> Ids | None:
+    """The writer's own ids; without them, those of a configured field or of the headers."""
+    fields = [_text(attributes, name) for name in setup.trace_fields]
+    trace = next((found for text in (_text(record, "traceId"), *fields) if (found := trace_id(text))), None)
+    if trace is None:
+        return said
+    raw = _text(record, "traceId")
+    span, parent = span_id(_text(record, "spanId")), span_id(_text(record, "parentSpanId"))
+    if parent is None and said is not None and said.trace == trace:
+        parent = said.parent
+    requests = () if said is None else said.requests
+    return Ids(trace, span, parent, "otlp", 128, raw if raw and raw != trace else None, requests)
+
+
+def _from_traefik(read: FieldsReader, line: Line, attributes: dict[str, Any], record: Record) -> Observation | Skipped:
+    """Traefik's fields; the record's ids are its own, too, where no field has them."""
+    fields = {key: value for key, value in attributes.items() if value is not None and type(value) is not list}
+    if "TraceId" not in fields and (trace := _text(record, "traceId")):
+        fields["TraceId"] = trace
+        fields["SpanId"] = _text(record, "spanId")
+    return read(line, fields, False)
+
+
+def _from_record(setup: Setup, line: Line, attributes: dict[str, Any], record: Record) -> Observation | Skipped:
+    end = _nanos(record, "timeUnixNano") or _nanos(record, "observedTimeUnixNano")
+    peer, stated = _far(setup, attributes)
+    headers, http = headers_of(setup, attributes), http_of(attributes, None)
+    if peer is None and stated is None and http is None and not headers.claims:
+        return Skipped(line, "no_request")
+    return Observation(
+        setup,
+        "request",
+        None,
+        None if end is None else spread(end, _resolution(end), setup.max_skew_ns)[1],
+        end,
+        None if end is None else "own",
+        peer=peer,
+        stated=stated,
+        local=local_of(attributes),
+        claims=headers.claims,
+        ids=_ids(setup, attributes, record, headers.ids),
+        http=http,
+        proofs=headers.proofs,
+        notes=headers.notes,
+    )
+
+
+_ASK: Final = (
+    "capture the request headers x-forwarded-for and forwarded (in SDKs by "
+    "OTEL_INSTRUMENTATION_HTTP_SERVER_CAPTURE_REQUEST_HEADERS, in Traefik by "
+    "tracing.capturedRequestHeaders); check that network.peer.address and .port are set"
+)
+_split_traces: Final[Callable[[bytes], tuple[bytes, ...]]] = partial(split, TRACES)
+_split_logs: Final[Callable[[bytes], tuple[bytes, ...]]] = partial(split, LOGS)
+
+OTLP_TRACES: Final = Format(
+    name="otlp_traces",
+    title="OpenTelemetry server spans, OTLP in JSON lines or in messages of JSON or protobuf",
+    compile=_compile_traces,
+    samples=TRACE_SAMPLES,
+    logs_peer=("socket", "proxy", "realip"),
+    split=_split_traces,
+    ask_for=_ASK,
+)
+
+OTLP_LOGS: Final = Format(
+    name="otlp_logs",
+    title="OpenTelemetry log records of requests, OTLP in JSON lines or in messages of JSON or protobuf",
+    compile=_compile_logs,
+    samples=LOG_SAMPLES,
+    logs_peer=("socket", "proxy", "realip"),
+    split=_split_logs,
+    ask_for=_ASK,
+)
+
+OTLP_TRACES_PROTO: Final = Format(
+    name="otlp_traces_proto",
+    title="OpenTelemetry server spans, file of protobuf messages behind their lengths (collector, format: proto)",
+    compile=_compile_traces,
+    samples=TRACE_SAMPLES,
+    logs_peer=("socket", "proxy", "realip"),
+    split=_split_traces,
+    framing="length32",
+    ask_for=_ASK,
+)
+
+OTLP_LOGS_PROTO: Final = Format(
+    name="otlp_logs_proto",
+    title="OpenTelemetry log records, file of protobuf messages behind their lengths (collector, format: proto)",
+    compile=_compile_logs,
+    samples=LOG_SAMPLES,
+    logs_peer=("socket", "proxy", "realip"),
+    split=_split_logs,
+    framing="length32",
+    ask_for=_ASK,
+)
