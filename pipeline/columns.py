@@ -40,13 +40,15 @@ def compile_columns(setup: Setup, roles: Roles, manner: Manner = PLAIN) -> Calla
     http_of, ids_of = _http(roles, manner), _own_ids(roles, manner)
     text_of = {word: _text(roles, word, manner) for word in ("instance", "connection_serial", "request_serial")}
     instance_of, connection_of, request_of = text_of.values()
-    kind = manner.kind
+    kind, by_proxy = manner.kind, setup.logs_peer == "proxy"
 
     # Called once for every line: one construction by position, nothing looked up by name.
     def observe(line: Line, values: Values) -> Observation:
         start, latest, end, time_by = time_of(line, values)
         peer, stated = peers_of(values)
         proxied = proxied_of(values)
+        if by_proxy and peer is not None and proxied is None:
+            proxied, stated = stated, None  # beside the socket, the replaced address is the PROXY source itself
         sorted_headers = headers_of(values)
         http, notes = http_of(values)
         serial = request_of(values)

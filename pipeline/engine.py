@@ -20,7 +20,6 @@ from pipeline.model import (
     Line,
     Observation,
     Outcome,
-    Part,
     Reader,
     Record,
     Rejected,
@@ -124,9 +123,8 @@ class Reading:
             self._held, whole = join(self._held, peeled, self._line_bytes)
         except FormatError as error:
             return (_rejected(line, error),)
-        if whole.__class__ is Part:
+        if not isinstance(whole, Line):
             return (whole,)
-        assert isinstance(whole, Line)
         if self._split is None:
             return (self._resolve(whole),)
         try:

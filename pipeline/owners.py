@@ -69,9 +69,7 @@ class Owners:
         return found if isinstance(found, tuple) else _in_force(found, earliest_ns, latest_ns)
 
 
-def _in_force(
-    found: list[Owned], earliest_ns: int | None, latest_ns: int | None
-) -> tuple[tuple[System, ...], bool]:
+def _in_force(found: list[Owned], earliest_ns: int | None, latest_ns: int | None) -> tuple[tuple[System, ...], bool]:
     systems: dict[str, System] = {}
     certain = True
     for own, system in found:

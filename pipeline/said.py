@@ -17,10 +17,11 @@ EXHAUSTED = "exhausted"
 class Said:
     """The unread part of one line's forwarding headers. Lives for one walk."""
 
-    __slots__ = ("_lists", "_proxy_used", "_seen", "_stated", "_used")
+    __slots__ = ("_believed", "_lists", "_proxy_used", "_seen", "_stated", "_used")
 
-    def __init__(self, seen: Observation, *, stated: bool) -> None:
+    def __init__(self, seen: Observation, *, stated: bool, believed: bool) -> None:
         self._seen = seen
+        self._believed = believed  # the server accepts headers from drawn systems only
         self._stated = stated  # the walk began at the server's statement, not at the socket
         self._lists: dict[str, list[str] | list[Node]] = {}  # name → unread entries, farthest first
         self._used: tuple[str, ...] = ()  # headers of which something was read
@@ -95,11 +96,13 @@ class Said:
         if coverage != "all":
             if coverage in ("first", "cut") and claim.values:
                 return "header_incomplete"
-            if coverage == "remainder" and not self._stated:
+            if coverage == "remainder" and not self._stated and (not self._believed or self._seen.stated is None):
                 return "header_incomplete"
         unread = self._lists[name] = _members(claim)
         if coverage == "appended":
             return self._without_own(unread)
+        if coverage == "remainder" and not self._stated:
+            self._put_back(unread)
         if self._stated and self._seen.setup.logs_peer == "realip":
             self._used += (name,)  # realip has read at least one entry itself
             if coverage != "remainder" and not self._drop_what_realip_used(unread):
@@ -115,6 +118,12 @@ class Said:
         if own is None or last.address != own.address:
             return "contradiction"  # without this check we would step over a vouched entry
         return unread
+
+    def _put_back(self, unread: list[str] | list[Node]) -> None:
+        """What realip took off the list and states instead, unless it only repeats the socket's peer."""
+        stated, peer = self._seen.stated, self._seen.peer
+        if stated is not None and (peer is None or stated.address != peer.address):
+            unread.append(parse_node(stated.address.text))  # type: ignore[arg-type]
 
     def _drop_what_realip_used(self, unread: list[str] | list[Node]) -> bool:
         """Drop the statement and what stands right of it; False if it came from another header."""

@@ -75,14 +75,16 @@ def resolve(graph: Graph, seen: Observation, owner: System | None = None) -> Res
     """
     here = graph.systems[seen.setup.system]
     stated = seen.peer is None and owner is None
-    said, path = Said(seen, stated=stated), list[Step]()
+    # 7. A server's own statement counts if it accepts headers from no more than its
+    #    drawn peers, and these are systems, not just anybody.
+    believed = bool(here.believes) and here.peers.issuperset(here.believes) and _are_systems(graph, here.believes)
+    said, path = Said(seen, stated=stated, believed=believed), list[Step]()
     at, by, evidence, allowed = seen.peer, "socket", "seen", here.peers
     if stated:
-        # 7. The socket was not logged: begin at the system's statement, if it accepts headers
-        #    from no more than its drawn peers, and these are systems, not just anybody.
+        # The socket was not logged: begin at the statement.
         if seen.stated is None:
             return _unknown("peer_not_logged", path, said, seen)
-        if not (here.believes and here.peers.issuperset(here.believes) and graph.systems.keys() >= set(here.believes)):
+        if not believed:
             return _unknown("not_believed", path, said, seen)
         at, by, evidence, allowed = seen.stated, here.logs_peer or "realip", "stated", graph.told[here.name]
     probe = here.probes and _is_probe(here, seen)
@@ -106,6 +108,9 @@ def resolve(graph: Graph, seen: Observation, owner: System | None = None) -> Res
             if at is not None and teller is hop and hop.name not in graph.behind and not hop.anywhere:
                 return _resolution("internal", at, path, said, seen)
             told = "header_missing"
+        if told == "proxy_missing" and stated and len(path) == 1 and by == "proxy":
+            # The PROXY source is the balancer itself: LOCAL, it spoke for itself (a health check).
+            return _resolution("internal", seen.stated, path, said, seen)  # type: ignore[arg-type]
         if told.__class__ is str:
             return _unknown(told, path, said, seen, teller)  # type: ignore[arg-type]
         here, owner = teller, None  # type: ignore[assignment]
@@ -119,6 +124,10 @@ def resolve(graph: Graph, seen: Observation, owner: System | None = None) -> Res
         evidence = "vouched" if here.logs_peer in (None, "socket") else "stated"
         allowed = graph.told[here.name]
     return _unknown("too_many_steps", path, said, seen)
+
+
+def _are_systems(graph: Graph, names: tuple[str, ...]) -> bool:
+    return all(name in graph.systems for name in names)
 
 
 def _owner(graph: Graph, here: System, at: Endpoint, seen: Observation) -> tuple[System | None, str | None]:

@@ -88,7 +88,7 @@ def answer(row: bytes) -> bytes:
     >>> answer(b'{"id": 1, "peer": "203.0.113.7:5"}')
     b'{"id":1,"client":{"ip":"203.0.113.7","port":5},"verdict":"seen","method":"socket","reason":null,"claims":[],"findings":[]}'
     >>> answer(b'{"id": 2, "peer": "x"}')
-    b'{"id":2,"error":"peer: address at 0"}'
+    b'{"id":2,"error":"peer: address"}'
     """
     try:
         question = _DECODE(row)

@@ -26,7 +26,7 @@ import pytest
 
 ROOT: Final = Path(__file__).parent.parent
 WALKS: Final = ("test_trust.py", "test_trust_edges.py", "test_whatif.py", "test_laws.py")
-TEXTS: Final = ("test_addresses.py", "test_addresses_edges.py")
+TEXTS: Final = ("test_addresses.py", "test_entries.py", "test_addresses_edges.py")
 MODULES: Final = {  # module → the tests that answer for it, the quickest first
     "trust": WALKS,
     "said": WALKS,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples_check import check_sample, line_of, reader_of, value_at
 
 from pipeline.errors import ConfigError, FormatError
 from pipeline.formats.apache import APACHE
 from pipeline.formats.varnish import VARNISH
 from pipeline.model import Format, Observation, Sample, Setup
+from tests.samples_check import check_sample, line_of, reader_of, value_at
 
 TIME = "[02/Mar/2026:09:20:30 +0000]"
 
@@ -47,7 +47,7 @@ def test_backend_mode_of_varnish_is_refused() -> None:
 def test_the_remote_port_belongs_to_the_derived_address() -> None:
     read = reader_of(APACHE, pattern="%{c}a %a:%{remote}p %>s", logs_peer="proxy")
     seen = read(line_of(b"10.0.0.9 198.51.100.4:7 200"))
-    assert (value_at(seen, "peer"), value_at(seen, "stated")) == ("10.0.0.9", "198.51.100.4:7")
+    assert (value_at(seen, "peer"), value_at(seen, "proxied")) == ("10.0.0.9", "198.51.100.4:7")
 
 
 def test_a_realip_statement_has_no_port_and_the_header_is_a_remainder() -> None:

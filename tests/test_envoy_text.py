@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples_check import check_sample, line_of, reader_of, value_at
 
 from pipeline.errors import ConfigError, FormatError
 from pipeline.formats.envoy_text import ENVOY_TEXT
 from pipeline.model import Sample, Setup
+from tests.samples_check import check_sample, line_of, reader_of, value_at
 
 HEAD = '[2026-03-02T09:20:30.250Z] "GET /a HTTP/1.1" 200 - via_upstream - "-" 0 3 9 8 '
 TAIL = ' "10.1.0.8:80" inbound|80|| 127.0.0.6:40001 10.1.0.8:80 203.0.113.7:50112 - default'

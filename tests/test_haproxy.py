@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples_check import check_sample, line_of, reader_of, value_at
 
 from pipeline.errors import ConfigError, FormatError
 from pipeline.formats.haproxy import HAPROXY
 from pipeline.model import Sample, Setup
+from tests.samples_check import check_sample, line_of, reader_of, value_at
 
 HEAD = "203.0.113.7:50112 [02/Mar/2026:10:20:30.250] www app/web1 0/0/1/8/9 200 512 - - ---- 3/3/0/0/0 0/0 "
 REFUSED = (

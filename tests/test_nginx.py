@@ -7,11 +7,11 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples_check import check_sample, line_of, reader_of, value_at
 
 from pipeline.errors import ConfigError, FormatError
 from pipeline.formats.nginx import NGINX
 from pipeline.model import Observation, Sample, Setup
+from tests.samples_check import check_sample, line_of, reader_of, value_at
 
 COMBINED, MAIN, INGRESS = (dict(NGINX.known_patterns)[name] for name in ("combined", "main", "ingress-nginx"))
 TIME = "02/Mar/2026:09:20:30 +0000"

@@ -14,7 +14,7 @@ from pipeline.formats.envoy_json import ENVOY_JSON
 from pipeline.formats.envoy_text import ENVOY_TEXT
 from pipeline.formats.haproxy import HAPROXY
 from pipeline.formats.nginx import NGINX
-from pipeline.formats.otlp import OTLP_LOGS, OTLP_TRACES
+from pipeline.formats.otlp import OTLP_LOGS, OTLP_LOGS_PROTO, OTLP_TRACES, OTLP_TRACES_PROTO
 from pipeline.formats.traefik import TRAEFIK_CLF, TRAEFIK_JSON
 from pipeline.formats.varnish import VARNISH
 from pipeline.model import Format
@@ -32,6 +32,8 @@ _ALL = (
     ALB,
     OTLP_TRACES,
     OTLP_LOGS,
+    OTLP_TRACES_PROTO,
+    OTLP_LOGS_PROTO,
     CONNTRACK,
     ULOGD_JSON,
 )

@@ -107,7 +107,7 @@ def _remainder(setup: Setup, roles: Sequence[Role | None]) -> Callable[[Values],
     column = next((index for index, role in enumerate(roles) if _is_forwarded(role)), None)
     socket, logged = index_of(roles, "peer.ip"), index_of(roles, "logged.ip")
     both = socket is not None and logged is not None
-    if column is None or not (setup.logs_peer == "realip" or (setup.logs_peer is None and both)):
+    if column is None or not (setup.logs_peer == "realip" or (setup.logs_peer != "proxy" and both)):
         return None
 
     def forwarded(values: Values) -> tuple[HeaderColumn, ...]:

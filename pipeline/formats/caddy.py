@@ -18,13 +18,13 @@ Lines of Caddy's other loggers are skipped; so is the error log, whose requests 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
 from pipeline.addresses import parse_address, read_endpoint, read_port
 from pipeline.errors import ConfigError, Fault, FormatError
-from pipeline.headers import SortedHeaders, sort_headers
+from pipeline.headers import FORWARDING, ID_HEADERS, SortedHeaders, sort_headers
 from pipeline.jsonlines import extendable, int_of, read_object, text_of
 from pipeline.model import Coverage, Endpoint, Format, Http, Ids, Line, Observation, Reader, Sample, Setup, Skipped
 from pipeline.times import (
@@ -59,7 +59,7 @@ def _compile(setup: Setup) -> Reader:
         )
         raise ConfigError([Fault("", "logs_peer", text)])
     is_socket = setup.logs_peer == "socket"
-    unit = _duration_unit(setup)
+    unit, headers_of = _duration_unit(setup), _compile_headers(setup)
 
     def read(line: Line) -> Observation | Skipped:
         fields = read_object(line.text)
@@ -70,7 +70,7 @@ def _compile(setup: Setup) -> Reader:
         duration = _duration(fields, unit)
         far = _remote(request)
         stated = _client(request, far) if is_socket else far
-        headers = _headers(setup, request)
+        headers = headers_of(request)
         back = duration or 0
         return Observation(
             setup,
@@ -158,22 +158,29 @@ def _client(request: dict[str, Any], far: Endpoint | None) -> Endpoint | None:
     return None if far is not None and far.address == address else Endpoint(address)
 
 
-def _headers(setup: Setup, request: dict[str, Any]) -> SortedHeaders:
-    shown = request.get("headers")
-    if shown is None:
-        return SortedHeaders()
-    if type(shown) is not dict:
-        raise FormatError("no_match")
-    pairs: list[tuple[str, tuple[str, ...], Coverage]] = [
-        (name, (), "all")
-        for name in sorted((_ALWAYS_SHOWN | setup.claim_headers) - {key.lower() for key in shown})
-        if name not in setup.proof_headers
-    ]
-    for name, lines in shown.items():
-        if type(lines) is not list or any(type(text) is not str for text in lines):
+def _compile_headers(setup: Setup) -> Callable[[dict[str, Any]], SortedHeaders]:
+    """The function from a request to its headers; only those that tell something are looked into."""
+    always = tuple(sorted((_ALWAYS_SHOWN | setup.claim_headers) - setup.proof_headers))
+    wanted = FORWARDING | ID_HEADERS | setup.claim_headers | setup.proof_headers
+
+    def headers_of(request: dict[str, Any]) -> SortedHeaders:
+        shown = request.get("headers")
+        if shown is None:
+            return SortedHeaders()
+        if type(shown) is not dict:
             raise FormatError("no_match")
-        pairs.append((name, tuple(lines), "all"))
-    return sort_headers(setup, pairs)
+        pairs: list[tuple[str, tuple[str, ...], Coverage]] = []
+        for written, lines in shown.items():
+            name = written.lower()
+            if name in wanted:
+                if type(lines) is not list or any(type(text) is not str for text in lines):
+                    raise FormatError("no_match")
+                pairs.append((name, tuple(lines), "all"))
+        there = {name for name, _, _ in pairs}
+        pairs += [(name, (), "all") for name in always if name not in there]
+        return sort_headers(setup, pairs)
+
+    return headers_of
 
 
 def _ids(fields: dict[str, Any], said: Ids | None) -> Ids | None:
@@ -188,8 +195,9 @@ def _ids(fields: dict[str, Any], said: Ids | None) -> Ids | None:
 
 def _upstream(fields: dict[str, Any]) -> Endpoint | None:
     """What `log_append upstream {http.reverse_proxy.upstream.hostport}` adds; None for a name."""
+    text = text_of(fields, "upstream")
     try:
-        return read_endpoint(text_of(fields, "upstream") or "")
+        return read_endpoint(text) if text else None
     except FormatError:
         return None
 
@@ -210,9 +218,9 @@ def _http(fields: dict[str, Any], request: dict[str, Any], duration: int | None)
     )
 
 
-def _one(headers: dict[str, list[str]], name: str) -> str | None:
+def _one(headers: dict[str, Any], name: str) -> str | None:
     lines = headers.get(name)
-    return lines[0] if lines else None
+    return lines[0] if type(lines) is list and lines and type(lines[0]) is str else None
 
 
 _LINE: Final = (

@@ -81,6 +81,7 @@ def write_setups(path: Path, versions: dict[str, str]) -> None:
             "logs_peer": setup.logs_peer,
             "via": setup.via,
             "wrapper": setup.wrapper,
+            "appends_before_log": setup.appends_before_log,
             "captures": setup.captures,
             "peers": setup.peers or ((("lb",) if setup.via else ()) + ("outside", "internal")),
             "believes": setup.believes or (("lb",) if setup.via and setup.logs_peer != "socket" else ()),

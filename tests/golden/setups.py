@@ -37,6 +37,7 @@ class Setup:
     lb_log: bool = False
     ipv6: bool = True
     collector: int | None = None
+    appends_before_log: bool = False
     captures: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
     believes: tuple[str, ...] = ()

@@ -1,0 +1,282 @@
+"""Cases that mutation testing asked for: each was a change of the walk that no other test noticed."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.addresses import parse_address
+from pipeline.model import Claim, Endpoint, Promise, Proof, System, Unbelieved
+from pipeline.owners import Owners
+from pipeline.said import EXHAUSTED, Said
+from pipeline.trust import MAX_STEPS, draw, resolve
+from tests.walks import FORWARDED, PROXY, XFF, claim, found, owns, request, system, walk
+
+
+def names(owners: Owners, text: str, at: tuple[int | None, int | None] = (5, 9)) -> tuple[list[str], bool]:
+    systems, certain = owners.of("default", parse_address(text), *at)
+    return [each.name for each in systems], certain
+
+
+# Owners
+
+
+def test_an_ipv6_address_with_the_number_of_an_ipv4_one_has_another_owner() -> None:
+    owners = Owners([system("lb", "10.0.0.1", "10.1.0.0/16")])
+    assert names(owners, "::a00:1") == ([], True)
+    assert names(owners, "::a01:1") == ([], True)
+
+
+@pytest.mark.parametrize("at", [(None, 9), (5, None), (None, None)])
+def test_a_dated_owner_is_uncertain_unless_both_ends_of_the_time_are_known(at: tuple[int | None, int | None]) -> None:
+    assert names(Owners([system("lb", own=owns("10.0.0.0/8", from_ns=1))]), "10.0.0.1", at) == (["lb"], False)
+
+
+def test_an_owner_that_only_begins_is_nobody_before() -> None:
+    owners = Owners([system("lb", own=owns("10.0.0.0/8", from_ns=100))])
+    assert names(owners, "10.0.0.1", (5, 9)) == ([], True)
+    assert names(owners, "10.0.0.1", (100, 100)) == (["lb"], True)
+    assert names(owners, "10.0.0.1", (99, 100)) == (["lb"], False)
+
+
+def test_owners_of_which_the_first_is_uncertain_stay_so_whatever_the_next_are() -> None:
+    dated = system("old", own=owns("10.0.0.0/8", until_ns=7))
+    later = system("new", own=owns("10.0.0.0/8", from_ns=1))
+    assert names(Owners([dated, later]), "10.0.0.1") == (["old", "new"], False)
+    assert names(Owners([later, dated]), "10.0.0.1") == (["new", "old"], False)
+    assert names(Owners([dated, later]), "10.0.0.1", (None, None)) == (["old", "new"], False)
+
+
+def test_what_is_remembered_never_changes_an_answer() -> None:
+    owners = Owners([system("lb", "10.0.0.0/8", "10.1.2.3")])
+    for _ in range(2):
+        assert names(owners, "10.1.2.3") == (["lb"], True)
+        assert names(owners, "11.1.2.3") == ([], True)
+
+
+# Ownership on the walk
+
+
+def test_two_owners_that_are_the_same_but_for_their_proof_are_not_alike() -> None:
+    shared = {"peers": "outside", "conveys": (XFF,), "shared": True}
+    one = system("a", "10.0.0.0/8", proof=(Proof("x-origin", "1"),), **shared)  # type: ignore[arg-type]
+    two = system("b", "10.0.0.0/8", proof=(Proof("x-origin", "2"),), **shared)  # type: ignore[arg-type]
+    seen = request("10.0.0.1:9", claim("x-forwarded-for", "203.0.113.7"), proofs=(("x-origin", "1"),))
+    assert found(walk([system("app", peers="a b"), one, two], seen)) == ("unknown", None, "ambiguous")
+
+
+def test_of_three_owners_every_one_must_be_alike() -> None:
+    alike = [system(name, "10.0.0.0/8", peers="outside", conveys=(XFF,)) for name in "ab"]
+    other = system("c", "10.0.0.0/8", peers="outside", conveys=(FORWARDED,))
+    seen = request("10.0.0.1:9", claim("x-forwarded-for", "203.0.113.7"))
+    assert found(walk([system("app", peers="a b c"), *alike, other], seen))[2] == "ambiguous"
+    assert found(walk([system("app", peers="a b c"), other, *alike], seen))[2] == "ambiguous"
+
+
+def test_the_first_of_owners_that_are_alike_is_named() -> None:
+    alike = [system(name, "10.0.0.0/8", peers="outside", conveys=(XFF,)) for name in "ab"]
+    resolution = walk(
+        [system("app", peers="a"), *alike], request("10.0.0.1:9", claim("x-forwarded-for", "203.0.113.7"))
+    )
+    assert [step.system for step in resolution.path] == ["a", None]
+
+
+# The walk
+
+
+def test_the_bound_of_steps_is_exact() -> None:
+    lb = system("lb", "10.0.0.0/8", peers="lb outside", conveys=(XFF,))
+    for hops, verdict in ((MAX_STEPS - 1, "vouched"), (MAX_STEPS, "unknown")):
+        entries = ", ".join(["203.0.113.7"] + ["10.0.0.1"] * (hops - 1))
+        assert walk(
+            [system("app", peers="lb"), lb], request("10.0.0.1:9", claim("x-forwarded-for", entries))
+        ).verdict == (verdict)
+    assert MAX_STEPS == 32
+
+
+def test_private_strangers_stay_strangers_where_only_resolve_may_call_them_outside() -> None:
+    graph = draw([system("app", peers="outside")])
+    lenient = type(graph)(graph.systems, graph.owners, graph.told, private_outside=True)
+    for address in ("0.0.0.1", "240.0.0.1"):
+        assert found(resolve(lenient, request(f"{address}:9"))) == ("unknown", None, "peer_unlisted")
+    assert found(resolve(lenient, request("10.0.0.1:9"))) == ("seen", "10.0.0.1", "socket")
+
+
+def test_promises_that_disagree_on_the_port_contradict() -> None:
+    lb = system("lb", "10.0.0.1", peers="outside", conveys=(PROXY, XFF))
+    seen = request("10.0.0.1:9", claim("x-forwarded-for", "203.0.113.7:6"), proxied="203.0.113.7:5")
+    assert found(walk([system("app", peers="lb"), lb], seen))[2] == "contradiction"
+
+
+def test_a_second_promise_whose_list_is_read_to_its_end_is_a_missing_header() -> None:
+    lb = system("lb", "10.0.0.0/24", peers="lb outside", conveys=(XFF, FORWARDED))
+    seen = request("10.0.0.1:9", claim("x-forwarded-for", "203.0.113.7, 10.0.0.2"), claim("forwarded", "for=10.0.0.2"))
+    assert found(walk([system("app", peers="lb"), lb], seen)) == ("unknown", None, "header_missing")
+
+
+def test_what_named_a_step_without_a_known_header_version_is_proxy() -> None:
+    lb = system("lb", "10.0.0.1", peers="outside", conveys=(PROXY,))
+    seen = request("10.0.0.1:9", proxied="203.0.113.7:5")
+    bare = type(seen)(**{name: getattr(seen, name) for name in seen.__struct_fields__} | {"proxied_by": None})
+    assert found(walk([system("app", peers="lb"), lb], bare)) == ("vouched", "203.0.113.7", "proxy")
+
+
+def test_the_first_promise_names_the_method() -> None:
+    lb = system("lb", "10.0.0.1", peers="outside", conveys=(XFF, FORWARDED))
+    seen = request("10.0.0.1:9", claim("x-forwarded-for", "203.0.113.7"), claim("forwarded", "for=203.0.113.7"))
+    assert found(walk([system("app", peers="lb"), lb], seen)) == ("vouched", "203.0.113.7", "x-forwarded-for")
+
+
+def test_a_carried_step_says_that_only_the_configuration_names_it() -> None:
+    nat = system("nat", "10.0.0.1", peers="lb", carries="lb")
+    lb = system("lb", peers="outside", conveys=(XFF,))
+    path = walk(
+        [system("app", peers="nat"), nat, lb], request("10.0.0.1:9", claim("x-forwarded-for", "203.0.113.7"))
+    ).path
+    assert [(step.system, step.by, step.evidence) for step in path] == [
+        ("nat", "socket", "seen"),
+        ("lb", "config", "config"),
+        (None, "x-forwarded-for", "vouched"),
+    ]
+
+
+def test_the_owner_of_a_peer_without_an_address_is_named_by_the_configuration() -> None:
+    lb = system("lb", "10.0.0.1", peers="outside", conveys=(XFF,))
+    graph = draw([system("app", peers="lb"), lb])
+    path = resolve(graph, request(None, claim("x-forwarded-for", "203.0.113.7")), owner=lb).path
+    assert (path[0].system, path[0].address, path[0].by, path[0].evidence) == ("lb", None, "config", "config")
+
+
+def test_an_empty_list_behind_a_peer_without_an_address_is_a_missing_header() -> None:
+    lb = system("lb", "10.0.0.1", peers="lb outside", conveys=(XFF,))
+    graph = draw([system("app", peers="lb"), lb])
+    seen = request(None, claim("x-forwarded-for", ""))
+    assert found(resolve(graph, seen, owner=lb)) == ("unknown", None, "header_missing")
+
+
+def test_a_statement_without_a_word_for_itself_came_from_realip() -> None:
+    app = system("app", peers="lb outside", believes="lb")
+    lb = system("lb", "10.0.0.1", peers="outside", conveys=(XFF,))
+    assert found(walk([app, lb], request(None, stated="203.0.113.7:5"))) == ("vouched", "203.0.113.7", "realip")
+
+
+def test_what_a_hop_that_logs_its_socket_writes_is_vouched_and_not_only_stated() -> None:
+    lb = system("lb", "10.0.0.1", peers="outside", conveys=(XFF,), logs_peer="socket")
+    path = walk([system("app", peers="lb"), lb], request("10.0.0.1:9", claim("x-forwarded-for", "203.0.113.7"))).path
+    assert path[-1].evidence == "vouched"
+
+
+# Whom a statement may name
+
+
+def told(*others: System, **fields: str) -> frozenset[str]:
+    return draw([system("app", **fields), *others]).told["app"]  # type: ignore[arg-type]
+
+
+def test_a_system_that_logs_its_socket_names_its_own_peers_only() -> None:
+    lb = system("lb", peers="outside")
+    assert told(lb, peers="lb", believes="lb", logs_peer="socket") == {"lb"}
+    assert told(lb, peers="lb", believes="lb", logs_peer="proxy") == {"lb", "outside"}
+
+
+def test_realip_may_have_walked_over_every_hop_it_believes_and_proxy_over_one() -> None:
+    near, far = system("near", peers="far internal"), system("far", peers="outside")
+    both = {"peers": "near", "believes": "near far"}
+    assert told(near, far, **both, logs_peer="realip") == {"near", "far", "internal", "outside"}
+    one = {"peers": "near", "believes": "near"}
+    assert told(near, far, **one, logs_peer="realip") == {"near", "far", "internal"}
+    assert told(near, far, **one, logs_peer="proxy") == {"near", "far", "internal"}
+
+
+def test_believed_hops_that_believe_each_other_and_unknown_ones_end() -> None:
+    near, far = system("near", peers="far"), system("far", peers="near outside")
+    loop = {"peers": "near", "believes": "gone near far", "logs_peer": "realip"}
+    assert told(near, far, **loop) == {"near", "far", "outside"}
+
+
+def test_carriers_that_carry_each_other_are_followed_once() -> None:
+    nat, other = system("nat", carries="other lb"), system("other", carries="nat")
+    lb = system("lb", peers="outside")
+    assert told(nat, other, lb, peers="nat", believes="nat", logs_peer="proxy") == {"nat", "outside"}
+
+
+# What is left unsaid
+
+
+def unread(resolution: object) -> list[Unbelieved]:
+    return list(resolution.claims)  # type: ignore[attr-defined]
+
+
+def test_a_proxy_source_nobody_promised_is_a_claim_and_a_promised_one_is_none() -> None:
+    seen = request("10.0.0.1:9", claim("x-forwarded-for", "203.0.113.9"), proxied="203.0.113.7:5")
+    mute = system("lb", "10.0.0.1", peers="outside")
+    assert Unbelieved("proxy", "203.0.113.7:5") in unread(walk([system("app", peers="lb"), mute], seen))
+    proxying = system("lb", "10.0.0.1", peers="outside", conveys=(PROXY,))
+    assert unread(walk([system("app", peers="lb"), proxying], seen)) == [Unbelieved("x-forwarded-for", "203.0.113.9")]
+    assert unread(walk([system("app", peers="outside")], request("203.0.113.7:9"))) == []
+
+
+def test_unread_entries_and_lines_are_told_as_written_and_used_ones_are_not() -> None:
+    lb = system("lb", "10.0.0.1", peers="outside", conveys=(XFF, Promise("x-real-ip", "overwrite")))
+    seen = request(
+        "10.0.0.1:9",
+        claim("x-real-ip", "203.0.113.7"),
+        claim("x-forwarded-for", "1.1.1.1 ,~2.2.2.2", "3.3.3.3,\t203.0.113.7 "),
+        claim("client-ip"),
+        claim("forwarded", "for=4.4.4.4", "for=5.5.5.5"),
+    )
+    assert unread(walk([system("app", peers="lb"), lb], seen)) == [
+        Unbelieved("x-forwarded-for", "1.1.1.1, ~2.2.2.2, 3.3.3.3"),
+        Unbelieved("forwarded", "for=4.4.4.4, for=5.5.5.5"),
+    ]
+
+
+# Reading one line's headers
+
+
+def said(*claims: Claim, peer: str | None = "10.0.0.1:9", stated: str | None = None, realip: bool = False) -> Said:
+    logs_peer = "realip" if realip else None
+    seen = request(peer, *claims, stated=stated, logs_peer=logs_peer)  # type: ignore[arg-type]
+    return Said(seen, stated=peer is None, believed=True)
+
+
+def take(one: Said, promise: Promise = XFF) -> str:
+    got = one.take(promise, at_socket=False)
+    return got.address.text if isinstance(got, Endpoint) else got
+
+
+@pytest.mark.parametrize("coverage", ["first", "cut", "last"])
+def test_a_header_that_is_not_there_is_missing_however_little_the_log_shows(coverage: str) -> None:
+    assert take(said(claim("x-forwarded-for", coverage=coverage))) == "header_missing"  # type: ignore[arg-type]
+
+
+def test_realip_has_used_entries_only_where_the_walk_began_at_its_statement() -> None:
+    entries = claim("x-forwarded-for", "203.0.113.7, 10.0.0.2")
+    assert take(said(entries, realip=True)) == "10.0.0.2"
+    begun = said(entries, peer=None, stated="10.0.0.2:5", realip=True)
+    assert [take(begun), take(begun)] == ["203.0.113.7", EXHAUSTED]
+    assert take(said(entries, peer=None, realip=True)) == "contradiction"
+
+
+def test_the_appended_entry_is_compared_with_the_statement_where_there_is_no_peer() -> None:
+    entries = claim("x-forwarded-for", "203.0.113.7, 10.0.0.2", coverage="appended")
+    assert take(said(entries, peer=None, stated="10.0.0.2:5")) == "203.0.113.7"
+    assert take(said(entries, peer="10.0.0.2:5")) == "203.0.113.7"
+    assert take(said(entries, peer=None)) == "contradiction"
+
+
+def test_a_header_read_in_single_and_as_a_list_is_used_by_the_first() -> None:
+    one = said(claim("x-real-ip", "203.0.113.7"), claim("x-forwarded-for", "203.0.113.8"))
+    assert take(one, Promise("x-real-ip", "overwrite")) == "203.0.113.7"
+    assert take(one) == "203.0.113.8"
+    assert take(one, Promise("x-real-ip", "overwrite")) == "header_missing"
+
+
+def test_empty_members_and_blanks_do_not_count_as_entries() -> None:
+    one = said(claim("x-forwarded-for", ", 203.0.113.7 ,, \t,", "", "~"))
+    assert [take(one), take(one), take(one)] == ["header_unreadable", "203.0.113.7", EXHAUSTED]
+
+
+def test_any_other_header_that_is_appended_to_is_a_list_of_plain_entries() -> None:
+    one = said(claim("x-original-forwarded-for", "203.0.113.7, 10.0.0.2"))
+    assert take(one, Promise("x-original-forwarded-for")) == "10.0.0.2"
+    assert take(said(claim("forwarded", "for=203.0.113.7;by=10.0.0.2")), FORWARDED) == "203.0.113.7"
