@@ -22,11 +22,11 @@ test-core: .venv/developer
 	$(BIN)/pytest -m 'not edge and not prove'
 
 test: .venv/developer
-	sh tests/golden/install.sh
+	sh tests/golden/install.sh .venv
 	CLIENTIP_SIZE=$(SIZE) $(BIN)/pytest -m 'not prove'
 
 prove: .venv/developer
-	sh tests/golden/install.sh
+	sh tests/golden/install.sh .venv
 	$(BIN)/pip install --quiet --editable '.[prove]'
 	CLIENTIP_SIZE=100 $(BIN)/pytest
 
@@ -40,7 +40,7 @@ bench: .venv/developer
 	$(BIN)/python -m benchmarks
 
 record: .venv/developer
-	sh tests/golden/install.sh
+	sh tests/golden/install.sh .venv
 	$(BIN)/python tests/golden/record.py
 
 mutants: .venv/developer

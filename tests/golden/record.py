@@ -1,8 +1,8 @@
 """Records access logs of real servers, together with the truth about each request.
 
-Run as root: `python3 tests/golden/record.py [--only NAME ...] [--keep]`. It moves
+Run as root: `python3 tests/golden/record.py [--to FOLDER] [--only NAME ...] [--keep]`. It moves
 itself into a private network namespace, starts the servers, sends the requests
-of `cases.py` and replaces `logs/`. Nothing leaves the namespace.
+of `cases.py` and replaces `logs/` (or writes FOLDER). Nothing leaves the namespace.
 """
 
 from __future__ import annotations
@@ -132,17 +132,17 @@ def _groups(chosen: list[Setup]) -> list[list[Setup]]:
     return [group for group in grouped if key[group[0]] in kept]
 
 
-def _publish(recorder: Recorder, chosen: list[Setup]) -> None:
-    LOGS.mkdir(exist_ok=True)
+def _publish(recorder: Recorder, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
     counts = {}
     for setup in ALL:
         lines = recorder.lines(setup.log)
         counts[setup.log] = len(lines)
-        (LOGS / setup.log).write_bytes(b"".join(line + b"\n" for line in lines))
+        (folder / setup.log).write_bytes(b"".join(line + b"\n" for line in lines))
     versions = servers.versions()
-    report.write_truth(LOGS / "truth.jsonl", recorder.truths)
-    report.write_setups(LOGS / "setups.json", versions)
-    report.write_readme(LOGS / "README.md", versions, counts)
+    report.write_truth(folder / "truth.jsonl", recorder.truths)
+    report.write_setups(folder / "setups.json", versions)
+    report.write_readme(folder / "README.md", versions, counts)
     for name, count in counts.items():
         print(f"{count:5d} {name}")
 
@@ -151,6 +151,7 @@ def main() -> None:
     """Parse the arguments, enter the namespace, record, publish."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], help="set-up names, for trials")
+    parser.add_argument("--to", type=Path, default=LOGS, help="the folder to write (default: logs/ beside this file)")
     parser.add_argument("--keep", action="store_true", help="keep the scratch folder")
     parser.add_argument(network.INSIDE, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -171,7 +172,7 @@ def main() -> None:
                         recorder.record(setup)
     recorder.locate()
     if not options.only:
-        _publish(recorder, chosen)
+        _publish(recorder, options.to)
     if options.keep or options.only:
         print(f"kept {scene.tmp}")
     else:
