@@ -32,7 +32,7 @@ HOMES = {  # third-party package → the only modules that may import it
     "typer": {"edges.cli"},
     "simdjson": {"jsonlines"},
     "opentelemetry": {"formats.otlp", "formats.otlp_wire"},
-    "zstandard": {"edges.files", "edges.compression"},
+    "zstandard": {"edges.compression"},
 }
 
 PURE = ("edges",)  # everything outside these folders has no clock, no I/O, no environment
