@@ -6,20 +6,20 @@ and skips what the pattern does not hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 from pipeline.addresses import parse_address, read_endpoint, read_port
 from pipeline.errors import FormatError
 from pipeline.headers import SortedHeaders, sort_headers
-from pipeline.model import Coverage, Endpoint, Http, Ids, Line, Observation, Setup
+from pipeline.model import Coverage, Endpoint, Http, Ids, Line, Observation, Reader, Setup, Skipped
 from pipeline.patterns import Values
 from pipeline.roles import HeaderColumn, Manner, Roles, index_of
 from pipeline.stamps import compile_duration, compile_span, number
 
 PLAIN: Final = Manner()
-__all__ = ["compile_columns", "last_address", "number", "split_request", "trace_ids"]
+__all__ = ["compile_columns", "first_of", "last_address", "number", "split_request", "trace_ids"]
 
 _COVERAGES: Final[Mapping[str, Coverage]] = MappingProxyType(
     {"all": "all", "first": "first", "last": "last", "cut": "cut", "remainder": "remainder", "appended": "appended"}
@@ -28,6 +28,26 @@ _NO_ADDRESS: Final = ("unix", "/", "@", "envoy://")  # UNIX sockets by name, pat
 _INJECTED: Final = ("proxy_injection",)
 
 Get = Callable[[Values], "Endpoint | None"]
+
+
+def first_of(readers: Sequence[Reader]) -> Reader:
+    """The reader of a log in which lines of several formats stand side by side: the first that fits reads a line.
+
+    Only for formats that no line has in common, whatever clients write into it.
+    """
+    if len(readers) == 1:
+        return readers[0]
+
+    def read(line: Line) -> Observation | Skipped:
+        errors = []
+        for reader in readers:
+            try:
+                return reader(line)
+            except FormatError as error:
+                errors.append(error)
+        raise max(errors, key=lambda error: (error.reason != "no_match", error.at or 0))
+
+    return read
 
 
 def compile_columns(setup: Setup, roles: Roles, manner: Manner = PLAIN) -> Callable[[Line, Values], Observation]:

@@ -16,17 +16,8 @@ def findings(
     `client`: the end of the walk, None if unknown; `hop`: the system that did not vouch.
     """
     claims = seen.claims
-    if (
-        reason is None
-        and len(path) == 2
-        and len(claims) == 1
-        and claims[0].name == path[1].by
-        and not seen.notes
-        and seen.stated is None
-        and seen.proxied is None
-        and path[0].address != path[1].address
-    ):
-        return ()  # the usual line, one hop and its own header: nothing to compare
+    if reason is None and not seen.notes and seen.stated is None and seen.proxied is None and _usual(claims, path):
+        return ()
     said = [claim for claim in claims if claim.values and claim.name not in _NOT_COMPARED]
     if not said and reason is None and not seen.notes and seen.proxied is None and seen.stated is None:
         return ()
@@ -43,6 +34,20 @@ def findings(
     if len(addresses) != len(set(addresses)):
         found.append("hop_listed_twice")
     return tuple(dict.fromkeys(found))
+
+
+def _usual(claims: tuple[Claim, ...], path: tuple[Step, ...]) -> bool:
+    """Whether every header is the one that was walked, or repeats an address of the path: nothing to compare."""
+    if path[0].system is None and claims:
+        return False
+    met = [step.address for step in path]
+    if len(set(met)) != len(met):
+        return False
+    for claim in claims:
+        values = claim.values
+        if values and claim.name != path[-1].by and (values[0] not in met or is_list(claim.name)):
+            return False
+    return True
 
 
 def _of_reason(reason: str, seen: Observation, hop: System | None) -> list[str]:

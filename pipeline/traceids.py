@@ -35,6 +35,7 @@ _HAPROXY: Final = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _PLAIN_TRACE: Final = re.compile(r"(?!0{32})[0-9a-f]{32}").fullmatch
+_PLAIN_PARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 _PLAIN_SPAN: Final = re.compile(r"(?!0{16})[0-9a-f]{16}").fullmatch
 _HEX: Final = re.compile(r"[0-9a-f]++", re.IGNORECASE | re.ASCII)
 _DECIMAL: Final = re.compile(r"[0-9]{1,20}+")
@@ -56,6 +57,20 @@ def clean(text: str | None) -> str:
     if bare.startswith("{") and bare.endswith("}"):
         bare = bare[1:-1]
     return "" if bare.lower() in _NONE or not bare.strip("0-") else bare
+
+
+def plain_w3c(traceparent: str) -> Ids | None:
+    """The ids of a `traceparent` of version 00 as most writers print it; None: ask `w3c`, which knows the rest.
+
+    >>> plain_w3c("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01") == w3c(
+    ...     "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    ... )
+    True
+    """
+    if not _PLAIN_PARENT(traceparent):
+        return None
+    trace = traceparent[3:35]
+    return Ids(trace, None, traceparent[36:52], "w3c", 128 if trace[:16] != "0000000000000000" else 64)
 
 
 def _trace(text: str, raw: str, scheme: str, parent: str | None) -> Ids | None:

@@ -8,7 +8,7 @@ from pipeline.addresses import parse_address
 from pipeline.model import Claim, Endpoint, Promise, Proof, System, Unbelieved
 from pipeline.owners import Owners
 from pipeline.said import EXHAUSTED, Said
-from pipeline.trust import MAX_STEPS, draw, resolve
+from pipeline.trust import MAX_STEPS, Graph, draw, resolve
 from tests.walks import FORWARDED, PROXY, XFF, claim, found, owns, request, system, walk
 
 
@@ -51,6 +51,32 @@ def test_what_is_remembered_never_changes_an_answer() -> None:
     for _ in range(2):
         assert names(owners, "10.1.2.3") == (["lb"], True)
         assert names(owners, "11.1.2.3") == ([], True)
+
+
+def test_a_range_ends_where_it_ends() -> None:
+    owners = Owners([system("lb", "10.0.0.0/24", "10.0.2.1", "10.0.4.0/31", "2001:db8::/64")])
+    inside = [
+        "10.0.0.0",
+        "10.0.0.255",
+        "10.0.2.1",
+        "10.0.4.0",
+        "10.0.4.1",
+        "2001:db8::",
+        "2001:db8::ffff:ffff:ffff:ffff",
+    ]
+    outside = ["9.255.255.255", "10.0.1.0", "10.0.2.0", "10.0.2.2", "10.0.3.255", "10.0.4.2", "2001:db8:0:1::"]
+    assert [text for text in inside + outside if names(owners, text)[0]] == inside
+
+
+def test_an_owner_for_ever_stays_beside_one_that_comes_and_goes() -> None:
+    always, dated = system("a", "10.0.0.0/8"), system("b", own=owns("10.0.0.0/8", until_ns=7))
+    last = system("c", own=owns("10.0.0.0/8", from_ns=2))
+    for order in ([always, dated, last], [dated, always, last]):
+        assert sorted(names(Owners(order), "10.0.0.1")[0]) == ["a", "b", "c"]
+        assert names(Owners(order), "10.0.0.1")[1] is False
+        assert names(Owners(order), "10.0.0.1", (8, 9)) == (["a", "c"], True)
+    assert names(Owners([always]), "10.0.0.1", (None, None)) == (["a"], True)
+    assert names(Owners([always, system("b", "10.0.0.0/8")]), "10.0.0.1", (None, None)) == (["a", "b"], True)
 
 
 # Ownership on the walk
@@ -107,6 +133,22 @@ def test_promises_that_disagree_on_the_port_contradict() -> None:
     assert found(walk([system("app", peers="lb"), lb], seen))[2] == "contradiction"
 
 
+def test_promises_that_name_the_same_address_and_port_agree() -> None:
+    lb = system("lb", "10.0.0.1", peers="outside", conveys=(PROXY, XFF))
+    seen = request("10.0.0.1:9", claim("x-forwarded-for", "203.0.113.7:5"), proxied="203.0.113.7:5")
+    assert found(walk([system("app", peers="lb"), lb], seen)) == ("vouched", "203.0.113.7", "proxy_v2")
+
+
+def test_the_proxy_header_of_an_owner_known_without_its_address_is_its_word() -> None:
+    lb = system("lb", "10.0.0.1", peers="outside", conveys=(PROXY,))
+    graph = draw([system("app", peers="lb"), lb])
+    assert found(resolve(graph, request(None, proxied="203.0.113.7:5"), owner=lb)) == (
+        "vouched",
+        "203.0.113.7",
+        "proxy_v2",
+    )
+
+
 def test_a_second_promise_whose_list_is_read_to_its_end_is_a_missing_header() -> None:
     lb = system("lb", "10.0.0.0/24", peers="lb outside", conveys=(XFF, FORWARDED))
     seen = request("10.0.0.1:9", claim("x-forwarded-for", "203.0.113.7, 10.0.0.2"), claim("forwarded", "for=10.0.0.2"))
@@ -153,6 +195,21 @@ def test_an_empty_list_behind_a_peer_without_an_address_is_a_missing_header() ->
     assert found(resolve(graph, seen, owner=lb)) == ("unknown", None, "header_missing")
 
 
+def test_a_list_read_to_its_end_where_hops_are_only_counted_did_not_begin_inside() -> None:
+    lb, far = (
+        system(name, f"10.0.{n}.0/24", peers="far beyond outside", conveys=(XFF,)) for n, name in enumerate("lf")
+    )
+    graph = draw([system("app", peers="l"), lb, far])
+    counted = Graph(graph.systems, graph.owners, graph.told | {"l": frozenset("f")}, behind={"f": far})
+    seen = request("10.0.0.1:9", claim("x-forwarded-for", "10.0.1.1"))
+    assert found(resolve(counted, seen)) == ("unknown", None, "header_missing")
+    assert found(resolve(Graph(graph.systems, graph.owners, counted.told), seen)) == (
+        "internal",
+        "10.0.1.1",
+        "x-forwarded-for",
+    )
+
+
 def test_a_statement_without_a_word_for_itself_came_from_realip() -> None:
     app = system("app", peers="lb outside", believes="lb")
     lb = system("lb", "10.0.0.1", peers="outside", conveys=(XFF,))
@@ -163,6 +220,74 @@ def test_what_a_hop_that_logs_its_socket_writes_is_vouched_and_not_only_stated()
     lb = system("lb", "10.0.0.1", peers="outside", conveys=(XFF,), logs_peer="socket")
     path = walk([system("app", peers="lb"), lb], request("10.0.0.1:9", claim("x-forwarded-for", "203.0.113.7"))).path
     assert path[-1].evidence == "vouched"
+
+
+# What a server states of its peer
+
+NLB = system("nlb", "10.0.0.1", peers="outside", conveys=(PROXY,))
+STATING = {"peers": "nlb", "believes": "nlb"}
+
+
+def test_a_server_that_accepts_headers_from_more_than_its_peers_states_nothing() -> None:
+    cdn = system("cdn", "198.51.100.0/24", peers="outside", conveys=(XFF,))
+    app = system("app", peers="nlb", believes="nlb cdn", logs_peer="proxy")
+    assert found(walk([app, NLB, cdn], request(None, stated="203.0.113.7:5")))[2] == "not_believed"
+
+
+def test_a_balancer_that_states_itself_spoke_for_itself() -> None:
+    app = system("app", **STATING, logs_peer="proxy")  # type: ignore[arg-type]
+    seen = request(None, stated="10.0.0.1:5", logs_peer="proxy")
+    assert found(walk([app, NLB], seen)) == ("internal", "10.0.0.1", "proxy")
+
+
+def test_only_a_proxy_statement_can_be_the_balancer_speaking_for_itself() -> None:
+    app = system("app", **STATING, logs_peer="realip")  # type: ignore[arg-type]
+    seen = request(None, stated="10.0.0.1:5", logs_peer="realip")
+    assert found(walk([app, NLB], seen)) == ("unknown", None, "proxy_missing")
+
+
+def test_a_carrier_of_a_balancer_cannot_speak_for_it() -> None:
+    nat = system("nat", "10.0.9.9", peers="nlb", carries="nlb")
+    app = system("app", peers="nat nlb", believes="nat nlb", logs_peer="proxy")
+    seen = request(None, stated="10.0.9.9:5", logs_peer="proxy")
+    assert found(walk([app, nat, NLB], seen)) == ("unknown", None, "proxy_missing")
+
+
+def left_by_realip(stated: str | None, believes: str = "lb") -> tuple[str, str | None, str | None]:
+    """A server that logs its socket, what realip made of the header, and what it left of it."""
+    lb = system("lb", "10.0.0.1", peers="outside", conveys=(XFF,))
+    app = system("app", peers="lb", believes=believes)
+    seen = request("10.0.0.1:9", claim("x-forwarded-for", "192.0.2.66", coverage="remainder"), stated=stated)
+    return found(walk([app, lb], seen))
+
+
+def test_what_realip_took_off_the_list_is_put_back() -> None:
+    assert left_by_realip("203.0.113.7") == ("vouched", "203.0.113.7", "x-forwarded-for")
+
+
+def test_what_realip_left_alone_is_not_put_back() -> None:
+    assert left_by_realip("10.0.0.1") == ("vouched", "192.0.2.66", "x-forwarded-for")
+
+
+def test_what_realip_took_is_put_back_behind_an_owner_without_an_address_too() -> None:
+    lb = system("lb", "10.0.0.1", peers="outside", conveys=(XFF,))
+    graph = draw([system("app", peers="lb", believes="lb"), lb])
+    seen = request(None, claim("x-forwarded-for", "192.0.2.66", coverage="remainder"), stated="203.0.113.7")
+    assert found(resolve(graph, seen, owner=lb)) == ("vouched", "203.0.113.7", "x-forwarded-for")
+
+
+def test_a_remainder_without_a_statement_or_of_a_server_that_believes_others_is_incomplete() -> None:
+    assert left_by_realip(None) == ("unknown", None, "header_incomplete")
+    assert left_by_realip("203.0.113.7", believes="lb outside") == ("unknown", None, "header_incomplete")
+    assert left_by_realip("203.0.113.7", believes="") == ("unknown", None, "header_incomplete")
+
+
+def test_behind_a_statement_the_remainder_is_read_as_it_stands() -> None:
+    lb = system("lb", "10.0.0.1", peers="outside", conveys=(XFF,))
+    app = system("app", peers="lb", believes="lb", logs_peer="realip")
+    entries = claim("x-forwarded-for", "203.0.113.7", coverage="remainder")
+    seen = request(None, entries, stated="10.0.0.1", logs_peer="realip")
+    assert found(walk([app, lb], seen)) == ("vouched", "203.0.113.7", "x-forwarded-for")
 
 
 # Whom a statement may name
@@ -189,7 +314,7 @@ def test_realip_may_have_walked_over_every_hop_it_believes_and_proxy_over_one() 
 
 def test_believed_hops_that_believe_each_other_and_unknown_ones_end() -> None:
     near, far = system("near", peers="far"), system("far", peers="near outside")
-    loop = {"peers": "near", "believes": "gone near far", "logs_peer": "realip"}
+    loop = {"peers": "near", "believes": "near far gone", "logs_peer": "realip"}
     assert told(near, far, **loop) == {"near", "far", "outside"}
 
 
@@ -277,6 +402,6 @@ def test_empty_members_and_blanks_do_not_count_as_entries() -> None:
 
 
 def test_any_other_header_that_is_appended_to_is_a_list_of_plain_entries() -> None:
-    one = said(claim("x-original-forwarded-for", "203.0.113.7, 10.0.0.2"))
-    assert take(one, Promise("x-original-forwarded-for")) == "10.0.0.2"
+    one = said(claim("x-our-path", "203.0.113.7", "10.0.0.3, 10.0.0.2"))
+    assert [take(one, Promise("x-our-path")) for _ in range(3)] == ["10.0.0.2", "10.0.0.3", "203.0.113.7"]
     assert take(said(claim("forwarded", "for=203.0.113.7;by=10.0.0.2")), FORWARDED) == "203.0.113.7"

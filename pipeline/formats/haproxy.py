@@ -12,6 +12,9 @@ Time: `%t` and `%tr` are local, without a zone: `timezone` is needed.  Both are 
 Captured headers: `captures` names them in the order of their `capture` lines; of a repeated header only the last
 line is captured.  Option `capture_length.<header>` is the `len` of that capture: a value that reaches it is cut.
 Option `var.<name>` = header says which header a `%[var(<name>)]` holds.
+
+Without `pattern`, lines of httplog, tcplog and httpslog are read side by side.  A line cut at the length limit of the
+log (1024 by default) is read if only the request at its end is cut: who asks for long paths must not hide by it.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pipeline.addresses import read_endpoint_last_colon
-from pipeline.columns import compile_columns
+from pipeline.columns import compile_columns, first_of
 from pipeline.errors import ConfigError, Fault, FormatError
 from pipeline.formats.haproxy_pattern import BLOCKS, QUOTED, Written, items
 from pipeline.formats.haproxy_samples import KNOWN_PATTERNS, SAMPLES
@@ -29,6 +32,10 @@ from pipeline.model import Coverage, Format, Line, Observation, Reader, Setup, S
 from pipeline.patterns import Field, Values, compile_tokens, decode_text
 from pipeline.roles import HeaderColumn, Manner, Role
 from pipeline.slots import compile_slots
+
+# What is read without a `pattern`: one process writes all of these.  What is between `b/s` and the request, which no
+# client writes, tells them apart.
+_DEFAULTS: Final = ("httplog", "tcplog", "httpslog")
 
 _ABSENT: Final = frozenset({"-", "", "<BADREQ>", "-1"})
 _ESCAPES: Final = re.compile(r"(?:#[0-9A-F]{2})++")
@@ -48,31 +55,38 @@ _HEADER_FAILED: Final = ("PROXY protocol", "NetScaler Client IP")
 
 def compile_haproxy(setup: Setup) -> Reader:
     """The reader of a system's `pattern`; ConfigError for keys `pattern`, `logs_peer`, `timezone`, `captures`."""
-    pattern = dict(KNOWN_PATTERNS).get(setup.pattern or "httplog", setup.pattern or "")
-    written = list(items(setup, pattern))
-    _check(setup, written)
-    names, roles, values_of = _compile(pattern, written)
-    request = any(role is not None and role.word in ("request", "status", "method", "target") for role in roles)
-    manner = Manner(
-        kind="request" if request else "connection",
-        unescape=_unescape,
-        endpoint=read_endpoint_last_colon,
-        absent=_ABSENT,
-        stated_port=False,
-        more_headers=_captured(setup, names),
-    )
-    observe = compile_columns(setup, _chosen(setup, names, roles), manner)
-    special = _special(setup, manner)
+    known = dict(KNOWN_PATTERNS)
+    patterns = [known.get(name, name) for name in (_DEFAULTS if setup.pattern is None else (setup.pattern,))]
+    _check(setup, list(items(setup, patterns[0])))
+    observe, special = first_of([_reader(setup, pattern) for pattern in patterns]), _special(setup)
 
     def read(line: Line) -> Observation | Skipped:
         try:
-            values = values_of(line.text)
+            return observe(line)
         except FormatError:
             seen = special(line)
             if seen is None:
                 raise
             return seen
-        return observe(line, values)
+
+    return read
+
+
+def _reader(setup: Setup, pattern: str) -> Reader:
+    written = list(items(setup, pattern))
+    names, roles, values_of = _compile(pattern, written)
+    request = any(role is not None and role.word in ("request", "status", "method", "target") for role in roles)
+    manner = _MANNER._replace(kind="request" if request else "connection", more_headers=_captured(setup, names))
+    observe = compile_columns(setup, _chosen(setup, names, roles), manner)
+    may_be_cut = pattern.endswith("%{+Q}r")
+
+    def read(line: Line) -> Observation:
+        try:
+            return observe(line, values_of(line.text))
+        except FormatError:
+            if not may_be_cut or line.text.endswith(b'"'):
+                raise
+            return observe(line, values_of(line.text + b'"'))
 
     return read
 
@@ -165,9 +179,9 @@ def _first_block(text: str) -> list[str]:
     return text[1 : text.index("}")].split("|") if text else []
 
 
-def _special(setup: Setup, manner: Manner) -> Callable[[Line], Observation | Skipped | None]:
+def _special(setup: Setup) -> Callable[[Line], Observation | Skipped | None]:
     """Lines that are in every log: connects of a proxy without log options, failed connections, notices."""
-    plain = manner._replace(kind="connection", more_headers=None)
+    plain = _MANNER._replace(kind="connection")
     start = Role("start", "haproxy") if setup.timezone is not None else None
     connect = compile_columns(setup, (Role("logged"), Role("local")), plain)
     failed = compile_columns(setup, (Role("logged"), start), plain)
@@ -190,6 +204,8 @@ def _unescape(text: str) -> str:
         return text
     return _ESCAPES.sub(lambda found: decode_text(bytes.fromhex(found[0].replace("#", ""))), text)
 
+
+_MANNER: Final = Manner(unescape=_unescape, endpoint=read_endpoint_last_colon, absent=_ABSENT, stated_port=False)
 
 HAPROXY: Final = Format(
     name="haproxy",

@@ -33,7 +33,7 @@ from pipeline.jsonlines import extendable, int_of, read_object, text_of
 from pipeline.model import Claim, Endpoint, Format, Http, Ids, Line, Observation, Reader, Setup, Skipped
 from pipeline.patterns import decode_text
 from pipeline.times import MILLISECOND_NS, SECOND_NS, clf_ns, rfc3339_ns, spread
-from pipeline.traceids import span_id, trace_id
+from pipeline.traceids import plain_w3c, span_id, trace_id
 
 FieldsReader = Callable[[Line, dict[str, Any], bool], "Observation | Skipped"]
 
@@ -54,6 +54,7 @@ class _Plan(NamedTuple):
 
     claims: tuple[tuple[str, str], ...]  # (key, header) of plain forwarding headers
     others: tuple[tuple[str, str], ...]  # (key, header) of the rest: proofs, ids, Forwarded
+    parent: str | None  # key of a traceparent that stands alone: the usual case, read without ado
     trace: str | None  # key of the trace id
     span: str | None
     derive: bool  # whether ClientHost must stand in for X-Forwarded-For
@@ -128,7 +129,9 @@ def compile_fields(setup: Setup) -> FieldsReader:  # noqa: PLR0915 - holds the h
         proofs: tuple[tuple[str, str], ...] = ()
         notes: tuple[str, ...] = ()
         ids: Ids | None = None
-        if plan.others:
+        if plan.parent is not None:
+            ids = plain_w3c(_text(fields[plan.parent]))
+        if plan.others and ids is None:
             found = sort_headers(setup, [(name, (_text(fields[key]),), "all") for key, name in plan.others])
             claims, proofs, ids, notes = claims + found.claims, found.proofs, found.ids, found.notes
         if plan.trace is not None:
@@ -185,9 +188,11 @@ def _plan(setup: Setup, keys: tuple[str, ...]) -> _Plan:
         raise FormatError("two_readings")
     plain = (FORWARDING | setup.claim_headers) - setup.proof_headers - {"forwarded", "x-real-ip"}
     special = ID_HEADERS | setup.proof_headers | {"forwarded"}
+    others = tuple((key, name) for key, name in names if name in special and name not in plain)
     return _Plan(
         claims=tuple((key, name) for key, name in names if name in plain),
-        others=tuple((key, name) for key, name in names if name in special and name not in plain),
+        others=others,
+        parent=others[0][0] if [name for _, name in others] == ["traceparent"] else None,
         trace=next((key for key in (*_TRACE_KEYS, *setup.trace_fields) if key in keys), None),
         span=next((key for key in _SPAN_KEYS if key in keys), None),
         derive="ClientHost" in keys and "ClientAddr" in keys and (_PREFIX + "X-Forwarded-For") not in keys,
