@@ -44,6 +44,8 @@ def first_of(readers: Sequence[Reader]) -> Reader:
             try:
                 return reader(line)
             except FormatError as error:
+                if error.reason == "two_readings":
+                    raise  # a further one would only add to them
                 errors.append(error)
         raise max(errors, key=lambda error: (error.reason != "no_match", error.at or 0))
 
@@ -257,11 +259,11 @@ _HTTP_NUMBERS: Final = ("status", "request_bytes", "response_bytes")
 def split_request(line: str) -> tuple[str | None, str | None, str | None]:
     """Method, target and protocol of a request line; what is none is all target.
 
-    >>> split_request("GET /a b HTTP/1.1"), split_request("HELP")
-    (('GET', '/a b', 'HTTP/1.1'), (None, 'HELP', None))
+    >>> split_request("GET /a b HTTP/1.1"), split_request("HELP"), split_request("\\x16\\x03 b")
+    (('GET', '/a b', 'HTTP/1.1'), (None, 'HELP', None), (None, '\\x16\\x03 b', None))
     """
     method, blank, rest = line.partition(" ")
-    if not blank:
+    if not blank or not method.replace("-", "").replace("_", "").isalnum() or not method.isascii():
         return None, line, None
     target, blank, protocol = rest.rpartition(" ")
     if blank and protocol.startswith("HTTP/"):

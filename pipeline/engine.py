@@ -103,6 +103,7 @@ class Reading:
         self._wrapper = source.wrapper
         self._line_bytes = line_bytes
         self._seed = seed
+        self._file, self._origin = "", seed
         self._split = FORMATS[source.setup.format].split
         self._held: Held = EMPTY
         self.feed: Callable[[Line], tuple[Outcome, ...]] = self._plain if self._is_plain() else self._wrapped
@@ -170,8 +171,10 @@ class Reading:
         A cryptographic hash, because who writes a line must not be able to give
         it the id of another one.
         """
-        origin = b"%b%b\0%d\0%d\0" % (self._seed, line.file.encode(), line.offset, line.index)
-        return sha256(origin + line.raw, usedforsecurity=False).hexdigest()[:32]
+        if line.file != self._file:
+            self._file, self._origin = line.file, b"%b%b" % (self._seed, line.file.encode())
+        whole = b"%b\0%d\0%d\0%b" % (self._origin, line.offset, line.index, line.raw)
+        return sha256(whole, usedforsecurity=False).hexdigest()[:32]
 
 
 def _rejected(line: Line, error: FormatError) -> Rejected:

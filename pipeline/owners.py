@@ -22,12 +22,15 @@ class Owners:
     calls only saves time.
     """
 
-    __slots__ = ("_known", "_tables")
+    __slots__ = ("_known", "_tables", "sole")
 
     def __init__(self, systems: Iterable[System]) -> None:
         self._tables: dict[str, dict[tuple[int, int], dict[int, list[Owned]]]] = {}
         self._known: dict[tuple[str, str], tuple[tuple[System, ...], bool] | list[Owned]] = {}
+        #: network → address text → its one owner at all times, or None: nobody.  Filled by `of`.
+        self.sole: dict[str, dict[str, System | None]] = {}
         for system in systems:
+            self.sole.setdefault(system.network, {})
             for own in system.owns:
                 shift = (own.high - own.low + 1).bit_length() - 1
                 table = self._tables.setdefault(own.network or system.network, {})
@@ -65,7 +68,11 @@ class Owners:
         if found is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
+                for answers in self.sole.values():
+                    answers.clear()
             found = self._known[key] = self._look_up(network, address)
+            if isinstance(found, tuple) and len(found[0]) < 2:
+                self.sole.setdefault(network, {})[address.text] = found[0][0] if found[0] else None
         return found if isinstance(found, tuple) else _in_force(found, earliest_ns, latest_ns)
 
 

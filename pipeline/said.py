@@ -34,13 +34,15 @@ class Said:
                 return claim
         return None
 
-    def take(self, promise: Promise, *, at_socket: bool) -> Endpoint | str:
+    def take(self, promise: Promise, at_socket: bool) -> Endpoint | str:
         """The next address under a promise, or a word of `reasons.UNKNOWN` or EXHAUSTED.
 
         `at_socket`: the promising system is the one at the observer's own
         connection; only its PROXY header can be in this line.
         """
         source = promise.source
+        if promise.mode == "append" and source != "proxy":
+            return self._take_entry(source)
         if source == "proxy":
             if not at_socket or self._seen.proxied is None:
                 return "proxy_missing"
@@ -49,11 +51,11 @@ class Said:
         if promise.mode == "overwrite":
             return self._take_single(source)
         entry = self._take_entry(source)
-        if promise.mode == "append2" and entry.__class__ is Endpoint:
-            # Google's balancer writes `<client>,<its own address>`: the entry to the left is its peer.
-            entry = self._take_entry(source)
-            return "header_missing" if entry == EXHAUSTED else entry
-        return entry
+        if entry.__class__ is not Endpoint:
+            return entry
+        # Google's balancer writes `<client>,<its own address>`: the entry to the left is its peer.
+        entry = self._take_entry(source)
+        return "header_missing" if entry == EXHAUSTED else entry
 
     def _take_single(self, name: str) -> Endpoint | str:
         claim = self.claim(name)

@@ -98,10 +98,10 @@ def resolve(graph: Graph, seen: Observation, owner: System | None = None) -> Res
             return _unknown(reason or "unexpected_neighbour", path, said, seen, hop)
         if probe:  # 10. A header-less request to a probe's path from an owner's own address.
             return Resolution("internal", at, "probe", None, tuple(path), said.unread(), seen.notes)
-        teller = _teller(graph, hop, seen, path)
+        teller = _teller(graph, hop, seen, path) if hop.shared or hop.carries else hop
         if teller.__class__ is str:
             return _unknown(teller, path, said, seen, hop)
-        told = _vouch(teller, said, at_socket=at is seen.peer)  # type: ignore[arg-type]
+        told = _vouch(teller, said, at is seen.peer)  # type: ignore[arg-type]
         if told == EXHAUSTED:
             # Every entry was written by a system that vouched, and the last one read names a
             # system, which wrote nothing itself: the request began there, not outside.
@@ -132,8 +132,11 @@ def _are_systems(graph: Graph, names: tuple[str, ...]) -> bool:
 
 def _owner(graph: Graph, here: System, at: Endpoint, seen: Observation) -> tuple[System | None, str | None]:
     """1. Who owns the address, then? (None, None): nobody; (None, reason): that cannot be said."""
-    if here.name in graph.behind:
+    if graph.behind and here.name in graph.behind:
         return graph.behind[here.name], None
+    sole = graph.owners.sole[here.network].get(at.address.text, here)
+    if sole is not here:  # `here` stands for "not asked before", a system's own address for "ask again"
+        return sole, None
     owners, certain = graph.owners.of(here.network, at.address, seen.start_ns, seen.start_latest_ns)
     if not owners:
         return None, None
@@ -184,13 +187,13 @@ def _unowned(
     return _unknown("peer_unlisted", path, said, seen)
 
 
-def _vouch(hop: System, said: Said, *, at_socket: bool) -> Endpoint | str:
+def _vouch(hop: System, said: Said, at_socket: bool) -> Endpoint | str:
     """4. What the hop told of its peer. Several promises must all be kept, and agree."""
     if not hop.conveys:
         return "snat_no_witness"
-    told = said.take(hop.conveys[0], at_socket=at_socket)
+    told = said.take(hop.conveys[0], at_socket)
     for promise in hop.conveys[1:]:
-        other = said.take(promise, at_socket=at_socket)
+        other = said.take(promise, at_socket)
         if told.__class__ is str:
             return told
         if other.__class__ is str:

@@ -79,6 +79,14 @@ def test_an_owner_for_ever_stays_beside_one_that_comes_and_goes() -> None:
     assert names(Owners([always, system("b", "10.0.0.0/8")]), "10.0.0.1", (None, None)) == (["a", "b"], True)
 
 
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.owners._REMEMBERED", 2)
+    owners = Owners([system("lb", "10.0.0.0/8")])
+    for number in range(9):
+        assert names(owners, f"10.0.0.{number}") == (["lb"], True)
+        assert len(owners._known) == number % 2 + 1
+
+
 # Ownership on the walk
 
 

@@ -10,6 +10,8 @@ where HostnameLookups is on: then the line tells no peer.  A request that fails 
 mod_remoteip takes the entries it used off the header before it is logged: X-Forwarded-For is the remainder.
 Several lines of a header are one, joined by ", ".
 
+Without `pattern`, lines of combined, common and vhost_combined are read side by side.
+
 Time: `%t` is the start.  Lines of the error log in the same stream are skipped.
 """
 
@@ -20,7 +22,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from pipeline.columns import compile_columns
+from pipeline.addresses import parse_address
+from pipeline.columns import compile_columns, first_of
 from pipeline.errors import ConfigError, Fault, FormatError
 from pipeline.formats.apache_pattern import Directive, tokens, unescape
 from pipeline.formats.apache_samples import KNOWN_PATTERNS, SAMPLES
@@ -28,7 +31,12 @@ from pipeline.model import Format, Line, Observation, Reader, Setup, Skipped
 from pipeline.patterns import Field, Values, compile_tokens, decode_text
 from pipeline.roles import HeaderColumn, Manner, Role, index_of
 
-_ERROR_LINE: Final = re.compile(r"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]{2} [0-9:.]{8,15} [0-9]{4}\] \[")
+# What is read without a `pattern`.  Behind the quoted request they differ in what no client writes.
+_DEFAULTS: Final = ("combined", "common", "vhost_combined")
+
+_ERROR_LINE: Final = re.compile(
+    r"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]{2} [0-9:.]{8,15} [0-9]{4}\] \[|\[[^\]\[]{10,40}\] \[[a-z0-9_]+:[a-z0-9]+\] \[pid "
+)
 _ABSENT: Final = frozenset({"-", ""})
 _NOTHING: Final[Mapping[str, Directive]] = MappingProxyType({})
 _XFF: Final = "x-forwarded-for"
@@ -39,7 +47,22 @@ _EARLY: Final = frozenset({"400", "408", "414", "431", "501", "505"})
 
 def compile_apache(setup: Setup) -> Reader:
     """The reader of a system's `pattern`; ConfigError for keys `pattern`, `logs_peer`."""
-    pattern = dict(KNOWN_PATTERNS).get(setup.pattern or "combined", setup.pattern or "")
+    known = dict(KNOWN_PATTERNS)
+    patterns = [known.get(name, name) for name in (_DEFAULTS if setup.pattern is None else (setup.pattern,))]
+    observe = first_of([_reader(setup, pattern) for pattern in patterns])
+
+    def read(line: Line) -> Observation | Skipped:
+        try:
+            return observe(line)
+        except FormatError:
+            if _ERROR_LINE.match(decode_text(line.text[:128])):
+                return Skipped(line, "no_request")
+            raise
+
+    return read
+
+
+def _reader(setup: Setup, pattern: str) -> Reader:
     names, roles, values_of = compile_access(setup, pattern, _NOTHING)
     if setup.logs_peer is None and index_of(roles, "logged.ip") is not None and index_of(roles, "peer.ip") is None:
         raise ConfigError([_logs_peer_fault()])
@@ -56,17 +79,29 @@ def compile_apache(setup: Setup) -> Reader:
     if remainder is not None:
         roles = [None if _is_forwarded(role) else role for role in roles]
     observe = compile_columns(setup, _durations(roles), manner)
+    host, logname = (names.index(name) if name in names else None for name in ("%h", "%l"))
 
-    def read(line: Line) -> Observation | Skipped:
-        try:
-            values = values_of(line.text)
-        except FormatError:
-            if _ERROR_LINE.match(decode_text(line.text[:64])):
-                return Skipped(line, "no_request")
-            raise
+    def read(line: Line) -> Observation:
+        values = values_of(line.text)
+        if host is not None and logname is not None and values[logname] != "-":
+            _check_unshifted(values[host] or "", values[logname] or "")
         return observe(line, values)
 
     return read
+
+
+def _check_unshifted(host: str, logname: str) -> None:
+    """Refuse a line with the virtual host in front, which would read as a client with a name.
+
+    Raises FormatError: `address` if the host has a port, `two_readings` if the name its identd gave is an address.
+    """
+    if ":" in host:
+        parse_address(host)
+    try:
+        parse_address(logname)
+    except FormatError:
+        return
+    raise FormatError("two_readings", len(host))
 
 
 def compile_access(

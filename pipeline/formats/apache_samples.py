@@ -92,6 +92,27 @@ SAMPLES: Final = (
         line=b"[Mon Mar 02 10:20:30.103522 2026] [proxy:error] [pid 7:tid 9] [client 203.0.113.7:5678] AH01114: no",
         skipped="no_request",
     ),
+    Sample(  # without a pattern, common and vhost_combined stand side by side with combined
+        line=b"2001:db8::7 - - " + _TIME + b' "GET / HTTP/1.1" 200 45',
+        expect=(("peer", "2001:db8::7"), ("http.status", 200)),
+    ),
+    Sample(
+        line=b"www.example.com:443 203.0.113.7 - - " + _TIME + b' "GET / HTTP/1.1" 403 6 "x" "y"',
+        expect=(("peer", "203.0.113.7"), ("http.status", 403)),
+    ),
+    Sample(  # a client with a name, whose identd says an address; or the host in front, and the client behind it
+        line=b"www.example.com 203.0.113.7 - - " + _TIME + b' "GET / HTTP/1.1" 403 6 "x" "y"',
+        rejected="two_readings",
+    ),
+    Sample(
+        setup=(("pattern", "%v %h %l %u %t \"%r\" %>s %b"), ("logs_peer", "socket")),
+        line=b"www.example.com 203.0.113.7 - - " + _TIME + b' "GET / HTTP/1.1" 403 6',
+        expect=(("peer", "203.0.113.7"),),
+    ),
+    Sample(
+        line=b"[02/Mar/2026:10:20:30 +0100] [proxy:error] [pid 7] (113)No route to host: AH00957: HTTP: no",
+        skipped="no_request",
+    ),
     Sample(line=b'203.0.113.7 - - [02/Mar/2026 10:20:30] "GET / HTTP/1.1" 200 -', rejected="no_match"),
     Sample(line=b"203.0.113.7 - - " + _TIME + b' "GET / HTTP/1.1" 200 4 "a" b" "c"', rejected="no_match"),
 )

@@ -157,5 +157,19 @@ SAMPLES: Final = (
             ("ids.requests.haproxy", "0A0B"),
         ),
     ),
-    Sample(line=_HEAD + b'"GET / HTTP/1.1', rejected="no_match"),
+    Sample(  # without a pattern, connections of TCP proxies and TLS details stand side by side with requests
+        line=b"203.0.113.7:50112 [02/Mar/2026:10:20:30.250] db db/pg1 1/0/861 1485 -- 2/1/0/0/0 0/0",
+        expect=(("kind", "connection"), ("peer", "203.0.113.7:50112"), ("end_ns", 1772446831_111_000_000)),
+    ),
+    Sample(
+        line=_HEAD + b'"GET / HTTP/1.1" 0/0000000000000000/0/0/0 a/TLSv1.3/TLS_AES_128_GCM_SHA256',
+        expect=(("kind", "request"), ("peer", "203.0.113.7:50112"), ("http.status", 200)),
+    ),
+    Sample(  # cut where only the request can be: all that is trusted stands before it
+        setup=_CAPTURES,
+        line=_HEAD + b'{198.51.100.4|x} "GET /a-path-that-never-e',
+        expect=(("claims.x-forwarded-for", "198.51.100.4"), ("http.target", "/a-path-that-never-e")),
+    ),
+    Sample(setup=_CAPTURES, line=_HEAD + b"{198.51.100.4, 10.0.0", rejected="no_match"),
+    Sample(line=_HEAD + b'"GET / HTTP/1.1" ', rejected="no_match"),
 )

@@ -33,11 +33,17 @@ KNOWN_PATTERNS: Final = (
         "$remote_addr:$remote_port [$time_local] $protocol $status $bytes_sent $bytes_received $session_time "
         '"$upstream_addr" "$proxy_protocol_addr:$proxy_protocol_port"',
     ),
+    ("vhost", "$host " + _COMBINED),
     (
         "proxy-manager",
         "[$time_local] $upstream_cache_status $upstream_status $status - $request_method $scheme $host "
         '"$request_uri" [Client $remote_addr] [Length $body_bytes_sent] [Gzip $gzip_ratio] [Sent-to $server] '
         '"$http_user_agent" "$http_referer"',
+    ),
+    (  # of hosts that redirect or answer themselves
+        "proxy-manager-standard",
+        '[$time_local] $status - $request_method $scheme $host "$request_uri" [Client $remote_addr] '
+        '[Length $body_bytes_sent] [Gzip $gzip_ratio] "$http_user_agent" "$http_referer"',
     ),
 )
 
@@ -120,6 +126,23 @@ SAMPLES: Final = (
         line=b'203.0.113.7 - - [02/Mar/2026:09:20:30 +0000] "GET / HTTP/1.1" 200 7 "-" "x" '
         b'kong_request_id: "0a1b2c3d4e5f60718293a4b5c6d7e8f9"',
         expect=(("ids.requests.kong", "0a1b2c3d4e5f60718293a4b5c6d7e8f9"), ("ids.trace", None)),
+    ),
+    Sample(
+        setup=(("pattern", "vhost"), ("logs_peer", "socket")),
+        line=b'www.example.com 203.0.113.7 - - [02/Mar/2026:09:20:30 +0000] "GET / HTTP/1.1" 200 7 "-" "x"',
+        expect=(("peer", "203.0.113.7"), ("http.host", "www.example.com")),
+    ),
+    Sample(
+        setup=(("pattern", "proxy-manager"), ("logs_peer", "socket")),
+        line=b'[02/Mar/2026:09:20:30 +0000] - 304 304 - GET https a.example "/x" [Client 203.0.113.7] [Length 0] '
+        b'[Gzip -] [Sent-to 10.1.0.8] "y [Client 6.6.6.6]" "-"',
+        expect=(("peer", "203.0.113.7"), ("http.status", 304), ("http.target", "/x"), ("http.host", "a.example")),
+    ),
+    Sample(
+        setup=(("pattern", "proxy-manager-standard"), ("logs_peer", "socket")),
+        line=b'[02/Mar/2026:09:20:30 +0000] 444 - GET https 198.51.100.10 "/x" [Client 203.0.113.7] [Length 0] '
+        b'[Gzip 1.90] "y" "-"',
+        expect=(("peer", "203.0.113.7"), ("http.status", 444), ("end_ns", 1772443230_000_000_000)),
     ),
     Sample(  # both addresses: the socket, and what realip made of it
         setup=(("pattern", _HOP), ("escape", "json"), ("logs_peer", "realip")),
