@@ -6,12 +6,17 @@ system promised, and gets an endpoint or the reason why there is none.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pipeline.addresses import MAX_ENTRIES, format_endpoint, parse_node
 from pipeline.headers import claim_nodes
 from pipeline.model import Claim, Endpoint, Node, Observation, Promise, Unbelieved
 
 #: Told instead of an endpoint when a list was read to its left end: every entry belonged to a system.
 EXHAUSTED = "exhausted"
+
+_SHORT = 64  # characters; longer members are read, but not remembered
+_node = lru_cache(maxsize=65536)(parse_node)  # with the blanks round it, as it stands in the list
 
 
 class Said:
@@ -41,13 +46,13 @@ class Said:
         connection; only its PROXY header can be in this line.
         """
         source = promise.source
-        if promise.mode == "append" and source != "proxy":
-            return self._take_entry(source)
         if source == "proxy":
             if not at_socket or self._seen.proxied is None:
                 return "proxy_missing"
             self._proxy_used = True
             return self._seen.proxied
+        if promise.mode == "append":
+            return self._take_entry(source)
         if promise.mode == "overwrite":
             return self._take_single(source)
         entry = self._take_entry(source)
@@ -71,20 +76,25 @@ class Said:
         if node.fault == "empty":
             return "header_missing"
         self._used += (name,)
-        return _endpoint(node)
+        if node.address is None or node.address.scope == "impossible":
+            return "header_unreadable"
+        return Endpoint(node.address, node.port)
 
     def _take_entry(self, name: str) -> Endpoint | str:
         unread = self._lists.get(name)
         if unread is None:
             opened = self._open(name)
-            if isinstance(opened, str):
-                return opened
-            unread = opened
-        node = _pop(unread)
+            if opened.__class__ is str:
+                return opened  # type: ignore[return-value]
+            unread = opened  # type: ignore[assignment]
+        node = _pop(unread)  # type: ignore[arg-type]
         if node is not None:
             if name not in self._used:
                 self._used += (name,)
-            return _endpoint(node)
+            address = node.address
+            if address is None or address.scope == "impossible":
+                return "header_unreadable"
+            return Endpoint(address, node.port)
         claim = self.claim(name)
         if claim is not None and claim.values and claim.coverage == "last":
             return "header_incomplete"  # further lines may stand to the left
@@ -148,7 +158,7 @@ class Said:
             elif not claim.values or name in self._used:
                 continue
             else:
-                text = ", ".join(claim.values)
+                text = claim.values[0] if len(claim.values) == 1 else ", ".join(claim.values)
             if text:
                 left.append(Unbelieved(name, text))
         return tuple(left)
@@ -173,7 +183,9 @@ def _pop(unread: list[str] | list[Node]) -> Node | None:
     """The rightmost entry, taken off; empty members do not count (RFC 9110 section 5.6.1.2)."""
     while unread:
         member = unread.pop()
-        node = parse_node(member) if isinstance(member, str) else member
+        if isinstance(member, Node):
+            return member
+        node = _node(member) if len(member) <= _SHORT else parse_node(member)
         if node.text:
             return node
     return None
@@ -181,10 +193,3 @@ def _pop(unread: list[str] | list[Node]) -> Node | None:
 
 def _joined(unread: list[str] | list[Node]) -> str:
     return ", ".join([each.strip(" \t") if isinstance(each, str) else each.text for each in unread])
-
-
-def _endpoint(node: Node) -> Endpoint | str:
-    address = node.address
-    if address is None or address.scope == "impossible":
-        return "header_unreadable"
-    return Endpoint(address, node.port)
