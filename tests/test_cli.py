@@ -190,7 +190,21 @@ def test_read_shows_what_a_format_sees_without_trust(home: Path) -> None:
     assert (skipped["skipped"], rejected["rejected"]) == ("blank", "no_match")
     assert clientip(*arguments[:-1], "-", input=f"{LINE}\n").stdout.splitlines() == done.stdout.splitlines()[:1]
     one_line(clientip("read", "--format", "nix", "web.log"), 2, "--format")
-    one_line(clientip("read", "--format", "nginx", "web.log"), 2, "pattern")
+    one_line(clientip("read", "--format", "nginx", "--pattern", "$status", "--option", "x", "web.log"), 2, "KEY=VALUE")
+    one_line(clientip("read", "--format", "nginx", "--pattern", "nothing", "web.log"), 2, "holds no $variable")
+
+
+def test_read_takes_what_is_not_said_from_the_look_of_the_file_and_says_so(home: Path) -> None:
+    line = "Mar  2 10:20:30 a haproxy[7]: 203.0.113.7:5 [02/Mar/2026:10:20:30.250] w b/s 0/0/1/8/9 200 5 - - ---- "
+    line += '1/1/0/0/0 0/0 {198.51.100.4} "GET / HTTP/1.1"'
+    (home / "web.log").write_text(f"{line}\n")
+    done = clientip("read", "--format", "haproxy", "--capture", "X-Forwarded-For", "web.log")
+    seen = json.loads(done.stdout)
+    assert (seen["peer"], seen["claims"][0]["values"]) == ("203.0.113.7:5", ["198.51.100.4"])
+    assert done.stderr.endswith("look of it: --logs-peer socket --timezone UTC --wrapper syslog3164\n")
+    said = ("--logs-peer", "realip", "--timezone", "UTC", "--wrapper", "syslog3164", "--pattern", "httplog")
+    done = clientip("read", "--format", "haproxy", *said, "web.log")
+    assert (json.loads(done.stdout)["stated"], done.stderr) == ("203.0.113.7", "")
 
 
 @pytest.mark.parametrize("topic", ["config", "formats", "outputs", "reasons"])

@@ -84,7 +84,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     owners = Owners([system("lb", "10.0.0.0/8")])
     for number in range(9):
         assert names(owners, f"10.0.0.{number}") == (["lb"], True)
-        assert len(owners._known) == number % 2 + 1
+        assert len(owners._known) == len(owners.sole["default"]) == number % 2 + 1
 
 
 # Ownership on the walk
@@ -112,6 +112,29 @@ def test_the_first_of_owners_that_are_alike_is_named() -> None:
         [system("app", peers="a"), *alike], request("10.0.0.1:9", claim("x-forwarded-for", "203.0.113.7"))
     )
     assert [step.system for step in resolution.path] == ["a", None]
+
+
+def test_a_walk_ends_the_same_however_often_its_addresses_were_met_before() -> None:
+    old = system("old", peers="outside", conveys=(XFF,), own=owns("10.0.0.0/24", until_ns=100))
+    new = system("new", peers="outside", conveys=(FORWARDED,), own=owns("10.0.0.0/24", from_ns=100))
+    one = system("one", "10.1.0.0/16", peers="outside", conveys=(XFF,))
+    two = system("two", "10.1.1.0/24", peers="outside", conveys=(FORWARDED,))
+    alike = system("alike", "10.1.2.0/24", peers="outside", conveys=(XFF,))
+    graph = draw([system("app", peers="old new one two alike outside"), old, new, one, two, alike])
+    asked = [
+        ("10.0.0.1:9", (5, 9), "x-forwarded-for"),
+        ("10.0.0.1:9", (100, 101), "forwarded"),
+        ("10.0.0.1:9", (99, 100), "ambiguous"),
+        ("10.0.0.1:9", None, "ambiguous"),
+        ("10.1.0.1:9", (5, 9), "x-forwarded-for"),
+        ("10.1.1.1:9", (5, 9), "ambiguous"),
+        ("10.1.2.1:9", (5, 9), "x-forwarded-for"),
+        ("203.0.113.9:9", (5, 9), "socket"),
+    ]
+    headers = claim("x-forwarded-for", "203.0.113.7"), claim("forwarded", "for=203.0.113.7")
+    for _ in range(3):
+        for peer, at, end in asked:
+            assert found(resolve(graph, request(peer, *headers, at=at)))[2] == end, (peer, at)
 
 
 # The walk
@@ -402,6 +425,11 @@ def test_a_header_read_in_single_and_as_a_list_is_used_by_the_first() -> None:
     assert take(one, Promise("x-real-ip", "overwrite")) == "203.0.113.7"
     assert take(one) == "203.0.113.8"
     assert take(one, Promise("x-real-ip", "overwrite")) == "header_missing"
+
+
+@pytest.mark.parametrize("promise", [Promise("x-real-ip", "overwrite"), Promise("x-real-ip")])
+def test_an_address_nobody_can_hold_is_no_word_of_a_system(promise: Promise) -> None:
+    assert take(said(claim("x-real-ip", "240.0.0.1")), promise) == "header_unreadable"
 
 
 def test_empty_members_and_blanks_do_not_count_as_entries() -> None:

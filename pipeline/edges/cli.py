@@ -25,6 +25,7 @@ from pipeline.edges import checking, scaffold
 from pipeline.edges.chunks import CHUNK_BYTES, Options
 from pipeline.edges.compression import Compression
 from pipeline.edges.explaining import find_records, outcomes_of_text, told, with_id, with_trace
+from pipeline.edges.guess import filled
 from pipeline.edges.inputs import PIPE
 from pipeline.edges.pipe import STDOUT, stream
 from pipeline.edges.reading import read_rows
@@ -214,15 +215,20 @@ def explain_command(
 def read_command(
     file: Annotated[str, typer.Argument(help="A log file, or - for standard input.")],
     format_: Annotated[str, typer.Option("--format", help="`clientip help formats` lists them.")],
-    pattern: Annotated[str | None, typer.Option(help="The server's log format string.")] = None,
+    pattern: Annotated[str | None, typer.Option(help="The server's log format string, or a known one's name.")] = None,
     escape: Annotated[str | None, typer.Option(help="nginx: default, json or none.")] = None,
     logs_peer: Annotated[str | None, typer.Option(help="What the logged peer is: socket, proxy or realip.")] = None,
     timezone: Annotated[str | None, typer.Option(help="IANA name, for stamps without a zone.")] = None,
     wrapper: Annotated[list[str] | None, typer.Option(help="Outermost first; may be repeated.")] = None,
+    capture: Annotated[list[str] | None, typer.Option(help="HAProxy: a captured header, in order.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, an option of the format.")] = None,
     network: Annotated[str, typer.Option(help="The network of the addresses.")] = "default",
     line_bytes: Annotated[int, typer.Option(min=256, help="The longest line.")] = 1024 * 1024,
 ) -> None:
-    """Print what a format sees in a log, one JSON row per line, without any trust."""
+    """Print what a format sees in a log, one JSON row per line, without any trust.
+
+    What is not said of pattern, wrapper, zone and logged peer is guessed from the file, and told.
+    """
     with _one_line_errors():
         setup = Setup(
             system="read",
@@ -232,9 +238,14 @@ def read_command(
             escape=escape,
             logs_peer=_logs_peer(logs_peer),
             timezone=timezone,
+            captures=tuple(capture or ()),
+            options=tuple(_pair(text) for text in option or ()),
         )
         wrappers = tuple(_one_of("--wrapper", name, tuple(WRAPPERS)) for name in wrapper or ())
-        for row in read_rows(setup, wrappers, file, line_bytes):
+        chosen = filled(setup, wrappers, None if file == PIPE else file)
+        if chosen.beside(setup, wrappers):
+            _warn(f"not said, and taken from the look of it: {chosen.beside(setup, wrappers)}")
+        for row in read_rows(chosen.setup or setup, chosen.wrapper, file, line_bytes):
             sys.stdout.buffer.write(row + b"\n")
         sys.stdout.flush()
 
@@ -258,6 +269,13 @@ def _one_of(key: str, given: str, known: tuple[str, ...]) -> str:
     if given not in known:
         raise ConfigError([Fault("", key, f"unknown {given!r}; there are: {', '.join(known)}")])
     return given
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise ConfigError([Fault("", "--option", f"{text!r} has no value; write KEY=VALUE")])
+    return key, value
 
 
 def _logs_peer(given: str | None) -> LogsPeer | None:

@@ -1,6 +1,6 @@
-"""Which wrapper, format and pattern read a file, and who its peers are: for `clientip init`.
+"""Which wrapper, format and pattern read a file, and who its peers are: for `clientip init` and `clientip read`.
 
-A guess is what reads the most lines of a sample and learns the most from them.  Equals are not
+A guess is what tells the most peers of a sample, and reads the most lines.  Equals are not
 decided here but told: the operator knows which server wrote the file.
 """
 
@@ -13,12 +13,13 @@ from itertools import product
 from typing import Final, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.edges.samples import sample
 from pipeline.engine import Engine, Source
 from pipeline.errors import ConfigError, FormatError
 from pipeline.formats import FORMATS
-from pipeline.model import Address, Fact, Line, Observation, Record, Rejected, Setup, System
+from pipeline.model import Address, Fact, Line, LogsPeer, Observation, Record, Rejected, Setup, System
 from pipeline.wrappers import WRAPPERS, peel
 
 LINE_BYTES: Final = 1_048_576
@@ -44,6 +45,17 @@ class Candidate(Struct, frozen=True):
         wrapper = f", wrapped by {self.wrapper[0]}" if self.wrapper else ""
         return f"{self.format}{pattern}{wrapper}"
 
+    def beside(self, said: Setup, wrapper: tuple[str, ...]) -> str:
+        """What was added to what was said, as arguments of `clientip read`."""
+        found = self.setup or said
+        added = [
+            ("--pattern", self.pattern_name if said.pattern is None else None),
+            ("--logs-peer", found.logs_peer if said.logs_peer is None else None),
+            ("--timezone", found.timezone if said.timezone is None else None),
+            *(("--wrapper", name) for name in self.wrapper if not wrapper),
+        ]
+        return " ".join(f"{key} {value}" for key, value in added if value is not None)
+
 
 class Peer(Struct, frozen=True):
     """Who connected, and what it sent along."""
@@ -60,18 +72,22 @@ class Guess(Struct, frozen=True):
     lines: int  # in the sample, those about nothing left out
     read: int = 0
     best: Candidate | None = None  # None: no format reads any line
-    equals: tuple[Candidate, ...] = ()  # that read and learn just as much
+    equals: tuple[Candidate, ...] = ()  # that read just as much
     peers: tuple[Peer, ...] = ()  # most frequent first
     zoneless: bool = False  # its stamps do not say their zone
 
 
 class _Score(NamedTuple):
-    """What a candidate gets out of a sample; the greater the better, in this order."""
+    """What a candidate gets out of a sample; the greater the better, in this order.
 
-    read: int
+    Peers come first: formats that show none, such as Traefik's common one, take other servers' lines for theirs.
+    """
+
     peers: int
+    read: int
     claims: int
     ids: int
+    rejected: int  # less than nothing
 
 
 def guess(path: str) -> Guess:
@@ -83,15 +99,49 @@ def guess(path: str) -> Guess:
     first = {framing: lines[:_FIRST_LOOK] for framing, lines in frames.items()}
     scored = [(_score(_read(one, first[_framing(one)])), one) for one in _candidates(first["lines"])]
     scored.sort(key=lambda pair: pair[0], reverse=True)  # stable: the earlier in the tables of the equals
-    promising = [one for score, one in scored[:_KEPT] if score.read]
+    most = scored[0][0].read
+    promising = [one for n, (score, one) in enumerate(scored) if score.read and (n < _KEPT or score.read >= most)]
     if not promising:
         return Guess(path, len(frames["lines"]))
     full = [(_score(_read(one, frames[_framing(one)])), one) for one in promising]
-    top, best = max(full, key=lambda pair: pair[0])
-    equals = tuple(one for score, one in full if score == top and one is not best)
+    top = max(score for score, _ in full)
+    best, equals = _choice([one for score, one in full if score == top])
+    equals += tuple(one for score, one in full if score != top and score.read >= top.read)
     seen = _read(best, frames[_framing(best)])
     assert best.setup is not None
     return Guess(path, seen.lines, top.read, best, equals, _peers(seen.observations), best.setup.timezone is not None)
+
+
+def _choice(tied: Sequence[Candidate]) -> tuple[Candidate, tuple[Candidate, ...]]:
+    """The one to propose, and those to tell beside it.
+
+    Where several patterns of one format do equally well, the lines need none of them.
+    """
+    best = tied[0]
+    alike = [one for one in tied if (one.format, one.wrapper) == (best.format, best.wrapper)]
+    bare = next((one for one in alike if one.pattern is None), best)
+    if len(alike) > 2:
+        best = bare
+    others = (one for one in tied if one not in alike or best.pattern is not None)
+    return best, tuple(one for one in others if one is not best and one is not bare)
+
+
+def filled(setup: Setup, wrapper: tuple[str, ...], path: str | None) -> Candidate:
+    """`setup` and `wrapper`; what they leave open, the way that tells most of the beginning of the file.
+
+    Errors: SinkError if the file cannot be opened.
+    """
+    row = FORMATS[setup.format]
+    lines = () if path is None else _lines(sample(path, LINE_BYTES, row.framing))[:_FIRST_LOOK]
+    wrappers = [wrapper] if wrapper else [(), *((name,) for name in WRAPPERS if _is_wrapped(name, lines))]
+    patterns = ((None, None), *row.known_patterns) if setup.pattern is None else ((None, setup.pattern),)
+    tried = [
+        Candidate(setup.format, pattern, name, peeled, complete)
+        for peeled, (name, pattern) in product(wrappers, patterns)
+        if (complete := _completed(replace(setup, pattern=pattern))) is not None
+    ]
+    as_said = Candidate(setup.format, setup.pattern, None, wrapper, setup)  # if nothing helps, its faults are told
+    return max(tried, key=lambda one: _score(_read(one, lines)), default=as_said)
 
 
 def _lines(frames: Sequence[Line | Rejected]) -> tuple[Line, ...]:
@@ -110,14 +160,14 @@ def _candidates(lines: Sequence[Line]) -> Iterator[Candidate]:
 
 def _is_wrapped(name: str, lines: Sequence[Line]) -> bool:
     """Whether most lines have this wrapper."""
-    found = 0
-    for line in lines:
+    found, said = 0, [line for line in lines if line.text.strip()]
+    for line in said:
         try:
             peel(line, (name,))
         except FormatError:
             continue
         found += 1
-    return found * 2 > len(lines)
+    return found * 2 > len(said)
 
 
 @lru_cache(maxsize=1)
@@ -125,24 +175,30 @@ def _known() -> tuple[Candidate, ...]:
     """Every format with every shipped pattern that compiles, in the order of the tables."""
     found = []
     for name, row in FORMATS.items():
-        for pattern_name, pattern in row.known_patterns or ((None, None),):
-            setup = _setup(name, pattern)
+        bare = ((None, None),) if row.pattern != "required" else ()
+        for pattern_name, pattern in (*row.known_patterns, *bare):
+            setup = _completed(Setup(system=_NAME, format=name, pattern=pattern))
             if setup is not None:
                 found.append(Candidate(name, pattern, pattern_name, (), setup))
     return tuple(found)
 
 
-def _setup(name: str, pattern: str | None) -> Setup | None:
-    """The least that has to be said for the format to compile; None if nothing helps."""
-    row = FORMATS[name]
-    logs_peers = ("socket", *(row.logs_peer)) if "socket" in row.logs_peer else (None, *row.logs_peer)
-    for zone, logs_peer in product((None, _ZONE), logs_peers):
-        setup = Setup(system=_NAME, format=name, pattern=pattern, logs_peer=logs_peer, timezone=zone)
+def _completed(setup: Setup) -> Setup | None:
+    """With the least that has to be said for the format to compile; None if nothing helps."""
+    row = FORMATS[setup.format]
+    logs_peers: Sequence[LogsPeer | None] = row.logs_peer or (None,)
+    zones: Sequence[str | None] = (None, _ZONE)
+    if setup.logs_peer is not None:
+        logs_peers = (setup.logs_peer,)
+    if setup.timezone is not None:
+        zones = (setup.timezone,)
+    for zone, logs_peer in product(zones, logs_peers):
+        complete = replace(setup, logs_peer=logs_peer, timezone=zone)
         try:
-            row.compile(setup)
+            row.compile(complete)
         except ConfigError:
             continue
-        return setup
+        return complete
     return None
 
 
@@ -155,7 +211,8 @@ def _read(candidate: Candidate, lines: Sequence[Line]) -> _Seen:
     """What the engine reads with this candidate, and of how many lines that are about anything."""
     assert candidate.setup is not None
     source = Source(candidate.setup, candidate.wrapper)
-    reading = Engine([System(name=_NAME)], [source], line_bytes=LINE_BYTES).reading(_NAME)
+    name = candidate.setup.system
+    reading = Engine([System(name=name)], [source], line_bytes=LINE_BYTES).reading(name)
     outcomes = [outcome for line in lines for outcome in reading.feed(line)]
     records = [each.record if isinstance(each, Fact) else each for each in outcomes if isinstance(each, Record | Fact)]
     rejected = sum(isinstance(each, Rejected) for each in outcomes)
@@ -165,10 +222,11 @@ def _read(candidate: Candidate, lines: Sequence[Line]) -> _Seen:
 def _score(seen: _Seen) -> _Score:
     observations = seen.observations
     return _Score(
-        len(observations),
         sum(one.peer is not None or one.stated is not None for one in observations),
+        len(observations),
         sum(bool(one.claims) for one in observations),
         sum(one.ids is not None for one in observations),
+        len(observations) - seen.lines,
     )
 
 

@@ -105,7 +105,7 @@ def _setup_lines(best: Candidate, *, zoneless: bool) -> Iterator[str]:
     if best.setup.logs_peer is not None:
         choices = " or ".join(f'"{word}"' for word in FORMATS[best.format].logs_peer)
         yield "# Question: is the logged address its socket's far end, or has the server put there what a PROXY header"
-        yield f"# or realip said? Write {choices}; for the latter two also from whom it accepts that, in `believes`."
+        yield f'# or realip said? Write {choices}; if not "socket", also from whom it accepts that, in `believes`.'
         yield f'logs_peer = "{best.setup.logs_peer}"'
 
 
@@ -115,7 +115,8 @@ def _peers_lines(name: str, group: Sequence[Guess]) -> Iterator[str]:
     yield "# balancers, CDNs and proxies are systems of their own, to be drawn and named here."
     if lines:
         public = sum(peer.lines for each in group for peer in each.peers if peer.address.scope == "global")
-        yield f"# {_share(public, lines)} of the lines come from public addresses{_IF_CLIENTS if public else '.'}"
+        if public:
+            yield f"# {_share(public, lines)} of the lines come from public addresses{_IF_CLIENTS}"
     yield 'peers = ["internal"]'
     if not lines:
         best = group[0].best

@@ -35,7 +35,8 @@ from pipeline.roles import HeaderColumn, Manner, Role, index_of
 _DEFAULTS: Final = ("combined", "common", "vhost_combined")
 
 _ERROR_LINE: Final = re.compile(
-    r"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]{2} [0-9:.]{8,15} [0-9]{4}\] \[|\[[^\]\[]{10,40}\] \[[a-z0-9_]+:[a-z0-9]+\] \[pid "
+    r"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]{2} [0-9:.]{8,15} [0-9]{4}\] \["
+    r"|\[[^\]\[]{10,40}\] \[[a-z0-9_]+:[a-z0-9]+\] \[pid "  # with a time format of its own
 )
 _ABSENT: Final = frozenset({"-", ""})
 _NOTHING: Final[Mapping[str, Directive]] = MappingProxyType({})

@@ -105,7 +105,7 @@ SAMPLES: Final = (
         rejected="two_readings",
     ),
     Sample(
-        setup=(("pattern", "%v %h %l %u %t \"%r\" %>s %b"), ("logs_peer", "socket")),
+        setup=(("pattern", '%v %h %l %u %t "%r" %>s %b'), ("logs_peer", "socket")),
         line=b"www.example.com 203.0.113.7 - - " + _TIME + b' "GET / HTTP/1.1" 403 6',
         expect=(("peer", "203.0.113.7"),),
     ),
