@@ -85,7 +85,7 @@ class Said:
         if unread is None:
             opened = self._open(name)
             if opened.__class__ is str:
-                return opened  # type: ignore[return-value]
+                return opened
             unread = opened  # type: ignore[assignment]
         node = _pop(unread)  # type: ignore[arg-type]
         if node is not None:

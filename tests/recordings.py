@@ -83,14 +83,14 @@ class Recording:
 
     def wrong(self) -> list[tuple[str, str, tuple[str, int | None], str, int | None]]:
         """Every line that names another client, or another port of it, than the one that sent the request."""
-        found = []
-        for name, lines in self.read.items():
-            for number, raw, outcome in lines:
-                client = named(outcome)
-                for truth in self.truths_of(name, number, raw):
-                    if client and (client[0] != truth["client"] or client[1] not in (None, truth["port"])):
-                        found.append((name, truth["label"], client, truth["client"], truth["port"]))
-        return found
+        return [
+            (name, truth["label"], client, truth["client"], truth["port"])
+            for name, lines in self.read.items()
+            for number, raw, outcome in lines
+            if (client := named(outcome)) is not None
+            for truth in self.truths_of(name, number, raw)
+            if client[0] != truth["client"] or client[1] not in (None, truth["port"])
+        ]
 
 
 def word(outcome: Any) -> str:

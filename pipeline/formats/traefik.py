@@ -91,7 +91,7 @@ def compile_fields(setup: Setup) -> FieldsReader:  # noqa: PLR0915 - holds the h
     plan_of = lru_cache(_PLANS)(lambda keys: _plan(setup, keys))
 
     # Hot: one call per line of the most common log; flat, and with the rare cases in functions of their own.
-    def observe(line: Line, fields: dict[str, Any], own: bool) -> Observation | Skipped:
+    def observe(line: Line, fields: dict[str, Any], own: bool) -> Observation | Skipped:  # noqa: PLR0915 - flat on purpose
         plan = plan_of(tuple(fields))
         if not plan.access:
             return Skipped(line, "no_request")
