@@ -246,8 +246,9 @@ def _http(roles: Roles, manner: Manner) -> Callable[[Values], tuple[Http | None,
             method, target, protocol = split_request(line)
             notes = _INJECTED if line.startswith("PROXY ") else ()
         status, received, sent = [count(values, index) for index in counts]
+        answered = status or None  # 0, 000: nothing was answered
         duration = lasted(values)
-        return Http(method, target, host, protocol, status, agent, referer, received, sent, duration), notes
+        return Http(method, target, host, protocol, answered, agent, referer, received, sent, duration), notes
 
     return http_of
 
