@@ -120,6 +120,22 @@ def test_equals_are_told(tmp_path: Path) -> None:
     assert "# Question: which server wrote it? These read just as much: apache" in text
 
 
+def test_a_format_that_shows_no_peer_is_proposed_only_where_no_other_shows_one(tmp_path: Path) -> None:
+    lines = [line.rpartition(' "')[0] for line in LINES] + [DIRECT.format(1).replace(" - -", ", 10.0.0.1 - -")] * 9
+    found = guess(log(tmp_path, [line.removesuffix(' "-"') for line in lines]))
+    assert found.best is not None
+    assert found.best.format == "nginx"
+    assert "traefik_clf" in {one.format for one in found.equals}  # its short form looks just like it
+
+
+def test_a_log_of_several_formats_side_by_side_needs_no_pattern(tmp_path: Path) -> None:
+    head = "203.0.113.7:5 [02/Mar/2026:10:20:30.250] w b/s "
+    request = head + '0/0/1/8/9 200 5 - - ---- 1/1/0/0/0 0/0 "GET / HTTP/1.1"'
+    [web] = systems_of(tmp_path, init([log(tmp_path, [request, head + "1/0/8 14 -- 2/1/0/0/0 0/0"])], tmp_path))
+    assert web.setup is not None
+    assert (web.setup.format, web.setup.pattern) == ("haproxy", None)
+
+
 @pytest.mark.parametrize("row", FORMATS.values(), ids=lambda row: row.name)
 def test_the_samples_of_every_format_are_guessed_and_the_result_loads(tmp_path: Path, row: Format) -> None:
     plain = [sample.line for sample in row.samples if not sample.setup and sample.rejected is None]

@@ -120,6 +120,7 @@ VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
         # What clients write:
         "request": Variable(Role("request")),
         "request_uri": Variable(Role("target")),
+        "uri": Variable(Role("target")),
         "http_user_agent": Variable(Role("user_agent")),
         "http_referer": Variable(Role("referer")),
         "http_host": Variable(Role("host")),
