@@ -239,13 +239,13 @@ def _http(roles: Roles, manner: Manner) -> Callable[[Values], tuple[Http | None,
         return None if value is None or value in absent or value == "-1" else number(value.removeprefix("+"))
 
     def http_of(values: Values) -> tuple[Http | None, tuple[str, ...]]:
-        method, target, protocol, host, agent, referer = [text(values, index) for index in indexes]
+        method, target, protocol, host, agent, referer = [None if at is None else text(values, at) for at in indexes]
         notes: tuple[str, ...] = ()
         line = text(values, request)
         if line is not None:
             method, target, protocol = split_request(line)
             notes = _INJECTED if line.startswith("PROXY ") else ()
-        status, received, sent = [count(values, index) for index in counts]
+        status, received, sent = [None if at is None else count(values, at) for at in counts]
         answered = status or None  # 0, 000: nothing was answered
         duration = lasted(values)
         return Http(method, target, host, protocol, answered, agent, referer, received, sent, duration), notes

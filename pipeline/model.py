@@ -287,6 +287,8 @@ class Format(Struct, frozen=True, kw_only=True):
     logs_peer: tuple[LogsPeer, ...] = ()  # what the logged peer may be; empty: always the socket
     pattern: Literal["none", "optional", "required"] = "none"
     known_patterns: tuple[tuple[str, str], ...] = ()  # (name, pattern) shipped by vendors; the first is the default
+    side_by_side: tuple[str, ...] = ()  # names of the patterns that are read together where none is given
+    options: tuple[tuple[str, str], ...] = ()  # (key of `Setup.options`, what it says)
     split: Callable[[bytes], tuple[bytes, ...]] | None = None
     framing: Literal["lines", "length32"] = "lines"  # how a file holds messages
     ask_for: str = ""  # the log configuration to ask the operator for: shows socket, port, headers, ids

@@ -92,7 +92,7 @@ REJECTED: Final = MappingProxyType(
         ),
         "two_readings": Reason(
             "the line can be read in more than one way, as after log injection",
-            "log JSON, or escape the client's fields",
+            "log JSON, or escape the client's fields; if every line does it, check `pattern`",
         ),
         "json": Reason("the line is no JSON", "check `format`"),
         "json_not_object": Reason("the line is JSON but no object", "check `format`"),

@@ -266,6 +266,39 @@ def test_a_backslash_before_the_closing_quote_is_itself(referer: str) -> None:
     assert value_at(seen_in("traefik_clf", line), "http.user_agent") == "y\\"
 
 
+PIECES = (
+    '"',
+    "\\",
+    " ",
+    "x",
+    "-",
+    ' "',
+    '" ',
+    ' HTTP/1.1" 404 9 "-" ',
+    '" 404 - ',
+    ' 1 "r" "http://6.6.6.6:6" 1ms',
+    ' 8 - - 1ms "',
+)
+FORGED = st.lists(st.sampled_from(PIECES), max_size=7).map("".join)
+
+
+@given(FORGED, FORGED, FORGED, st.booleans(), st.sampled_from(["", ' 7 "r" "http://10.0.0.9:80" 2ms', ' - "r" - 2ms']))
+def test_whatever_traefik_escapes_no_quote_forges_status_or_service(
+    path: str, referer: str, agent: str, escapes: bool, tail: str
+) -> None:
+    if escapes:
+        referer, agent = (text.replace('"', '\\"') for text in (referer, agent))
+    line = f'10.0.0.1 - - [01/May/2024:10:00:00 +0000] "GET /{path} HTTP/1.1" 200 5 "{referer}" "{agent}"{tail}'
+    try:
+        seen = seen_in("traefik_clf", line)
+    except FormatError as error:
+        assert error.reason in ("two_readings", "no_match")
+        return
+    assert value_at(seen, "http.status") == 200
+    assert value_at(seen, "upstream_peer") == ("10.0.0.9:80" if "10.0.0.9" in tail else None)
+    assert value_at(seen, "http.duration_ns") == (2_000_000 if tail else None)
+
+
 def test_client_host_and_client_port_make_no_endpoint() -> None:
     line = '{"ClientAddr":"10.1.0.4:5","ClientHost":"203.0.113.7","ClientPort":"5","StartUTC":"2024-05-01T10:00:00Z"}'
     seen = seen_in("traefik_json", line)

@@ -22,8 +22,10 @@ def _format(each: Format) -> Iterator[str]:
     if each.logs_peer:
         yield f"    logs_peer: {' | '.join(each.logs_peer)}"
     if each.pattern != "none":
-        yield f"    pattern: {each.pattern}"
+        without = f"; without one: {', '.join(each.side_by_side or [name for name, _ in each.known_patterns[:1]])}"
+        yield f"    pattern: {each.pattern}, the server's own string or a known name{without}"
     yield from (f"    known pattern {name}: {pattern}" for name, pattern in each.known_patterns)
+    yield from (f"    option {key}: {meaning}" for key, meaning in each.options)
     if each.samples:
         yield f"    example: {each.samples[0].line.decode('utf-8', 'backslashreplace')[:200]}"
     if each.ask_for:

@@ -163,6 +163,7 @@ APACHE: Final = Format(
     logs_peer=("socket", "proxy", "realip"),
     pattern="optional",
     known_patterns=KNOWN_PATTERNS,
+    side_by_side=_DEFAULTS,
     ask_for=(
         r'LogFormat "%{%s}t.%{usec_frac}t %{c}a %a:%{remote}p %A:%{local}p \"%{X-Forwarded-For}i\" '
         r'\"%{traceparent}i\" %{UNIQUE_ID}e \"%r\" %>s %B %D %k" hop'

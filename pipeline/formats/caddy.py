@@ -280,5 +280,6 @@ CADDY: Final = Format(
     compile=_compile,
     samples=SAMPLES,
     logs_peer=("socket", "proxy"),
+    options=(("duration", '"s" (the default), "ms" or "ns": Caddy\'s duration_format'),),
     ask_for="log { format json }; tracing for traceID; log_append upstream {http.reverse_proxy.upstream.hostport}",
 )

@@ -215,6 +215,11 @@ HAPROXY: Final = Format(
     logs_peer=("socket", "proxy", "realip"),
     pattern="optional",
     known_patterns=KNOWN_PATTERNS,
+    side_by_side=_DEFAULTS,
+    options=(
+        ("capture_length.HEADER", "the `len` of that header's capture: a value that reaches it may be cut"),
+        ("var.NAME", "the header that a %[var(NAME)] of the pattern holds"),
+    ),
     ask_for=(
         'log-format "%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %hr %{+Q}r" '
         "with `capture request header X-Forwarded-For len 1024` and the like, and `log … len 8192`"

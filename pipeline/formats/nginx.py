@@ -204,6 +204,7 @@ NGINX: Final = Format(
     logs_peer=("socket", "proxy", "realip"),
     pattern="optional",
     known_patterns=KNOWN_PATTERNS,
+    options=(("headers", '"all" from nginx 1.23 on: every line of a repeated header is logged, not the first only'),),
     ask_for=(
         """log_format hop escape=json '{"msec":"$msec","rt":"$request_time","peer":"$realip_remote_addr","""
         """"peer_port":"$realip_remote_port","client":"$remote_addr","pp":"$proxy_protocol_addr","""

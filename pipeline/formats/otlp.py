@@ -204,6 +204,7 @@ _ASK: Final = (
     "OTEL_INSTRUMENTATION_HTTP_SERVER_CAPTURE_REQUEST_HEADERS, in Traefik by "
     "tracing.capturedRequestHeaders); check that network.peer.address and .port are set"
 )
+_OPTION: Final = (("headers", '"underscores" for conventions before 1.21, which wrote dashes so; "dashes" otherwise'),)
 _split_traces: Final[Callable[[bytes], tuple[bytes, ...]]] = partial(split, TRACES)
 _split_logs: Final[Callable[[bytes], tuple[bytes, ...]]] = partial(split, LOGS)
 
@@ -213,6 +214,7 @@ OTLP_TRACES: Final = Format(
     compile=_compile_traces,
     samples=TRACE_SAMPLES,
     logs_peer=("socket", "proxy", "realip"),
+    options=_OPTION,
     split=_split_traces,
     ask_for=_ASK,
 )
@@ -223,6 +225,7 @@ OTLP_LOGS: Final = Format(
     compile=_compile_logs,
     samples=LOG_SAMPLES,
     logs_peer=("socket", "proxy", "realip"),
+    options=_OPTION,
     split=_split_logs,
     ask_for=_ASK,
 )
@@ -233,6 +236,7 @@ OTLP_TRACES_PROTO: Final = Format(
     compile=_compile_traces,
     samples=TRACE_SAMPLES,
     logs_peer=("socket", "proxy", "realip"),
+    options=_OPTION,
     split=_split_traces,
     framing="length32",
     ask_for=_ASK,
@@ -244,6 +248,7 @@ OTLP_LOGS_PROTO: Final = Format(
     compile=_compile_logs,
     samples=LOG_SAMPLES,
     logs_peer=("socket", "proxy", "realip"),
+    options=_OPTION,
     split=_split_logs,
     framing="length32",
     ask_for=_ASK,

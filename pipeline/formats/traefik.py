@@ -15,7 +15,8 @@ itself if it is absent: one that only repeats the peer counts as absent.
 Time: `StartUTC` is the start.  `time` is the writing, to the second, and only used where the start was dropped.
 
 Common Log Format: the host, the user and (before 3.7.3 and 3.6.19) quotes inside the quoted fields are written as they
-came.  A line is read only if it holds one time stamp and as many quotes as its columns need.
+came; backslashes always.  A line is read only if it holds one time stamp, and beside the quotes its columns need only
+ones behind a backslash, in referer and user agent: status and service stand outside of these, whatever they hold.
 """
 
 from __future__ import annotations
@@ -282,10 +283,12 @@ _HTTP_NUMBERS: Final = ("DownstreamStatus", "RequestContentSize", "DownstreamCon
 
 _STAMP: Final = re.compile(r" \[([0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9:]{8} [+-][0-9]{4})\] ")
 # "request" status size "referer" "user agent", and unless it is `genericCLF`: count "router" "service" <n>ms.
-_CLF: Final = re.compile(
-    r'"([^"]*+)" ([0-9]{1,3}|-) ([0-9]{1,19}|-) (?:"([^"]*+)"|-) (?:"([^"]*+)"|-)'
+_COLUMNS: Final = (
+    r'"([^"]*+)" ([0-9]{1,3}|-) ([0-9]{1,19}|-) (?:"(HEADER)"|-) (?:"(HEADER)"|-)'
     r'(?: (?:([0-9]{1,18})|-) (?:"[^"]*+"|-) (?:"([^"]*+)"|-) ([0-9]{1,15})ms)?'
 )
+_CLF: Final = re.compile(_COLUMNS.replace("HEADER", r'[^"]*+'))
+_CLF_ESCAPED: Final = re.compile(_COLUMNS.replace("HEADER", r'(?:[^"\\]|\\.)*+'))
 _CLF_QUOTES: Final = 10
 
 
@@ -297,7 +300,7 @@ def _compile_clf(setup: Setup) -> Reader:
         stamp, *more = _stamps(text)
         if more:
             raise FormatError("two_readings", more[0].start())
-        match = _CLF.fullmatch(text, stamp.end())
+        match = _CLF.fullmatch(text, stamp.end()) or _CLF_ESCAPED.fullmatch(text, stamp.end())
         if match is None:
             has_more = text.count('"', stamp.end()) > _CLF_QUOTES
             raise FormatError("two_readings" if has_more else "no_match", stamp.end())
@@ -346,7 +349,10 @@ def _clf_http(match: re.Match[str], duration: int | None) -> Http:
     method, _, rest = match[1].partition(" ")
     target, _, protocol = rest.rpartition(" ")
     status, sent = (None if text == "-" else int(text) for text in (match[2], match[3]))
-    referer, agent = (None if text in (None, "-", "") else text for text in (match[4], match[5]))
+    escaped = match.re is _CLF_ESCAPED
+    referer, agent = (
+        None if text in (None, "-", "") else text.replace('\\"', '"') if escaped else text for text in match.group(4, 5)
+    )
     return Http(
         method or None,
         target or None,

@@ -112,5 +112,10 @@ CLF_SAMPLES: Final = (
         line=b'10.0.0.1 - - [01/May/2024:10:00:00 +0000] "GET / HTTP/1.1" 200 1 "-" "x" 9 "a" "b" 0ms" 1 "-" "-" 0ms',
         rejected="two_readings",
     ),
+    Sample(  # since 3.7.3
+        line=b'10.0.0.1 - - [01/May/2024:10:00:00 +0000] "GET / HTTP/1.1" 404 1 "-" "x\\" 9 \\"a\\" \\"b\\" 0ms" '
+        b'1 "-" "http://10.244.1.9:80" 2ms',
+        expect=(("http.user_agent", 'x" 9 "a" "b" 0ms'), ("http.status", 404), ("upstream_peer", "10.244.1.9:80")),
+    ),
     Sample(line=b'10.0.0.1 - - "GET / HTTP/1.1" 200 1', rejected="no_match"),
 )
