@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -19,14 +19,14 @@ from pipeline.edges.geo import Geo
 from pipeline.edges.inputs import BEGINNING, fingerprint_of
 from pipeline.edges.parts import PartFile, temporary, told
 from pipeline.edges.tally import Answer, Tally, add_answers, count_unlisted, most_frequent
-from pipeline.engine import Engine, Reading, build
+from pipeline.engine import BLOCK, Engine, Reading, build
 from pipeline.errors import ConfigError, Fault
 from pipeline.model import Fact, Line, Outcome, Part, Record, Rejected, Skipped
 from pipeline.outputs import OUTPUTS, rejected_row
 
 REPORT_SECONDS: Final = 0.5
 
-Feed = Callable[[Line], tuple[Outcome, ...]]
+Feed = Callable[[Sequence[Line]], list[Outcome]]
 
 
 class Rows(NamedTuple):
@@ -77,7 +77,7 @@ class Pass:
         options, source = job.plan.options, chunk.input
         self._source = source
         self._reading: Reading = job.engine.reading(source.system, source.instance)
-        self._feed = self._reading.feed
+        self._feed: Feed = self._reading.feed_all
         if options.from_ns is not None or options.until_ns is not None:
             self._feed = _within(self._feed, options.from_ns, options.until_ns)
         self._render = OUTPUTS[options.output]
@@ -114,15 +114,18 @@ class Pass:
         # The hot loop: everything that can be chosen before it has been.
         feed, render, rules, answers = self._feed, self._render, self._rules, self._answers
         file, instance = self._file, self._source.instance
-        offset, step, lines = block.offset, block.step, len(block.lines)
+        offset, step, lines = block.offset, block.step, block.lines
+        self._tally.lines += len(lines)
         rows: list[bytes] = []
         append = rows.append
         rejected: list[bytes] = []
-        for raw in block.lines:
-            outcomes = feed(Line(raw, raw, file, offset, 0, None, instance))
-            offset += len(raw) + step
-            if len(outcomes) > 1:  # a line that holds several messages; no outcome at all is found out by the sum
-                lines += len(outcomes) - 1
+        for first in range(0, len(lines), BLOCK):
+            framed = []
+            for raw in lines[first : first + BLOCK]:
+                framed.append(Line(raw, raw, file, offset, 0, None, instance))
+                offset += len(raw) + step
+            outcomes = feed(framed)
+            self._tally.lines += len(outcomes) - len(framed)  # messages beyond the first of a line
             for outcome in outcomes:
                 if type(outcome) is Record:
                     found = outcome.resolution
@@ -132,7 +135,6 @@ class Pass:
                     append(render(outcome, rules))
                 else:
                     self._other(outcome, rows, rejected)
-        self._tally.lines += lines
         return _rows(rows, rejected)
 
     def _other(self, outcome: Outcome, rows: list[bytes], rejected: list[bytes]) -> None:
@@ -183,7 +185,7 @@ def _within(feed: Feed, from_ns: int | None, until_ns: int | None) -> Feed:
             return outcome
         return Skipped(record.line, "out_of_range")
 
-    return lambda line: tuple(map(judged, feed(line)))
+    return lambda lines: list(map(judged, feed(lines)))
 
 
 def _located(render: Callable[[Record, str], bytes], geo: Geo) -> Callable[[Record, str], bytes]:

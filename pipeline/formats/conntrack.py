@@ -95,6 +95,8 @@ def _words(text: str, start: int, zone: str | None) -> Words:
         match = _WORD.match(text, start)
         if match is None:
             break
+        if match[6] in ("start", "stop"):  # the kernel's stamps stand in brackets; these are somebody's
+            raise FormatError("time", start)
         if match[6] is not None:
             words.append((match[6], match[7]))
         elif match[1] is not None and zone is not None:
