@@ -195,11 +195,14 @@ def parse_node(text: str) -> Node:
     """
     text = text.strip(_OWS)
     if len(text) > MAX_ENTRY:
-        return Node(text, fault="too_long")  # before the cache, which must stay small
-    return _parse_node(text)
+        return Node(text, fault="too_long")  # before the caches, which must stay small
+    try:
+        address = parse_address(text)
+    except FormatError:
+        return _parse_node(text)  # not an address alone, as most are
+    return Node(text, address) if address.number else Node(text, fault="unspecified")
 
 
-@lru_cache(maxsize=65536)
 def _parse_node(text: str) -> Node:
     bare = text[1:-1] if len(text) >= 2 and text[0] == text[-1] == '"' else text
     if not bare:

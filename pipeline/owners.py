@@ -12,6 +12,8 @@ from pipeline.model import Address, Ownership, System
 
 _REMEMBERED = 65_536  # addresses whose owners are kept; client addresses of a busy hour fit
 
+_NOBODY: tuple[tuple[System, ...], bool] = ((), True)
+
 Owned = tuple[Ownership, System]
 
 
@@ -43,6 +45,8 @@ class Owners:
         for (version, shift), bucket in self._tables.get(network, {}).items():
             if version == address.version:
                 found += bucket.get(address.number >> shift, ())
+        if not found:
+            return _NOBODY
         if any(own.from_ns is not None or own.until_ns is not None for own, _ in found):
             return found
         return tuple({system.name: system for _, system in found}.values()), True

@@ -63,8 +63,6 @@ def _told(systems: Mapping[str, System], system: System) -> frozenset[str]:
             waiting += hop.carries
             continue
         allowed |= hop.peers
-        if system.logs_peer == "realip":  # realip may have walked over several hops it believes
-            waiting += [peer for peer in hop.peers if peer in system.believes]
     return frozenset(allowed)
 
 
@@ -108,7 +106,7 @@ def resolve(graph: Graph, seen: Observation, owner: System | None = None) -> Res
             if at is not None and teller is hop and hop.name not in graph.behind and not hop.anywhere:
                 return _resolution("internal", at, path, said, seen)
             told = "header_missing"
-        if told == "proxy_missing" and stated and len(path) == 1 and by == "proxy":
+        if told == "proxy_missing" and len(path) == 1 and by == "proxy":
             # The PROXY source is the balancer itself: LOCAL, it spoke for itself (a health check).
             return _resolution("internal", seen.stated, path, said, seen)  # type: ignore[arg-type]
         if told.__class__ is str:

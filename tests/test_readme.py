@@ -35,15 +35,14 @@ def test_the_commands_of_the_manual_run(block: str, folder: Path) -> None:
         capture_output=True,
         text=True,
         timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
 
 def test_the_manual_shows_commands_that_are_run() -> None:
-    commands = " ".join(BLOCKS)
-    assert {word for word in ("init", "check", "replay", "explain", "resolve", "read") if f"clientip {word}" in commands} == {
-        "init", "check", "replay", "explain", "resolve", "read",
-    }  # fmt: skip
+    commands = {"init", "check", "replay", "explain", "resolve", "read"}
+    assert {word for word in commands if f"clientip {word}" in " ".join(BLOCKS)} == commands
 
 
 def test_every_make_target_the_documents_name_exists() -> None:
