@@ -19,11 +19,11 @@ demo: .venv/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh deploy/demo/run.sh
 
 test-core: .venv/developer
-	$(BIN)/pytest -m 'not edge and not prove'
+	$(BIN)/pytest -n auto -m 'not edge and not prove'
 
 test: .venv/developer
 	sh tests/golden/install.sh .venv
-	CLIENTIP_SIZE=$(SIZE) $(BIN)/pytest -m 'not prove'
+	CLIENTIP_SIZE=$(SIZE) $(BIN)/pytest -n auto -m 'not prove'
 
 prove: .venv/developer
 	sh tests/golden/install.sh .venv
