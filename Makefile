@@ -44,7 +44,6 @@ record: .venv/developer
 	$(BIN)/python tests/golden/record.py
 
 mutants: .venv/developer
-	$(BIN)/pip install --quiet --editable '.[prove]'
 	$(BIN)/python tests/mutants.py
 
 schemas: .venv/developer

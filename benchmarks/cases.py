@@ -86,7 +86,7 @@ CASES: Final = (
         "HAProxy httplog",
         lines.haproxy,
         BEHIND_TWO + 'format = "haproxy"\ntimezone = "UTC"\nlogs_peer = "socket"\n'
-        'captures = ["X-Forwarded-For", "User-Agent"]\n',
+        'captures = ["X-Forwarded-For", "User-Agent"]\noptions = { "capture_length.x-forwarded-for" = "512" }\n',
         _text(
             r"^(?P<peer>\S+) \[(?P<time>[^\]]+)\] (?P<front>\S+) (?P<back>\S+) (?P<times>\S+) (?P<status>\d+) "
             r"(?P<size>\d+) \S+ \S+ \S+ (?P<counts>\S+) (?P<queues>\S+) \{(?P<xff>[^|]*)\|(?P<agent>[^}]*)\} "

@@ -141,7 +141,8 @@ def _beside_carriers(systems: Sequence[System]) -> Iterator[_Warning]:
 def _unbelieving(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
     for each in systems:
         system = each.system
-        if each.setup is not None and system.logs_peer in ("proxy", "realip") and not system.believes:
+        says = each.setup is not None or system.conveys
+        if says and system.logs_peer in ("proxy", "realip") and not system.believes:
             yield (
                 system.name,
                 "believes",

@@ -128,6 +128,15 @@ def compile_tokens(tokens: Sequence[Token]) -> Matcher:
     return Matcher(names, read)
 
 
+def begins_its_own_way(tokens: Sequence[Token]) -> bool:
+    """Whether the writer alone chooses how a line begins, so that the beginning can tell another kind of line.
+
+    Otherwise a client could make its line pass for one of those, if it also makes the pattern fail.
+    """
+    first = next(iter(tokens), "")
+    return isinstance(first, str) or first.weight == "trusted" or not _holds(first, " ")
+
+
 def refuse(text: str) -> ConfigError:
     """The error of a pattern that cannot be read safely."""
     return ConfigError([Fault("", "pattern", text)])

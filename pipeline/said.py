@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from pipeline.addresses import MAX_ENTRIES, format_endpoint, parse_node
 from pipeline.headers import claim_nodes
-from pipeline.model import Claim, Endpoint, Node, Observation, Promise, Unbelieved
+from pipeline.model import Address, Claim, Endpoint, Node, Observation, Ownership, Promise, Unbelieved
 
 #: Told instead of an endpoint when a list was read to its left end: every entry belonged to a system.
 EXHAUSTED = "exhausted"
@@ -22,7 +22,7 @@ _node = lru_cache(maxsize=65536)(parse_node)  # with the blanks round it, as it 
 class Said:
     """The unread part of one line's forwarding headers. Lives for one walk."""
 
-    __slots__ = ("_believed", "_lists", "_proxy_used", "_seen", "_stated", "_used")
+    __slots__ = ("_believed", "_lists", "_proxy_used", "_seen", "_stated", "_used", "over")
 
     def __init__(self, seen: Observation, *, stated: bool, believed: bool) -> None:
         self._seen = seen
@@ -31,6 +31,7 @@ class Said:
         self._lists: dict[str, list[str] | list[Node]] = {}  # name → unread entries, farthest first
         self._used: tuple[str, ...] = ()  # headers of which something was read
         self._proxy_used = seen.proxied is None
+        self.over: tuple[Ownership, ...] = ()  # whose addresses realip may have stepped over to find its statement
 
     def claim(self, name: str) -> Claim | None:
         """The header as logged; None where the log has no column for it."""
@@ -138,11 +139,17 @@ class Said:
             unread.append(parse_node(stated.address.text))  # type: ignore[arg-type]
 
     def _drop_what_realip_used(self, unread: list[str] | list[Node]) -> bool:
-        """Drop the statement and what stands right of it; False if it came from another header."""
+        """Drop the statement and what stands right of it; False if it came from elsewhere.
+
+        Only addresses realip trusts can stand right of it.  Any other is the client's own peer, and then the
+        statement is not of this list: realip did not run, and the client wrote an entry that looks like it.
+        """
         stated = self._seen.stated
         while (node := _pop(unread)) is not None:
             if stated is not None and node.address == stated.address:
                 return True
+            if node.address is None or not any(_holds(own, node.address) for own in self.over):
+                return False
         return False
 
     def unread(self) -> tuple[Unbelieved, ...]:
@@ -189,6 +196,10 @@ def _pop(unread: list[str] | list[Node]) -> Node | None:
         if node.text:
             return node
     return None
+
+
+def _holds(own: Ownership, address: Address) -> bool:
+    return own.version == address.version and own.low <= address.number <= own.high
 
 
 def _joined(unread: list[str] | list[Node]) -> str:

@@ -73,9 +73,7 @@ def resolve(graph: Graph, seen: Observation, owner: System | None = None) -> Res
     """
     here = graph.systems[seen.setup.system]
     stated = seen.peer is None and owner is None
-    # 7. A server's own statement counts if it accepts headers from no more than its
-    #    drawn peers, and these are systems, not just anybody.
-    believed = bool(here.believes) and here.peers.issuperset(here.believes) and _are_systems(graph, here.believes)
+    believed = _is_believed(graph, here)
     said, path = Said(seen, stated=stated, believed=believed), list[Step]()
     at, by, evidence, allowed = seen.peer, "socket", "seen", here.peers
     if stated:
@@ -85,6 +83,7 @@ def resolve(graph: Graph, seen: Observation, owner: System | None = None) -> Res
         if not believed:
             return _unknown("not_believed", path, said, seen)
         at, by, evidence, allowed = seen.stated, here.logs_peer or "realip", "stated", graph.told[here.name]
+        said.over = tuple(own for name in here.believes for own in graph.systems[name].owns)
     probe = here.probes and _is_probe(here, seen)
     for _ in range(MAX_STEPS):
         hop, reason = (owner, None) if at is None else _owner(graph, here, at, seen)
@@ -120,12 +119,16 @@ def resolve(graph: Graph, seen: Observation, owner: System | None = None) -> Res
         by = (seen.proxied_by or "proxy") if source == "proxy" else source
         # 7, further out: what a system writes after PROXY or realip replaced its peer is a statement too.
         evidence = "vouched" if here.logs_peer in (None, "socket") else "stated"
+        if evidence == "stated" and not _is_believed(graph, here):
+            return _unknown("not_believed", path, said, seen, here)
         allowed = graph.told[here.name]
     return _unknown("too_many_steps", path, said, seen)
 
 
-def _are_systems(graph: Graph, names: tuple[str, ...]) -> bool:
-    return all(name in graph.systems for name in names)
+def _is_believed(graph: Graph, server: System) -> bool:
+    """7. A statement counts if its server accepts headers from drawn peers only, and these are systems, not anybody."""
+    from_peers = bool(server.believes) and server.peers.issuperset(server.believes)
+    return from_peers and all(name in graph.systems for name in server.believes)
 
 
 def _owner(graph: Graph, here: System, at: Endpoint, seen: Observation) -> tuple[System | None, str | None]:

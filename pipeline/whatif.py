@@ -20,6 +20,7 @@ from pipeline.proxyheader import parse_proxy
 from pipeline.trust import Graph, draw, resolve
 
 MAX_HOPS = 30
+MAX_SYSTEMS = 1000  # of one row, hops counted one by one; a walk takes far fewer steps
 _US = "us"
 
 
@@ -92,6 +93,7 @@ def answer(row: bytes) -> bytes:
     """
     try:
         question = _DECODE(row)
+        _check_text(question.id)
         try:
             return _ENCODE(_answer(question))
         except FormatError as error:
@@ -100,11 +102,18 @@ def answer(row: bytes) -> bytes:
         return _ENCODE(Refused(_id_of(row), f"row: {error}"))
 
 
+def _check_text(id_: msgspec.Raw) -> None:
+    """The id goes out as it came, so it must be UTF-8; of all other texts the decoder sees to that."""
+    bytes(id_).decode()
+
+
 def _id_of(row: bytes) -> msgspec.Raw:
     try:
-        return msgspec.json.decode(row, type=_IdOnly).id
+        id_ = msgspec.json.decode(row, type=_IdOnly).id
+        _check_text(id_)
+        return id_
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return msgspec.Raw(b"null")  # the row is no JSON object: its error says so, and there is no id to repeat
+        return msgspec.Raw(b"null")  # no JSON object, or no text: its error says so, and there is no id to repeat
 
 
 def _answer(question: Question) -> Answer:
@@ -182,6 +191,8 @@ def _proxied(text: str | None, peer: Endpoint | None) -> tuple[Endpoint | None, 
 
 def _graph(trust: Sequence[Trusted], peer: Endpoint | None) -> tuple[Graph, System | None]:
     """The row's drawing; with it the owner of a peer that has no address."""
+    if sum(max(1, min(entry.hops or 1, MAX_HOPS)) for entry in trust) > MAX_SYSTEMS:
+        raise FormatError(f"trust: more than {MAX_SYSTEMS} systems")
     rows = [_row(number, entry) for number, entry in enumerate(trust)]
     if not rows and peer is None:
         raise FormatError("peer: null is owned by the first trust entry, and there is none")
@@ -257,6 +268,8 @@ def _promise(where: str, each: str | Conveyed) -> Promise:
             raise FormatError(f'{where}.conveys: {each!r}: write "proxy" or {{"header": …, "mode": …}}')
     else:
         source, mode = each.header.lower(), each.mode
+        if source == "proxy":
+            raise FormatError(f'{where}.conveys: the PROXY protocol is no header: write "proxy"')
     fault = promise_fault(source, mode)
     if fault is not None:
         raise FormatError(f"{where}.conveys: {fault}")

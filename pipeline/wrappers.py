@@ -27,11 +27,12 @@ PARTS_LIMIT: Final = 1024  # parts of one line, however small: runtimes cut at 8
 _CRI: Final = re.compile(rb"([^ ]{20,40}) (stdout|stderr) ([FP])(?::[^ ]*+)?(?: (.*+)|)", re.DOTALL)
 
 # RFC 3164, and what rsyslog writes to files: no PRI, or an RFC 3339 stamp.  HAProxy and nginx may leave the host out.
+# A host may be an IPv6 address, so a colon alone ends no tag.
 _SYSLOG_3164: Final = re.compile(
     rb"(?:<[0-9]{1,3}>)?"
     rb"(?:[A-Z][a-z]{2} [ 0-3][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}|([0-9]{4}-[^ ]{15,31})) "
     rb"(?:([^ \[\]]{1,255}) )??"
-    rb"[^ :\[\]]{1,255}(?:\[[^\] ]{1,128}\])?: ?(.*+)",
+    rb"[^ :\[\]]{1,255}(?:\[[^\] ]{1,128}\]: ?|:(?: |\Z))(.*+)",
     re.DOTALL,
 )
 # RFC 5424 section 6: HEADER, STRUCTURED-DATA, MSG.  Lengths are the standard's, app-name excepted (writers exceed it).

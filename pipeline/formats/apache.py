@@ -4,7 +4,8 @@ https://httpd.apache.org/docs/2.4/mod/mod_log_config.html, …/mod/mod_remoteip.
 
 Peer: `%{c}a` is the socket.  `%a` and `%h` are the socket unless mod_remoteip replaced it: `logs_peer` says.
 `%{remote}p` is the port of `%a`, not of `%{c}a`, and 0 where the address came from a header.  `%h` may be a name
-where HostnameLookups is on: then the line tells no peer.  A request that fails before its headers are read
+where HostnameLookups is on: then the line tells no peer, but a client who owns its reverse zone can be called like an
+address there, so log `%a`.  A request that fails before its headers are read
 (400, 408 …) is logged with the socket even where mod_remoteip is on, so such a line tells neither.
 
 mod_remoteip takes the entries it used off the header before it is logged: X-Forwarded-For is the remainder.
@@ -28,7 +29,7 @@ from pipeline.errors import ConfigError, Fault, FormatError
 from pipeline.formats.apache_pattern import Directive, tokens, unescape
 from pipeline.formats.apache_samples import KNOWN_PATTERNS, SAMPLES
 from pipeline.model import Format, Line, Observation, Reader, Setup, Skipped
-from pipeline.patterns import Field, Values, compile_tokens, decode_text
+from pipeline.patterns import Field, Values, begins_its_own_way, compile_tokens, decode_text
 from pipeline.roles import HeaderColumn, Manner, Role, index_of
 
 # What is read without a `pattern`.  Behind the quoted request they differ in what no client writes.
@@ -51,16 +52,22 @@ def compile_apache(setup: Setup) -> Reader:
     known = dict(KNOWN_PATTERNS)
     patterns = [known.get(name, name) for name in (_DEFAULTS if setup.pattern is None else (setup.pattern,))]
     observe = first_of([_reader(setup, pattern) for pattern in patterns])
+    own_begin = all(_begins_its_own_way(setup, pattern) for pattern in patterns)
 
     def read(line: Line) -> Observation | Skipped:
         try:
             return observe(line)
         except FormatError:
-            if _ERROR_LINE.match(decode_text(line.text[:128])):
+            if own_begin and _ERROR_LINE.match(decode_text(line.text[:128])):
                 return Skipped(line, "no_request")
             raise
 
     return read
+
+
+def _begins_its_own_way(setup: Setup, pattern: str) -> bool:
+    written = [token for token, _ in tokens(setup, pattern, _NOTHING)]
+    return begins_its_own_way(written[1:] if written[:1] == ["["] else written)  # lines of the error log begin so, too
 
 
 def _reader(setup: Setup, pattern: str) -> Reader:

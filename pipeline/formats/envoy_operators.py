@@ -10,6 +10,8 @@ https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_l
   A header has its lower-case name, its coverage in `how`, and in `limit` the bytes at which Envoy cuts it.
 - `unit`: what a character of the value can be in the text format, which escapes nothing.
 - `weight`: see `patterns.Field`.
+- `soft`: usually one word, but it may be what a client wrote: a server name (checked since Envoy 1.32 only), the
+  original path (a client's own header before 1.26), parts of certificates, and every operator not known here.
 
 X-Forwarded-For is one value however many lines came, and is read after Envoy's own append: coverage `appended`
 with `Setup.appends_before_log` (use_remote_address: true), else `all`.  Of any other header only the first line
@@ -28,7 +30,7 @@ from pipeline.patterns import QUOTELESS, RAW, Weight
 from pipeline.roles import Role
 
 _WORD: Final = '[^ "]'
-_TARGET: Final = "[^ ]"
+TARGET: Final = "[^ ]"
 _DIGITS: Final = "[0-9-]"
 _ADDRESS: Final = r"[^ \"]"  # may be a path or the name of an internal listener, too
 _HEX: Final = "[0-9a-f-]"
@@ -40,6 +42,7 @@ class Operator(NamedTuple):
     role: Role | None = None
     unit: str = _WORD
     weight: Weight = "text"
+    soft: bool = False
 
 
 def _trusted(word: str, unit: str = _ADDRESS, how: str = "", name: str = "") -> Operator:
@@ -54,6 +57,35 @@ def _address(operator: str, word: str) -> dict[str, Operator]:
         f"{operator}_PORT": _trusted(f"{word}.port", _DIGITS),
     }
 
+
+# Words that Envoy or its operator chooses.
+_MACHINE_WORDS: Final = (
+    "CONNECTION_TERMINATION_DETAILS",
+    "DOWNSTREAM_PEER_FINGERPRINT_1",
+    "DOWNSTREAM_PEER_FINGERPRINT_256",
+    "DOWNSTREAM_PEER_SERIAL",
+    "DOWNSTREAM_TLS_CIPHER",
+    "DOWNSTREAM_TLS_SESSION_ID",
+    "DOWNSTREAM_TLS_VERSION",
+    "FILTER_CHAIN_NAME",
+    "GRPC_STATUS",
+    "GRPC_STATUS_NUMBER",
+    "REQUEST_DURATION",
+    "REQUEST_TX_DURATION",
+    "RESPONSE_CODE_DETAILS",
+    "RESPONSE_DURATION",
+    "RESPONSE_FLAGS",
+    "RESPONSE_FLAGS_LONG",
+    "RESPONSE_TX_DURATION",
+    "ROUTE_NAME",
+    "UPSTREAM_CLUSTER",
+    "UPSTREAM_CLUSTER_RAW",
+    "UPSTREAM_CONNECTION_ID",
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT",
+    "UPSTREAM_TLS_CIPHER",
+    "UPSTREAM_TLS_VERSION",
+    "VIRTUAL_CLUSTER_NAME",
+)
 
 OPERATORS: Final[Mapping[str, Operator]] = MappingProxyType(
     {
@@ -76,14 +108,15 @@ OPERATORS: Final[Mapping[str, Operator]] = MappingProxyType(
         "UPSTREAM_TRANSPORT_FAILURE_REASON": Operator(None, QUOTELESS),
         "DOWNSTREAM_TRANSPORT_FAILURE_REASON": Operator(None, QUOTELESS),
         "HOSTNAME": Operator(Role("instance")),
+        **dict.fromkeys(_MACHINE_WORDS, Operator(None)),
     }
 )
 
 _REQUEST_HEADERS: Final[Mapping[str, Operator]] = MappingProxyType(
     {
         ":method": Operator(Role("method")),
-        ":path": Operator(Role("target"), _TARGET),
-        "x-envoy-original-path?:path": Operator(Role("target"), _TARGET),
+        ":path": Operator(Role("target"), TARGET),
+        "x-envoy-original-path?:path": Operator(Role("target"), TARGET, soft=True),
         ":authority": Operator(Role("host"), RAW),
         ":scheme": Operator(None),
         "user-agent": Operator(Role("user_agent"), RAW),
@@ -119,7 +152,7 @@ def operator_kind(text: str, setup: Setup) -> Operator:
         return Operator(None)
     if name in ("DYNAMIC_METADATA", "FILTER_STATE", "TRAILER", "CUSTOM_TAG", "COMMON_DURATION"):
         return Operator(None, RAW)
-    return OPERATORS.get(name, Operator(None))
+    return OPERATORS.get(name, Operator(None, soft=True))
 
 
 def _request_header(name: str, length: int, setup: Setup) -> Operator:

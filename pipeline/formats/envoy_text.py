@@ -3,7 +3,8 @@
 https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
 
 Nothing is escaped: a header may hold quotes and look like columns (envoyproxy/envoy#4191).  Lines are read from both
-ends, and a header value with a quote in it makes a line of two readings.
+ends, and a header value with a quote in it makes a line of two readings.  No blank ends a *soft* column for certain
+(`envoy_operators`), so beside one, quotes must: the pattern says how many a line has, and only a client can add some.
 
 Peer: `%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%` is the socket.  `%DOWNSTREAM_REMOTE_ADDRESS%` is the socket, or what PROXY
 or X-Forwarded-For put there: `logs_peer` says.  Port 0 marks an address from a header, whatever `logs_peer` says.
@@ -18,10 +19,10 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from pipeline.columns import compile_columns
-from pipeline.errors import ConfigError, Fault
-from pipeline.formats.envoy_operators import operator_kind
+from pipeline.errors import ConfigError, Fault, FormatError
+from pipeline.formats.envoy_operators import TARGET, Operator, operator_kind
 from pipeline.model import Format, Line, Observation, Reader, Sample, Setup
-from pipeline.patterns import Field, Token, Values, compile_tokens, decode_text, refuse
+from pipeline.patterns import QUOTELESS, RAW, WORD, Field, Token, Values, compile_tokens, decode_text, refuse
 from pipeline.roles import Manner, Role, index_of
 
 _OPERATOR: Final = re.compile(r"%(?:%|([A-Z_0-9]+(?:\([^)]*\))?(?::[0-9]+)?)%)")
@@ -30,7 +31,9 @@ _OPERATOR: Final = re.compile(r"%(?:%|([A-Z_0-9]+(?:\([^)]*\))?(?::[0-9]+)?)%)")
 def compile_envoy_text(setup: Setup) -> Reader:
     """The reader of a system's `pattern`; ConfigError for keys `pattern`, `logs_peer`."""
     pattern = dict(_KNOWN_PATTERNS).get(setup.pattern or "default", setup.pattern or "")
-    written = list(_tokens(setup, pattern.removesuffix("\\n").removesuffix("\n")))
+    pattern = pattern.removesuffix("\\n").removesuffix("\n")
+    counted = _is_counted(setup, pattern)
+    written = list(_tokens(setup, pattern, counted))
     roles_of = {token.name: role for token, role in written if isinstance(token, Field)}
     _check(setup, list(roles_of.values()))
     matcher = compile_tokens([token for token, _ in written])
@@ -38,7 +41,7 @@ def compile_envoy_text(setup: Setup) -> Reader:
     manner = Manner(port_zero_said=True)
     of_request = compile_columns(setup, roles, manner)
     of_connection = compile_columns(setup, roles, manner._replace(kind="connection"))
-    is_tcp, values_of = _tcp(roles), matcher.read
+    is_tcp, values_of = _tcp(roles), _counting(matcher.read, written) if counted else matcher.read
 
     def read(line: Line) -> Observation:
         values = values_of(decode_text(line.text))
@@ -47,7 +50,25 @@ def compile_envoy_text(setup: Setup) -> Reader:
     return read
 
 
-def _tokens(setup: Setup, pattern: str) -> Iterator[tuple[Token, Role | None]]:
+def _is_counted(setup: Setup, pattern: str) -> bool:
+    """Whether the pattern has both a peer and a soft column, so that the quotes of a line must be counted."""
+    kinds = [operator_kind(found[1], setup) for found in _OPERATOR.finditer(pattern) if found[1] is not None]
+    words = {kind.role.word.partition(".")[0] for kind in kinds if kind.role is not None}
+    return any(kind.soft for kind in kinds) and not words.isdisjoint(("peer", "logged"))
+
+
+def _counting(read: Callable[[str], Values], written: list[tuple[Token, Role | None]]) -> Callable[[str], Values]:
+    quotes = sum(token.count('"') for token, _ in written if isinstance(token, str))
+
+    def counted(text: str) -> Values:
+        if text.count('"') > quotes:
+            raise FormatError("two_readings")
+        return read(text)
+
+    return counted
+
+
+def _tokens(setup: Setup, pattern: str, counted: bool) -> Iterator[tuple[Token, Role | None]]:
     place = 0
     direct_local = "%DOWNSTREAM_DIRECT_LOCAL_ADDRESS%" in pattern
     for found in _OPERATOR.finditer(pattern):
@@ -59,9 +80,17 @@ def _tokens(setup: Setup, pattern: str) -> Iterator[tuple[Token, Role | None]]:
             continue
         kind = operator_kind(found[1], setup)
         original = direct_local and found[1] == "DOWNSTREAM_LOCAL_ADDRESS"  # where the client meant to go
-        yield Field(name=found[0], unit=kind.unit, weight=kind.weight), None if original else kind.role
+        unit = _counted_unit(kind) if counted else kind.unit
+        yield Field(name=found[0], unit=unit, weight=kind.weight), None if original else kind.role
     if place < len(pattern):
         yield pattern[place:], None
+
+
+def _counted_unit(kind: Operator) -> str:
+    """What a value can hold in a line without a client's quotes."""
+    if kind.soft or kind.unit == RAW:
+        return QUOTELESS
+    return WORD if kind.unit == TARGET else kind.unit
 
 
 def _check(setup: Setup, roles: list[Role | None]) -> None:

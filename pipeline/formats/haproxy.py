@@ -10,26 +10,39 @@ header could not be read shows the balancer itself: it is a connection, and its 
 Time: `%t` and `%tr` are local, without a zone: `timezone` is needed.  Both are starts; `%tr` is the request's.
 
 Captured headers: `captures` names them in the order of their `capture` lines; of a repeated header only the last
-line is captured.  Option `capture_length.<header>` is the `len` of that capture: a value that reaches it is cut.
+line is captured.  Option `capture_length.<header>` is the `len` of that capture: a value that reaches it is cut.  For
+a header that some system conveys it is required: HAProxy keeps the first `len` bytes, so without it whoever makes the
+header long would choose where its trusted right end is cut off.
 Option `var.<name>` = header says which header a `%[var(<name>)]` holds.
 
 Without `pattern`, lines of httplog, tcplog and httpslog are read side by side.  A line cut at the length limit of the
 log (1024 by default) is read if only the request at its end is cut: who asks for long paths must not hide by it.
+
+A captured cookie is written as it came and may look like the columns behind it, captured headers and all.  A line with
+one is read only if it is whole and shows nothing else that could be those; its `len` must be far below the log's.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from pipeline.addresses import read_endpoint_last_colon
 from pipeline.columns import compile_columns, first_of
 from pipeline.errors import ConfigError, Fault, FormatError
-from pipeline.formats.haproxy_pattern import BLOCKS, QUOTED, Written, items
+from pipeline.formats.haproxy_pattern import (
+    BLOCKS,
+    QUOTED,
+    Written,
+    capture_lengths,
+    is_cookie,
+    items,
+    with_raw_cookies,
+)
 from pipeline.formats.haproxy_samples import KNOWN_PATTERNS, SAMPLES
 from pipeline.model import Coverage, Format, Line, Observation, Reader, Setup, Skipped
-from pipeline.patterns import Field, Values, compile_tokens, decode_text
+from pipeline.patterns import Field, Values, begins_its_own_way, compile_tokens, decode_text
 from pipeline.roles import HeaderColumn, Manner, Role
 from pipeline.slots import compile_slots
 
@@ -38,6 +51,7 @@ from pipeline.slots import compile_slots
 _DEFAULTS: Final = ("httplog", "tcplog", "httpslog")
 
 _ABSENT: Final = frozenset({"-", "", "<BADREQ>", "-1"})
+_NO_COOKIE: Final = ("-", "", None)
 _ESCAPES: Final = re.compile(r"(?:#[0-9A-F]{2})++")
 _QUOTED_VALUE: Final = re.compile(r'"([^"]*)"')
 _CONNECT: Final = re.compile(
@@ -59,12 +73,13 @@ def compile_haproxy(setup: Setup) -> Reader:
     patterns = [known.get(name, name) for name in (_DEFAULTS if setup.pattern is None else (setup.pattern,))]
     _check(setup, list(items(setup, patterns[0])))
     observe, special = first_of([_reader(setup, pattern) for pattern in patterns]), _special(setup)
+    own_begin = all(_begins_its_own_way(setup, pattern) for pattern in patterns)
 
     def read(line: Line) -> Observation | Skipped:
         try:
             return observe(line)
         except FormatError:
-            seen = special(line)
+            seen = special(line) if own_begin else None
             if seen is None:
                 raise
             return seen
@@ -72,13 +87,26 @@ def compile_haproxy(setup: Setup) -> Reader:
     return read
 
 
+def _begins_its_own_way(setup: Setup, pattern: str) -> bool:
+    """Whether no client chooses how a line begins: else it could write a failed connection of somebody else."""
+    if _is_json(pattern):
+        return True
+    first = next(items(setup, pattern))
+    said_by_client = isinstance(first.token, Field) and first.role is not None and first.token.weight != "trusted"
+    return not said_by_client and begins_its_own_way([first.token])
+
+
+def _is_json(pattern: str) -> bool:
+    return "+json" in pattern.partition("}o")[0]
+
+
 def _reader(setup: Setup, pattern: str) -> Reader:
-    written = list(items(setup, pattern))
-    names, roles, values_of = _compile(pattern, written)
+    names, roles, values_of = _compile(pattern, with_raw_cookies(pattern, list(items(setup, pattern))))
     request = any(role is not None and role.word in ("request", "status", "method", "target") for role in roles)
     manner = _MANNER._replace(kind="request" if request else "connection", more_headers=_captured(setup, names))
     observe = compile_columns(setup, _chosen(setup, names, roles), manner)
     may_be_cut = pattern.endswith("%{+Q}r")
+    cookie_of = _cookies(names)
 
     def read(line: Line) -> Observation:
         try:
@@ -86,16 +114,25 @@ def _reader(setup: Setup, pattern: str) -> Reader:
         except FormatError:
             if not may_be_cut or line.text.endswith(b'"'):
                 raise
-            return observe(line, values_of(line.text + b'"'))
+            values = values_of(line.text + b'"')
+            if cookie_of(values):
+                raise
+            return observe(line, values)
 
     return read
+
+
+def _cookies(names: tuple[str, ...]) -> Callable[[Values], bool]:
+    """Whether a line shows a captured cookie; that begins with its name, so it never is just `-`."""
+    indexes = [index for index, name in enumerate(names) if is_cookie(name)]
+    return lambda values: any(values[index] not in _NO_COOKIE for index in indexes)
 
 
 def _compile(
     pattern: str, written: list[Written]
 ) -> tuple[tuple[str, ...], list[Role | None], Callable[[bytes], Values]]:
     fields = [one for one in written if isinstance(one.token, Field)]
-    if "+json" in pattern.partition("}o")[0]:
+    if _is_json(pattern):
         fields = [one for one in fields if one.key]
         names, values_of = compile_slots({(one.key,): [one.token] for one in fields})
         return names, [one.role for one in fields], values_of
@@ -140,11 +177,24 @@ def _check(setup: Setup, written: list[Written]) -> None:
     blocks = any(isinstance(one.token, Field) and one.token.name in (BLOCKS, QUOTED) for one in written)
     if setup.captures and not blocks and not any(role.word == "header" for role in roles):
         faults.append(Fault("", "captures", "the pattern has no %hr; add it, or leave `captures` out"))
-    for key, value in setup.options:
-        if key.startswith("capture_length.") and not (value.isascii() and value.isdigit()):
-            faults.append(Fault("", f"options.{key}", f"{value!r} is no number; write the `len` of that capture"))
+    faults += _length_faults(setup)
     if faults:
         raise ConfigError(faults)
+
+
+def _length_faults(setup: Setup) -> Iterator[Fault]:
+    known = capture_lengths(setup)
+    prefix = "capture_length."
+    said = {key.removeprefix(prefix).lower(): key for key, _ in setup.options if key.startswith(prefix)}
+    for name, key in said.items():
+        if name not in known:
+            text = f"{dict(setup.options)[key]!r} is no number from 1 on; write the `len` of that capture"
+            yield Fault("", f"options.{key}", text)
+    for name in sorted({name.lower() for name in setup.captures} & setup.claim_headers):
+        if name in said:
+            continue
+        text = "is missing: HAProxy cuts the captured header, which a system conveys; write the `len` of that capture"
+        yield Fault("", f"options.capture_length.{name}", text)
 
 
 def _captured(setup: Setup, names: tuple[str, ...]) -> Callable[[Values], tuple[HeaderColumn, ...]] | None:
@@ -153,8 +203,8 @@ def _captured(setup: Setup, names: tuple[str, ...]) -> Callable[[Values], tuple[
     index = next((position for position, name in enumerate(names) if name in (BLOCKS, QUOTED)), None)
     if index is None or not wanted:
         return None
-    limits = {key: int(value) for key, value in setup.options if key.startswith("capture_length.")}
-    braces = names[index] == BLOCKS
+    limits, cookie_of = capture_lengths(setup), _cookies(names)
+    braces, right = names[index] == BLOCKS, names[index + 1 :]
 
     def captured(values: Values) -> tuple[HeaderColumn, ...]:
         shown = _first_block(values[index] or "") if braces else _QUOTED_VALUE.findall(values[index] or "")
@@ -162,17 +212,24 @@ def _captured(setup: Setup, names: tuple[str, ...]) -> Callable[[Values], tuple[
             return ()
         if len(shown) < len(wanted) or (braces and len(shown) != len(wanted)):
             raise FormatError("field_missing")
+        if cookie_of(values) and (any(map(_holds_columns, right, values[index + 1 :])) or len(shown) > len(wanted)):
+            raise FormatError("two_readings")
         return tuple(column(name, value) for name, value in zip(wanted, shown, strict=False))
 
     def column(name: str, value: str) -> HeaderColumn:
         if not value or (value == "-" and not braces):
             return name, (), "last"
         text = _unescape(value)
-        limit = limits.get(f"capture_length.{name}")
+        limit = limits.get(name)
         coverage: Coverage = "last" if limit is None or len(text.encode("utf-8", "replace")) < limit else "cut"
         return name, (text,), coverage
 
     return captured
+
+
+def _holds_columns(name: str, text: str | None) -> bool:
+    """Whether a cookie that looks like the columns behind it may have pushed the true ones into this value."""
+    return text is None or "{" in text or (name.startswith("%[") and " " in text)
 
 
 def _first_block(text: str) -> list[str]:
@@ -217,7 +274,7 @@ HAPROXY: Final = Format(
     known_patterns=KNOWN_PATTERNS,
     side_by_side=_DEFAULTS,
     options=(
-        ("capture_length.HEADER", "the `len` of that header's capture: a value that reaches it may be cut"),
+        ("capture_length.HEADER", "the `len` at which that capture is cut; required if a system conveys the header"),
         ("var.NAME", "the header that a %[var(NAME)] of the pattern holds"),
     ),
     ask_for=(

@@ -4,7 +4,7 @@ https://docs.haproxy.org/dev/configuration.html#8.2.6
 
 What the writer escapes (8.6): the request line and captured headers lose `"`, `#` and everything that is not
 printable ASCII to `#HH`, captured headers also `{`, `|` and `}`; blanks stay.  The value of an expression is written
-as it is, between quotes with `+Q` or not, so it may hold any text.
+as it is, between quotes with `+Q` or not, so it may hold any text; so is a captured cookie.
 Blanks in a row come out as one, and capture blocks vanish where nothing is captured.
 """
 
@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from pipeline.model import Setup
 from pipeline.patterns import QUOTELESS, RAW, WORD, Field, Token, Weight
@@ -156,9 +158,16 @@ _ITEM: Final = re.compile(
 )
 _HEADER: Final = re.compile(r"req\.f?hdr\(([A-Za-z0-9_-]+)(?:,-1)?\)")
 _CAPTURE: Final = re.compile(r"capture\.req\.hdr\((\d+)\)")
+_LENGTH: Final = "capture_length."
+_IS_LENGTH: Final = re.compile("[1-9][0-9]{0,8}")
 _VARIABLE: Final = re.compile(r"var\(([A-Za-z0-9_.]+)\)")
 _BLOCKS: Final = re.compile(r"%(?:\{[^}]*\})?(?:hr|hs)(?: +%(?:\{[^}]*\})?hs)?(?![A-Za-z])( *)")
 _QUOTED: Final = re.compile(r"%(?:\{[^}]*\})?(?:hrl|hsl)(?: +%(?:\{[^}]*\})?hsl)?(?![A-Za-z])( *)")
+
+
+_COOKIE: Final = re.compile(r"%(?:\{[^}]*\})?C[CS]")
+# Where the shipped formats have cookies: what stands between them and the captured headers holds no client's text.
+_COOKIES_PLACES: Final = ("%CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %hr", "%CC %CS %hrl")
 
 
 class Written(NamedTuple):
@@ -197,6 +206,27 @@ def items(setup: Setup, pattern: str) -> Iterator[Written]:
             yield from _value(setup, found, quoted)
 
 
+def with_raw_cookies(pattern: str, written: list[Written]) -> list[Written]:
+    """Cookies are written as they came: elsewhere than in the shipped formats one may hold whatever follows."""
+    if any(place in pattern for place in _COOKIES_PLACES):
+        return written
+    return [
+        one._replace(token=replace(one.token, unit=RAW))
+        if isinstance(one.token, Field) and is_cookie(one.token.name)
+        else one
+        for one in written
+    ]
+
+
+def is_cookie(name: str) -> bool:
+    """Whether the field with this name is a captured cookie.
+
+    >>> is_cookie("%{-Q}CC"), is_cookie("%ST")
+    (True, False)
+    """
+    return _COOKIE.fullmatch(name) is not None
+
+
 def _value(setup: Setup, found: re.Match[str], quoted: bool) -> Iterator[Written]:
     key = found["name"] or found["late"] or ""
     item = ALIASES[found["alias"]] if found["alias"] else _expression(setup, found["expression"])
@@ -224,16 +254,23 @@ def _expression(setup: Setup, text: str) -> Item:
         if setup.logs_peer == "proxy" and text in ("fc_src", "fc_src_port"):  # then PROXY replaced it, too
             return _trusted("logged.ip", _ADDRESS) if text == "fc_src" else _trusted("logged.port")
         return item
-    name = None
+    name, limit = None, 0
     if found := _HEADER.fullmatch(text):
         name = found[1]
     elif (found := _CAPTURE.fullmatch(text)) and int(found[1]) < len(setup.captures):
         name = setup.captures[int(found[1])]
+        limit = capture_lengths(setup).get(name.lower(), 0)
     elif found := _VARIABLE.fullmatch(text):
         name = dict(setup.options).get(f"var.{found[1]}")
     if name is None:
         return Item(None, RAW)
-    return Item(Role("header", "last", name.lower()), RAW, weight="claim")
+    return Item(Role("header", "last", name.lower(), limit), RAW, weight="claim")
+
+
+def capture_lengths(setup: Setup) -> Mapping[str, int]:
+    """The `len` of captured headers, by their lower-case names, as far as option `capture_length.<header>` tells it."""
+    said = {key.removeprefix(_LENGTH).lower(): value for key, value in setup.options if key.startswith(_LENGTH)}
+    return {name: int(value) for name, value in said.items() if _IS_LENGTH.fullmatch(value)}
 
 
 def _captures(found: re.Match[str]) -> Written:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -31,14 +31,24 @@ from pipeline.errors import ConfigError, Fault, FormatError
 from pipeline.formats.nginx_samples import KNOWN_PATTERNS, SAMPLES
 from pipeline.formats.nginx_variables import STREAM_ONLY, Variable, variable
 from pipeline.model import Format, Line, Observation, Reader, Setup, Skipped
-from pipeline.patterns import ESCAPED, QUOTELESS, RAW, Token, Values, compile_tokens, decode_text, refuse
+from pipeline.patterns import (
+    ESCAPED,
+    QUOTELESS,
+    RAW,
+    Token,
+    Values,
+    begins_its_own_way,
+    compile_tokens,
+    decode_text,
+    refuse,
+)
 from pipeline.roles import Manner, Role, index_of
 from pipeline.slots import Path, compile_slots
 
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _ERROR_LINE: Final = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} \[[a-z]+\] [0-9]+#[0-9]+: ")
 _HEX_ESCAPES: Final = re.compile(r"(?:\\x[0-9A-F]{2})++")
-_JSON_ESCAPE: Final = re.compile(r'\\(?:u[0-9A-Fa-f]{4}|["\\/bfnrt])')
+_JSON_ESCAPE: Final = re.compile(r'\\(?:u00[0-9A-Fa-f]{2}|["\\/bfnrt])')  # nginx writes no others
 _UNITS: Final = MappingProxyType({"default": QUOTELESS, "json": ESCAPED, "none": RAW})
 _ABSENT: Final = MappingProxyType({"default": frozenset({"-", ""}), "json": frozenset({""}), "none": frozenset({""})})
 
@@ -53,10 +63,11 @@ def compile_nginx(setup: Setup) -> Reader:
     _check(setup, pattern)
     escape = setup.escape or "default"
     as_json = escape == "json" and pattern.lstrip().startswith("{")
+    tokens = list(_tokens(setup, pattern, _UNITS[escape]))
     if as_json:
         names, values_of = compile_slots(_json_slots(setup, pattern))
     else:
-        names, values_of = _compile_text(setup, pattern, escape)
+        names, values_of = _compile_text(tokens)
     roles = _finest_end([_variable(setup, name).role for name in names])
     stream = not STREAM_ONLY.isdisjoint(names)
     manner = Manner(
@@ -65,13 +76,13 @@ def compile_nginx(setup: Setup) -> Reader:
         absent=_ABSENT[escape],
         peer_void=_early(roles),
     )
-    observe = compile_columns(setup, roles, manner)
+    observe, own_begin = compile_columns(setup, roles, manner), begins_its_own_way(tokens)
 
     def read(line: Line) -> Observation | Skipped:
         try:
             values = values_of(line.text)
         except FormatError:
-            if _ERROR_LINE.match(decode_text(line.text[:64])):
+            if own_begin and _ERROR_LINE.match(decode_text(line.text[:64])):
                 return Skipped(line, "no_request")
             raise
         return observe(line, values)
@@ -79,8 +90,8 @@ def compile_nginx(setup: Setup) -> Reader:
     return read
 
 
-def _compile_text(setup: Setup, pattern: str, escape: str) -> tuple[tuple[str, ...], Callable[[bytes], Values]]:
-    matcher = compile_tokens(list(_tokens(setup, pattern, _UNITS[escape])))
+def _compile_text(tokens: Sequence[Token]) -> tuple[tuple[str, ...], Callable[[bytes], Values]]:
+    matcher = compile_tokens(tokens)
     read = matcher.read
     return tuple(name.removeprefix("$") for name in matcher.names), lambda text: read(decode_text(text))
 

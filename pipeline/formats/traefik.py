@@ -294,9 +294,9 @@ _CLF_QUOTES: Final = 10
 
 def _compile_clf(setup: Setup) -> Reader:
     def read(line: Line) -> Observation | Skipped:
-        if _OWN_LOG.match(line.text):
-            return Skipped(line, "no_request")
         text = decode_text(line.text)
+        if _OWN_LOG.match(line.text) and _STAMP.search(text) is None:  # a client chooses how access lines begin
+            return Skipped(line, "no_request")
         stamp, *more = _stamps(text)
         if more:
             raise FormatError("two_readings", more[0].start())
