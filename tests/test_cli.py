@@ -229,3 +229,16 @@ def test_the_version_and_the_exit_codes_are_told() -> None:
     assert clientip("--version", env=environment).stdout.startswith("clientip ")
     assert "Exit codes: 0 done" in clientip("--help", env=environment).stdout
     assert clientip("unknown", env=environment).returncode == 2
+
+
+def test_a_file_name_that_is_no_text_is_refused_in_words(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.log")).write_bytes(b"203.0.113.7 200\n")
+    config = tmp_path / "c.toml"
+    config.write_text(
+        '[systems.web]\nformat = "nginx"\npattern = "$remote_addr $status"\nlogs_peer = "socket"\npeers = ["outside"]\n'
+    )
+    program = [sys.executable, "-c", "from pipeline.edges.cli import main; main()"]
+    call = [*program, "replay", "-c", str(config), "-o", str(tmp_path / "out"), "--system", "web", str(tmp_path)]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "rename the file" in done.stderr

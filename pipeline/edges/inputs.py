@@ -64,6 +64,8 @@ def find_inputs(settings: Settings, named: Sequence[str], system: str | None) ->
     warnings = [f"nothing matches {name}" for name in named if not _paths(name)]
     found: dict[str, _Found | None] = {}
     for path in chain.from_iterable(map(_paths, named)):
+        if not _is_text(path):  # the plan and the summary are JSON, which has no other names
+            raise ConfigError([Fault("", "inputs", f"{path!r} is no UTF-8: rename the file")])
         found.setdefault(path, _owner(path, patterns, system, settings))
     strays = [path for path, owner in found.items() if owner is None]
     if strays:
@@ -73,6 +75,14 @@ def find_inputs(settings: Settings, named: Sequence[str], system: str | None) ->
         raise ConfigError([Fault("", "inputs", f"no input files: {'; '.join(warnings) or 'no system has `inputs`'}")])
     files, equal = _fingerprinted([owner for owner in found.values() if owner is not None])
     return Inputs(files, (*warnings, *equal))
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def fingerprint_of(head: bytes, system: str, instance: str | None, generation: int) -> str:
