@@ -136,11 +136,18 @@ def test_a_log_of_several_formats_side_by_side_needs_no_pattern(tmp_path: Path) 
     assert (web.setup.format, web.setup.pattern) == ("haproxy", None)
 
 
-@pytest.mark.parametrize("row", FORMATS.values(), ids=lambda row: row.name)
-def test_the_samples_of_every_format_are_guessed_and_the_result_loads(tmp_path: Path, row: Format) -> None:
-    plain = [sample.line for sample in row.samples if not sample.setup and sample.rejected is None]
-    if not any(sample.line in plain and sample.skipped is None for sample in row.samples):
-        pytest.skip("every sample needs a setup of its own")
+def _plain(row: Format) -> list[bytes]:
+    """The samples that need no setup of their own."""
+    return [sample.line for sample in row.samples if not sample.setup and sample.rejected is None]
+
+
+def _can_be_guessed(row: Format) -> bool:
+    return any(not sample.setup and not sample.rejected and not sample.skipped for sample in row.samples)
+
+
+@pytest.mark.parametrize("row", filter(_can_be_guessed, FORMATS.values()), ids=lambda row: row.name)
+def test_the_samples_of_a_format_are_guessed_and_the_result_loads(tmp_path: Path, row: Format) -> None:
+    plain = _plain(row)
     framed = [len(line).to_bytes(4, "big") + line if row.framing == "length32" else line + b"\n" for line in plain]
     path = tmp_path / "some.log"
     path.write_bytes(b"".join(framed))
