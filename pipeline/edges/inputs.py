@@ -64,8 +64,6 @@ def find_inputs(settings: Settings, named: Sequence[str], system: str | None) ->
     warnings = [f"nothing matches {name}" for name in named if not _paths(name)]
     found: dict[str, _Found | None] = {}
     for path in chain.from_iterable(map(_paths, named)):
-        if not _is_text(path):  # the plan and the summary are JSON, which has no other names
-            raise ConfigError([Fault("", "inputs", f"{path!r} is no UTF-8: rename the file")])
         found.setdefault(path, _owner(path, patterns, system, settings))
     strays = [path for path, owner in found.items() if owner is None]
     if strays:
@@ -77,18 +75,10 @@ def find_inputs(settings: Settings, named: Sequence[str], system: str | None) ->
     return Inputs(files, (*warnings, *equal))
 
 
-def _is_text(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def fingerprint_of(head: bytes, system: str, instance: str | None, generation: int) -> str:
     """Hex name of an input that begins with `head`; `generation` counts inputs that begin alike."""
     digest = blake2b(digest_size=16)
-    for part in (head, system.encode(), (instance or "").encode(), b"%d" % generation):
+    for part in (head, system.encode(), (instance or "").encode("utf-8", "surrogateescape"), b"%d" % generation):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()
 

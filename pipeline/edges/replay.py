@@ -59,6 +59,9 @@ class Request(Struct, frozen=True):
 def plan_of(request: Request, settings: Settings, warn: Callable[[str], None]) -> Plan:
     """What the request comes to on the files as they are now."""
     inputs = find_inputs(settings, request.inputs, request.system)
+    for each in inputs.files:
+        if not is_text(each.path):  # the plan and the summary are JSON, which has no other names
+            raise ConfigError([Fault("", "inputs", f"{each.path!r} is no UTF-8: rename the file")])
     for warning in inputs.warnings:
         warn(warning)
     readable = [(each.system.name, each.setup, each.wrapper) for each in settings.systems if each.setup is not None]
@@ -73,6 +76,19 @@ def plan_of(request: Request, settings: Settings, warn: Callable[[str], None]) -
         framed=frozenset(name for name, setup, _ in readable if FORMATS[setup.format].framing == "length32"),
         in_parts=frozenset(name for name, _, wrapper in readable if not NEVER_IN_PARTS.issuperset(wrapper)),
     )
+
+
+def is_text(path: str) -> bool:
+    """Whether a file name can stand in JSON.
+
+    >>> is_text("web.log"), is_text("we\\udcff.log")
+    (True, False)
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def replay(request: Request, out: Path, warn: Callable[[str], None]) -> Summary:
