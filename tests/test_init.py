@@ -145,7 +145,7 @@ def _can_be_guessed(row: Format) -> bool:
     return any(not sample.setup and not sample.rejected and not sample.skipped for sample in row.samples)
 
 
-@pytest.mark.parametrize("row", filter(_can_be_guessed, FORMATS.values()), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [row for row in FORMATS.values() if _can_be_guessed(row)], ids=lambda row: row.name)
 def test_the_samples_of_a_format_are_guessed_and_the_result_loads(tmp_path: Path, row: Format) -> None:
     plain = _plain(row)
     framed = [len(line).to_bytes(4, "big") + line if row.framing == "length32" else line + b"\n" for line in plain]

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.model import Claim, Endpoint, Promise, Unbelieved
 from pipeline.said import EXHAUSTED, Said
-from tests.walks import FORWARDED, PROXY, XFF, claim, request, system, walk
+from tests.walks import FORWARDED, PROXY, XFF, claim, found, request, system, walk
 
 # What is left unsaid
 
@@ -94,3 +94,36 @@ def test_any_other_header_that_is_appended_to_is_a_list_of_plain_entries() -> No
     one = said(claim("x-our-path", "203.0.113.7", "10.0.0.3, 10.0.0.2"))
     assert [take(one, Promise("x-our-path")) for _ in range(3)] == ["10.0.0.2", "10.0.0.3", "203.0.113.7"]
     assert take(said(claim("forwarded", "for=203.0.113.7;by=10.0.0.2")), FORWARDED) == "203.0.113.7"
+
+
+@pytest.mark.parametrize(
+    ("stepped_over", "word"),
+    [
+        ("10.0.0.9", "vouched"),
+        ("10.0.0.0", "vouched"),
+        ("10.0.0.255", "vouched"),
+        ("10.0.0.9, 10.0.0.8", "vouched"),
+        ("9.255.255.255", "contradiction"),
+        ("10.0.1.0", "contradiction"),
+        ("8.8.8.8", "contradiction"),
+        ("::a00:9", "contradiction"),  # the number of 10.0.0.9, but not its address
+        ("unknown", "contradiction"),
+        ("10.0.0.9, 8.8.8.8", "contradiction"),
+    ],
+)
+def test_realip_can_only_have_stepped_over_addresses_of_those_it_believes(stepped_over: str, word: str) -> None:
+    app = system("app", peers="lb", logs_peer="realip", believes="lb")
+    lb = system("lb", "10.0.0.0/24", peers="cdn", conveys=(XFF,))
+    cdn = system("cdn", "198.51.100.0/24", peers="outside", conveys=(XFF,))
+    list_ = claim("x-forwarded-for", f"203.0.113.7, 198.51.100.3, {stepped_over}")
+    found_ = found(walk([app, lb, cdn], request(None, list_, stated="198.51.100.3", logs_peer="realip")))
+    assert word in found_
+
+
+def test_what_a_hop_states_is_worth_nothing_where_it_believes_anybody() -> None:
+    front = system("front", "10.1.0.0/24", peers="lb", conveys=(XFF,), logs_peer="proxy")
+    nlb = system("lb", "10.0.0.0/24", peers="outside", conveys=(PROXY,))
+    seen = request("10.1.0.1", claim("x-forwarded-for", "203.0.113.7"))
+    resolution = walk([system("app", peers="front"), front, nlb], seen)
+    assert found(resolution) == ("unknown", None, "not_believed")
+    assert resolution.stopped_at == "front"
