@@ -127,3 +127,11 @@ def test_what_a_hop_states_is_worth_nothing_where_it_believes_anybody() -> None:
     resolution = walk([system("app", peers="front"), front, nlb], seen)
     assert found(resolution) == ("unknown", None, "not_believed")
     assert resolution.stopped_at == "front"
+
+
+def test_a_statement_that_stands_nowhere_in_the_list_came_from_elsewhere() -> None:
+    app = system("app", peers="lb", logs_peer="realip", believes="lb")
+    lb = system("lb", "10.0.0.0/24", peers="cdn", conveys=(XFF,))
+    cdn = system("cdn", "198.51.100.0/24", peers="outside", conveys=(XFF,))
+    seen = request(None, claim("x-forwarded-for", "10.0.0.9"), stated="198.51.100.3", logs_peer="realip")
+    assert found(walk([app, lb, cdn], seen)) == ("unknown", None, "contradiction")
