@@ -18,7 +18,6 @@ nor header nor request are skipped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -205,9 +204,6 @@ _ASK: Final = (
     "tracing.capturedRequestHeaders); check that network.peer.address and .port are set"
 )
 _OPTION: Final = (("headers", '"underscores" for conventions before 1.21, which wrote dashes so; "dashes" otherwise'),)
-_split_traces: Final[Callable[[bytes], tuple[bytes, ...]]] = partial(split, TRACES)
-_split_logs: Final[Callable[[bytes], tuple[bytes, ...]]] = partial(split, LOGS)
-
 OTLP_TRACES: Final = Format(
     name="otlp_traces",
     title="OpenTelemetry server spans, OTLP in JSON lines or in messages of JSON or protobuf",
@@ -215,7 +211,7 @@ OTLP_TRACES: Final = Format(
     samples=TRACE_SAMPLES,
     logs_peer=("socket", "proxy", "realip"),
     options=_OPTION,
-    split=_split_traces,
+    split=partial(split, TRACES),
     ask_for=_ASK,
 )
 
@@ -226,30 +222,20 @@ OTLP_LOGS: Final = Format(
     samples=LOG_SAMPLES,
     logs_peer=("socket", "proxy", "realip"),
     options=_OPTION,
-    split=_split_logs,
+    split=partial(split, LOGS),
     ask_for=_ASK,
 )
 
-OTLP_TRACES_PROTO: Final = Format(
+OTLP_TRACES_PROTO: Final = replace(
+    OTLP_TRACES,
     name="otlp_traces_proto",
     title="OpenTelemetry server spans, file of protobuf messages behind their lengths (collector, format: proto)",
-    compile=_compile_traces,
-    samples=TRACE_SAMPLES,
-    logs_peer=("socket", "proxy", "realip"),
-    options=_OPTION,
-    split=_split_traces,
     framing="length32",
-    ask_for=_ASK,
 )
 
-OTLP_LOGS_PROTO: Final = Format(
+OTLP_LOGS_PROTO: Final = replace(
+    OTLP_LOGS,
     name="otlp_logs_proto",
     title="OpenTelemetry log records, file of protobuf messages behind their lengths (collector, format: proto)",
-    compile=_compile_logs,
-    samples=LOG_SAMPLES,
-    logs_peer=("socket", "proxy", "realip"),
-    options=_OPTION,
-    split=_split_logs,
     framing="length32",
-    ask_for=_ASK,
 )
