@@ -13,7 +13,7 @@ from typing import Final
 from pipeline.addresses import parse_address, read_endpoint, read_port
 from pipeline.errors import FormatError
 from pipeline.headers import SortedHeaders, sort_headers
-from pipeline.model import Coverage, Endpoint, Http, Ids, Line, Observation, Reader, Setup, Skipped
+from pipeline.model import Coverage, Endpoint, Http, Ids, Line, Mark, Observation, Reader, Setup, Skipped
 from pipeline.patterns import Values
 from pipeline.roles import HeaderColumn, Manner, Roles, index_of
 from pipeline.stamps import compile_duration, compile_span, number
@@ -38,7 +38,7 @@ def first_of(readers: Sequence[Reader]) -> Reader:
     if len(readers) == 1:
         return readers[0]
 
-    def read(line: Line) -> Observation | Skipped:
+    def read(line: Line) -> Observation | Skipped | Mark:
         errors = []
         for reader in readers:
             try:

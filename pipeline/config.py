@@ -18,18 +18,19 @@ import msgspec
 from msgspec import Struct
 
 from pipeline import __version__
+from pipeline.addresses import read_endpoint
 from pipeline.configkeys import NAME_PATTERN, RESERVED, TABLES, Table, default, keys_of
 from pipeline.drawing import drawing_faults, promise_fault
-from pipeline.errors import ConfigError, Fault
+from pipeline.errors import ConfigError, Fault, FormatError
 from pipeline.formats import FORMATS
 from pipeline.headers import proof_hash
-from pipeline.model import Promise, Proof, Setup, System
+from pipeline.model import Endpoint, Promise, Proof, Setup, System
 from pipeline.ownership import doubly_owned, ownerships
 from pipeline.places import Place
-from pipeline.settings import Geo, Limits, Settings, SystemSettings
+from pipeline.settings import Geo, Joins, Limits, Settings, SystemSettings
 from pipeline.shapes import instead, nearest, shape_faults
 
-__all__ = ["Geo", "Limits", "Settings", "SystemSettings", "load", "promise_fault"]
+__all__ = ["Geo", "Joins", "Limits", "Settings", "SystemSettings", "load", "promise_fault"]
 
 _KEY_BYTES: Final = range(16, 65)  # shorter can be guessed; BLAKE2 takes no more
 _UNITS: Final = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
@@ -64,7 +65,8 @@ def load(paths: Sequence[Path]) -> Settings:
     drafts = _systems(documents)
     if not drafts and not faults:
         faults.append(Fault(str(paths[0]) if paths else "", "systems", "no system is drawn; write [systems.NAME]"))
-    limits, geo, secrets = _spread("limits", documents), _spread("geo", documents), _spread("secrets", documents)
+    limits, joins = _spread("limits", documents), _spread("joins", documents)
+    geo, secrets = _spread("geo", documents), _spread("secrets", documents)
     key = _proof_key(secrets, drafts)
     systems = [_system(draft, key) for draft in drafts]
     settings = [_with_log(*each) for each in zip(drafts, systems, _setups(drafts, systems, key), strict=True)]
@@ -73,10 +75,12 @@ def load(paths: Sequence[Path]) -> Settings:
     if faults:
         raise ConfigError(faults)
     bounds = {name: limits.values.get(name, default("limits", name)) for name in keys_of("limits")}
-    rules = _hash([__version__, [_deciding(each) for each in sorted(settings, key=lambda each: each.system.name)]])
+    joining = Joins(*[_duration_ns(joins.values.get(name, default("joins", name))) for name in keys_of("joins")])
+    deciding = [_deciding(each) for each in sorted(settings, key=lambda each: each.system.name)]
+    rules = _hash([__version__, deciding, joining])
     written = [(draft.name, draft.keys.get("inputs")) for draft in drafts]
     digest = _hash([rules, written, bounds, geo.values])
-    return Settings(tuple(settings), Limits(**bounds), Geo(**places), rules[:16], digest)
+    return Settings(tuple(settings), Limits(**bounds), joining, Geo(**places), rules[:16], digest)
 
 
 def _documents(path: Path, faults: list[Fault]) -> Iterator[tuple[Place, dict[str, Any]]]:
@@ -193,7 +197,23 @@ def _system(draft: _Draft, key: bytes) -> System:
         logs_peer=keys.get("logs_peer"),
         believes=tuple(keys.get("believes", ())),
         probes=tuple(keys.get("probes", ())),
+        mints=tuple(name.lower() for name in keys.get("mints", ())),
+        tells=keys.get("tells", "format" in keys and not keys["format"].startswith("otlp_")),
+        lossless=keys.get("lossless", False),
+        instances=tuple(_instances(keys.get("instances", {}), draft.place.at("instances"))),
     )
+
+
+def _instances(table: Mapping[str, Sequence[str]], place: Place) -> Iterator[tuple[str, tuple[Endpoint, ...]]]:
+    for name, texts in sorted(table.items()):
+        own: list[Endpoint] = []
+        for index, text in enumerate(texts):
+            try:
+                own.append(read_endpoint(text))
+            except FormatError:
+                mend = f'"{text}" is no address; write one like "10.244.1.5" or "10.244.1.5:8080"'
+                place.at(name).item(index).wrong(mend)
+        yield name, tuple(own)
 
 
 def _promise(entry: str | Mapping[str, Any]) -> Promise:

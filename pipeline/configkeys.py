@@ -14,10 +14,10 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from pipeline.keyshapes import ADDRESSES, CONVEYS, DURATION, FLAG, HEADER, INSTANCES, NAMES, PROOF, TEXT, TEXTS, WRAPPER
 from pipeline.shapes import Shape
-from pipeline.wrappers import WRAPPERS
 
-Table = Literal["systems", "limits", "geo", "secrets"]
+Table = Literal["systems", "limits", "joins", "geo", "secrets"]
 
 OUTSIDE: Final = "outside"
 INTERNAL: Final = "internal"
@@ -36,83 +36,18 @@ class Key(Struct, frozen=True):
     of_log: bool = False  # makes sense only for a system that writes a log
 
 
-_TEXT: Final[Shape] = {"type": "string", "minLength": 1}
-_TEXTS: Final[Shape] = {"type": "array", "items": _TEXT}
-_FLAG: Final[Shape] = {"type": "boolean"}
-_NAMES: Final[Shape] = {"type": "array", "items": _TEXT, "description": "a list of system names"}
-_HEADER: Final[Shape] = {
-    "type": "string",
-    "pattern": r"^[A-Za-z0-9!#$%&'*+.^`|~-]+$",
-    "description": "a header name written with dashes",
-}
-_DURATION: Final[Shape] = {
-    "type": "string",
-    "pattern": r"^[0-9]+(ns|us|ms|s|m|h)$",
-    "description": 'a duration like "50ms"',
-}
-_MOMENT: Final[Shape] = {
-    "type": "string",
-    "format": "date-time",
-    "description": "a date, or a date and time with a zone",
-}
-_DATES: Final[Mapping[str, Shape]] = {"from": _MOMENT, "until": _MOMENT, "network": _TEXT}
-
-
-def _table(properties: Mapping[str, Shape], *required: str) -> Shape:
-    return {
-        "type": "object",
-        "properties": dict(properties),
-        "required": list(required),
-        "additionalProperties": False,
-    }
-
-
-_ADDRESSES: Final[Shape] = {
-    "type": "array",
-    "items": {
-        "anyOf": [
-            _TEXT,
-            _table({"range": _TEXT, **_DATES}, "range"),
-            _table({"file": _TEXT, **_DATES}, "file"),
-        ]
-    },
-}
-_CONVEYS: Final[Shape] = {
-    "type": "array",
-    "items": {
-        "anyOf": [
-            {"type": "string", "enum": ["proxy"], "description": '"proxy" or { header = …, mode = … }'},
-            _table(
-                {"header": _HEADER, "mode": {"type": "string", "enum": ["append", "overwrite", "append2"]}},
-                "header",
-                "mode",
-            ),
-        ]
-    },
-}
-_PROOF: Final[Shape] = {
-    "type": "array",
-    "items": {
-        "anyOf": [
-            _table({"header": _HEADER, "value": _TEXT}, "header", "value"),
-            _table({"header": _HEADER, "value_file": _TEXT}, "header", "value_file"),
-        ]
-    },
-}
-_WRAPPER: Final[Shape] = {"type": "string", "enum": list(WRAPPERS)}
-
 KEYS: Final = (
     Key(
         "systems",
         "format",
-        _TEXT,
+        TEXT,
         "How the system writes its log; `clientip help formats` lists them. Left out: it writes none.",
         '"traefik_json"',
     ),
     Key(
         "systems",
         "pattern",
-        _TEXT,
+        TEXT,
         "The server's own log format string, for formats that are compiled from it.",
         "'$remote_addr - $remote_user [$time_local] \"$request\" $status'",
         of_log=True,
@@ -128,7 +63,7 @@ KEYS: Final = (
     Key(
         "systems",
         "inputs",
-        _TEXTS,
+        TEXTS,
         "Files of its log, as patterns relative to this file; `{instance}` stands for the name of a process.",
         '["traefik/{instance}/*.log.gz"]',
         of_log=True,
@@ -136,7 +71,7 @@ KEYS: Final = (
     Key(
         "systems",
         "wrapper",
-        {"anyOf": [_WRAPPER, {"type": "array", "items": _WRAPPER}]},
+        {"anyOf": [WRAPPER, {"type": "array", "items": WRAPPER}]},
         "What a shipper or runtime wrapped round each line, outermost first.",
         '["docker"]',
         of_log=True,
@@ -144,14 +79,14 @@ KEYS: Final = (
     Key(
         "systems",
         "addresses",
-        _ADDRESSES,
+        ADDRESSES,
         "The ends of its connections to the next hop. Nobody else may send from there, or it is `shared`.",
         '["10.0.0.10", { range = "10.1.0.0/24", from = 2025-01-01T00:00:00Z }, { file = "cdn.txt" }]',
     ),
     Key(
         "systems",
         "network",
-        _TEXT,
+        TEXT,
         "The space in which its addresses are unique: a VPC, a cluster's pod network, the world.",
         '"default"',
         default="default",
@@ -159,35 +94,35 @@ KEYS: Final = (
     Key(
         "systems",
         "peers",
-        _NAMES,
+        NAMES,
         'Who may connect to it: systems, "outside", "internal". No default: silence is never "outside".',
         '["nlb", "internal"]',
     ),
     Key(
         "systems",
         "conveys",
-        _CONVEYS,
+        CONVEYS,
         "What it promises to tell the next hop of its own peer, for every request.",
         '["proxy", { header = "x-forwarded-for", mode = "append" }]',
     ),
     Key(
         "systems",
         "carries",
-        _NAMES,
+        NAMES,
         "Systems whose bytes it passes through while it hides their addresses (NAT, layer 4).",
         '["nlb"]',
     ),
     Key(
         "systems",
         "shared",
-        _FLAG,
+        FLAG,
         "Strangers send from its addresses too (CDN egress, a pod network): it vouches only with a `proof`.",
         "true",
     ),
     Key(
         "systems",
         "proof",
-        _PROOF,
+        PROOF,
         "Headers that only the real owner of a shared range can have written; secrets stand in files.",
         '[{ header = "x-origin-secret", value_file = "origin.secret" }]',
     ),
@@ -201,7 +136,7 @@ KEYS: Final = (
     Key(
         "systems",
         "believes",
-        _NAMES,
+        NAMES,
         "From which systems it accepts the PROXY header or realip's header; must all be in `peers`.",
         '["nlb"]',
     ),
@@ -216,7 +151,7 @@ KEYS: Final = (
     Key(
         "systems",
         "timezone",
-        _TEXT,
+        TEXT,
         "IANA name of the zone of stamps that do not say theirs.",
         '"Europe/Berlin"',
         of_log=True,
@@ -224,7 +159,7 @@ KEYS: Final = (
     Key(
         "systems",
         "max_skew",
-        _DURATION,
+        DURATION,
         "How far its clock may be off, either way.",
         '"50ms"',
         default="0ms",
@@ -233,7 +168,7 @@ KEYS: Final = (
     Key(
         "systems",
         "captures",
-        _TEXTS,
+        TEXTS,
         "Names of the headers HAProxy captures, in the order of the configuration.",
         '["x-forwarded-for"]',
         of_log=True,
@@ -241,7 +176,7 @@ KEYS: Final = (
     Key(
         "systems",
         "appends_before_log",
-        _FLAG,
+        FLAG,
         "It logs X-Forwarded-For after adding its own peer to it.",
         "true",
         of_log=True,
@@ -249,7 +184,7 @@ KEYS: Final = (
     Key(
         "systems",
         "trace_fields",
-        _TEXTS,
+        TEXTS,
         "Further fields of its log that hold a trace id.",
         '["correlation_id"]',
         of_log=True,
@@ -257,10 +192,33 @@ KEYS: Final = (
     Key(
         "systems",
         "mints",
-        {"type": "array", "items": _HEADER},
+        {"type": "array", "items": HEADER},
         "Id headers it always overwrites, whatever came from outside.",
         '["x-request-id"]',
         of_log=True,
+    ),
+    Key(
+        "systems",
+        "tells",
+        FLAG,
+        "Its log may answer for the records of other systems. Default: true, but false for spans and logs over OTLP.",
+        "true",
+        of_log=True,
+    ),
+    Key(
+        "systems",
+        "lossless",
+        FLAG,
+        "Your word that no line of its log goes missing: then what it does not tell did not happen.",
+        "true",
+        of_log=True,
+    ),
+    Key(
+        "systems",
+        "instances",
+        INSTANCES,
+        "Its processes by name and their own addresses, with the port where they listen; see `{instance}` in `inputs`.",
+        '{ pod-1 = ["10.244.1.5:8080"], pod-2 = ["10.244.2.5:8080"] }',
     ),
     Key(
         "systems",
@@ -279,30 +237,46 @@ KEYS: Final = (
         default=1_048_576,
     ),
     Key(
+        "joins",
+        "tolerance",
+        DURATION,
+        "How far the stamps of two logs of one event may lie apart beyond what `max_skew` says; too small is unsafe.",
+        '"20ms"',
+        default="20ms",
+    ),
+    Key(
+        "joins",
+        "horizon",
+        DURATION,
+        "How long a request can have lasted whose log does not say when it began.",
+        '"10m"',
+        default="10m",
+    ),
+    Key(
         "geo",
         "city",
-        _TEXT,
+        TEXT,
         "A MaxMind city database, for the client's place.",
         '"GeoLite2-City.mmdb"',
     ),
     Key(
         "geo",
         "country",
-        _TEXT,
+        TEXT,
         "A MaxMind country database, where there is no city database.",
         '"GeoLite2-Country.mmdb"',
     ),
     Key(
         "geo",
         "asn",
-        _TEXT,
+        TEXT,
         "A MaxMind ASN database, for the client's network operator.",
         '"GeoLite2-ASN.mmdb"',
     ),
     Key(
         "secrets",
         "key_file",
-        _TEXT,
+        TEXT,
         "A file of 16 to 64 bytes: the key under which secret headers are hashed when they are read.",
         '"clientip.key"',
     ),
@@ -312,6 +286,7 @@ TABLES: Final[Mapping[Table, str]] = MappingProxyType(
     {
         "systems": "One deployed thing: a balancer, the nodes, an ingress, an application.",
         "limits": "Bounds that keep hostile input cheap.",
+        "joins": "How lines of different logs are held together.",
         "geo": "Databases that place the client.",
         "secrets": "Secrets, never written here but in files.",
     }

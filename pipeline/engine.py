@@ -19,6 +19,7 @@ from pipeline.formats import FORMATS
 from pipeline.model import (
     Fact,
     Line,
+    Mark,
     Observation,
     Outcome,
     Reader,
@@ -157,7 +158,7 @@ class Reading:
         self._held = EMPTY
         return left
 
-    def _read(self, line: Line) -> Observation | Skipped | Rejected:
+    def _read(self, line: Line) -> Observation | Skipped | Mark | Rejected:
         text = line.text
         if not text or text.isspace():
             return Skipped(line, "blank")

@@ -137,6 +137,29 @@ class Setup(Struct, frozen=True, kw_only=True):
     options: tuple[tuple[str, str], ...] = ()  # format-specific, documented by the format
 
 
+class Numbered(Struct, frozen=True, gc=False):
+    """The running number a teller gave this line, so that a lost one is noticed.
+
+    Numbers rise by one within a `session`; `at_ns` never falls with them.  A line that
+    also says "something was lost before me" has `gap`.
+    """
+
+    session: str  # one run of the collector: boot id and start
+    number: int
+    at_ns: int  # what happened up to this moment has a number up to this one
+    gap: bool = False
+
+
+class Link(Struct, frozen=True, gc=False):
+    """An inner or calling span: leads from the span a callee names back to the one that served the request."""
+
+    trace: str
+    span: str
+    parent: str
+    start_ns: int
+    end_ns: int
+
+
 class Observation(Struct, frozen=True, gc=False):
     """What one system says it saw of one request, connection or translation."""
 
@@ -162,6 +185,17 @@ class Observation(Struct, frozen=True, gc=False):
     extendable: bool = False  # the text is one JSON object without a key `clientip`
     proofs: tuple[tuple[str, str], ...] = ()  # (header, value) that may prove a shared owner
     notes: tuple[str, ...] = ()  # findings the reader itself made, see reasons.FINDINGS
+    transport: str | None = None  # tcp, udp …; None: not said, so that of the protocol
+    assured: bool | None = None  # translations: whether both ends were seen to speak; None: not said
+    numbered: Numbered | None = None
+
+
+class Mark(Struct, frozen=True, gc=False):
+    """A teller's line that says only: up to here I have told everything."""
+
+    line: Line
+    setup: Setup
+    numbered: Numbered
 
 
 class Skipped(Struct, frozen=True, gc=False):
@@ -169,6 +203,8 @@ class Skipped(Struct, frozen=True, gc=False):
 
     line: Line
     reason: str
+    setup: Setup | None = None  # whose link it is
+    link: Link | None = None
 
 
 class Part(Struct, frozen=True, gc=False):
@@ -226,10 +262,16 @@ class System(Struct, frozen=True, kw_only=True):
     logs_peer: LogsPeer | None = None
     believes: tuple[str, ...] = ()  # from whom it accepts PROXY or realip headers
     probes: tuple[str, ...] = ()  # paths of health checks
+    mints: tuple[str, ...] = ()  # id headers it always overwrites, lower case
+    tells: bool = False  # what its log shows may answer for others
+    lossless: bool = False  # the operator's word: no line of its log goes missing
+    instances: tuple[
+        tuple[str, tuple[Endpoint, ...]], ...
+    ] = ()  # (instance, its own addresses; ports where it listens)
     anywhere: bool = False  # `resolve` only: owns whatever address reaches it
 
 
-class Step(Struct, frozen=True, gc=False):
+class Step(Struct, frozen=True, gc=False, omit_defaults=True):
     """One address looked at while walking, nearest first."""
 
     system: str | None  # owner; None: nobody we know
@@ -237,6 +279,7 @@ class Step(Struct, frozen=True, gc=False):
     port: int | None
     by: str  # what named it: socket, proxy_v1, proxy_v2, proxy, realip, config, a header name
     evidence: str  # seen | vouched | stated | config | joined
+    record: str | None = None  # joined: the record id of the line that told it
 
 
 class Unbelieved(Struct, frozen=True, gc=False):
@@ -244,6 +287,25 @@ class Unbelieved(Struct, frozen=True, gc=False):
 
     header: str
     value: str
+
+
+class Stop(Struct, frozen=True, gc=False):
+    """Where a walk needs another log: who could tell, and of which connection."""
+
+    systems: tuple[str, ...]  # possible owners of `source`; empty: the socket was not logged
+    source: Endpoint | None  # far end of the connection, as the near side met it
+    target: Endpoint | None  # near end; None: not logged
+    passed: tuple[str, ...]  # systems the walk went through, nearest first
+    at: int  # how many answers the walk has used
+
+
+class Candidate(Struct, frozen=True, gc=False):
+    """A client that fits and is not proved: never the client."""
+
+    address: str
+    port: int | None
+    method: str  # trace, request_id, connection_log …
+    record: str  # of the line that names it
 
 
 class Resolution(Struct, frozen=True, gc=False):
@@ -257,9 +319,11 @@ class Resolution(Struct, frozen=True, gc=False):
     claims: tuple[Unbelieved, ...] = ()  # what was said and not believed
     findings: tuple[str, ...] = ()  # words of reasons.FINDINGS
     stopped_at: str | None = None  # unknown: the system that did not vouch, where there is one
+    candidates: tuple[Candidate, ...] = ()
+    stop: Stop | None = None  # unknown: what another log could tell
 
 
-Reader = Callable[[Line], "Observation | Skipped"]
+Reader = Callable[[Line], "Observation | Skipped | Mark"]
 
 
 class Sample(Struct, frozen=True, kw_only=True):
@@ -311,4 +375,4 @@ class Fact(Struct, frozen=True, gc=False):
     record: Record
 
 
-Outcome = Record | Fact | Part | Skipped | Rejected
+Outcome = Record | Fact | Mark | Part | Skipped | Rejected

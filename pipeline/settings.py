@@ -13,6 +13,13 @@ class Limits(Struct, frozen=True):
     line_bytes: int
 
 
+class Joins(Struct, frozen=True):
+    """How lines of different logs are held together; `[joins]`. Units: ns."""
+
+    tolerance_ns: int = 20_000_000
+    horizon_ns: int = 600_000_000_000
+
+
 class Geo(Struct, frozen=True):
     """Paths of databases that place the client; `[geo]`."""
 
@@ -35,6 +42,7 @@ class Settings(Struct, frozen=True):
 
     systems: tuple[SystemSettings, ...]
     limits: Limits
+    joins: Joins
     geo: Geo
     rules: str  # 16 hex: what decides (systems, ranges, program version); same drawing, same rules
     digest: str  # 64 hex: everything, inputs and limits too; a run goes on only under the same one

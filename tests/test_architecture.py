@@ -10,6 +10,7 @@ PACKAGE = ROOT / "pipeline"
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"pipeline", "model", "errors", "reasons"}),
+    frozenset({"answers"}),
     frozenset({"addresses", "times", "patterns", "jsonlines"}),
     frozenset({"forwarded", "proxyheader", "traceids", "slots", "roles"}),
     frozenset({"headers", "stamps"}),
@@ -20,6 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"outputs.*"}),
     frozenset({"outputs"}),
     frozenset({"engine", "shapes"}),
+    frozenset({"keyshapes"}),
     frozenset({"configkeys", "settings", "places"}),
     frozenset({"ownership", "drawing"}),
     frozenset({"config"}),

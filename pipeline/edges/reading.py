@@ -14,7 +14,7 @@ from pipeline.edges.inputs import BEGINNING, PIPE, Input, fingerprint_of
 from pipeline.engine import Engine, Reading, Source
 from pipeline.errors import SinkError
 from pipeline.formats import FORMATS
-from pipeline.model import Endpoint, Fact, Line, Observation, Outcome, Part, Record, Rejected, Setup, System
+from pipeline.model import Endpoint, Fact, Line, Mark, Observation, Outcome, Part, Record, Rejected, Setup, System
 
 _TIMES: Final = ("start_ns", "start_latest_ns", "end_ns")
 
@@ -72,6 +72,8 @@ def _row(outcome: Outcome) -> bytes:
     if isinstance(record, Rejected):
         found = {"rejected": record.reason, "at": record.at, "detail": record.detail}
         return msgspec.json.encode(place | {key: value for key, value in found.items() if value is not None})
+    if isinstance(record, Mark):
+        return msgspec.json.encode(place | {"mark": msgspec.to_builtins(record.numbered)})
     return msgspec.json.encode(place | {"skipped": record.reason})
 
 

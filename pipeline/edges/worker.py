@@ -21,7 +21,7 @@ from pipeline.edges.parts import PartFile, temporary, told
 from pipeline.edges.tally import Answer, Tally, add_answers, count_unlisted, most_frequent
 from pipeline.engine import BLOCK, Engine, Reading, build
 from pipeline.errors import ConfigError, Fault
-from pipeline.model import Fact, Line, Outcome, Part, Record, Rejected, Skipped
+from pipeline.model import Fact, Line, Mark, Outcome, Part, Record, Rejected, Skipped
 from pipeline.outputs import OUTPUTS, rejected_row
 
 REPORT_SECONDS: Final = 0.5
@@ -146,6 +146,8 @@ class Pass:
         elif isinstance(outcome, Rejected):
             tally.rejected[outcome.reason] = tally.rejected.get(outcome.reason, 0) + 1
             rejected.append(rejected_row(outcome, tally.system, self._rules))
+        elif isinstance(outcome, Mark):
+            tally.facts += 1
         elif isinstance(outcome, Fact):
             tally.facts += 1
             if self._facts:

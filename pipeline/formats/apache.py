@@ -28,7 +28,7 @@ from pipeline.columns import compile_columns, first_of
 from pipeline.errors import ConfigError, Fault, FormatError
 from pipeline.formats.apache_pattern import Directive, tokens, unescape
 from pipeline.formats.apache_samples import KNOWN_PATTERNS, SAMPLES
-from pipeline.model import Format, Line, Observation, Reader, Setup, Skipped
+from pipeline.model import Format, Line, Mark, Observation, Reader, Setup, Skipped
 from pipeline.patterns import Field, Values, begins_its_own_way, compile_tokens, decode_text
 from pipeline.roles import HeaderColumn, Manner, Role, index_of
 
@@ -54,7 +54,7 @@ def compile_apache(setup: Setup) -> Reader:
     observe = first_of([_reader(setup, pattern) for pattern in patterns])
     own_begin = all(_begins_its_own_way(setup, pattern) for pattern in patterns)
 
-    def read(line: Line) -> Observation | Skipped:
+    def read(line: Line) -> Observation | Skipped | Mark:
         try:
             return observe(line)
         except FormatError:

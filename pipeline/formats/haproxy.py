@@ -41,7 +41,7 @@ from pipeline.formats.haproxy_pattern import (
     with_raw_cookies,
 )
 from pipeline.formats.haproxy_samples import KNOWN_PATTERNS, SAMPLES
-from pipeline.model import Coverage, Format, Line, Observation, Reader, Setup, Skipped
+from pipeline.model import Coverage, Format, Line, Mark, Observation, Reader, Setup, Skipped
 from pipeline.patterns import Field, Values, begins_its_own_way, compile_tokens, decode_text
 from pipeline.roles import HeaderColumn, Manner, Role
 from pipeline.slots import compile_slots
@@ -75,7 +75,7 @@ def compile_haproxy(setup: Setup) -> Reader:
     observe, special = first_of([_reader(setup, pattern) for pattern in patterns]), _special(setup)
     own_begin = all(_begins_its_own_way(setup, pattern) for pattern in patterns)
 
-    def read(line: Line) -> Observation | Skipped:
+    def read(line: Line) -> Observation | Skipped | Mark:
         try:
             return observe(line)
         except FormatError:
