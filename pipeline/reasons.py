@@ -57,8 +57,8 @@ UNKNOWN: Final = MappingProxyType(
             "see the findings; one hop is set up otherwise than drawn, or somebody forged",
         ),
         "ambiguous": Reason(
-            "the address belongs to several systems that would not vouch alike",
-            "give the systems distinct addresses, dates or networks",
+            "the address belongs to several systems that would not vouch alike, or several clients fit",
+            "give the systems distinct addresses, dates or networks; log ports, connection numbers and finer times",
         ),
         "peer_not_logged": Reason(
             "the line shows neither the socket's far end nor a statement of it",
@@ -71,6 +71,34 @@ UNKNOWN: Final = MappingProxyType(
         "snat_no_witness": Reason(
             "the hop hides its peer and conveys nothing; only another log could tell",
             "let the hop send PROXY protocol or a header, or collect its NAT events or connection log",
+        ),
+        "evidence_missing": Reason(
+            "the hop's own log is complete for this moment and shows no such connection or id",
+            "look who else sends from the hop's address, or whether its log shows source and destination ports",
+        ),
+        "evidence_incomplete": Reason(
+            "what another log shows is not enough to exclude everybody else",
+            "collect numbered events (`clientip collect conntrack`), or write lossless = true if no line of it is lost",
+        ),
+        "events_lost": Reason(
+            "lines of the log that would know are missing around this moment",
+            "see the collector's losses: a larger receive buffer, or a shipper that drops nothing",
+        ),
+        "crowded": Reason(
+            "too many lines share the id or the connection at this moment to hold them apart",
+            "somebody repeats an id; let the first hop mint it, and name it in `mints`",
+        ),
+        "multiplexed": Reason(
+            "the hop's connection carried several clients at once (HTTP/2 or HTTP/3 between hops)",
+            "let the hop mint a request id or write a forwarding header",
+        ),
+        "no_time": Reason(
+            "the line does not say when the request was, so it cannot be held against another log",
+            "log the start of the request, or its end and its duration",
+        ),
+        "port_not_logged": Reason(
+            "another log knows the connection, but this one shows no port of the peer",
+            "add the peer's port to the log format; `clientip help formats` shows how",
         ),
         "too_many_steps": Reason(
             "the walk passed the bound of steps without an end",
@@ -146,6 +174,10 @@ FINDINGS: Final = MappingProxyType(
             "a shared range without the proving header", "a stranger in the same range, or the proof is not logged"
         ),
         "proxy_injection": Reason("the request line starts with `PROXY `", "a client tries to inject a PROXY header"),
+        "reached_around": Reason(
+            "a connection through a hop that should only pass on others came from somebody else",
+            "somebody goes round the balancer: close the ports to others",
+        ),
         "hop_listed_twice": Reason("the same address stands twice on the path", "a loop"),
         "trace_ids_disagree": Reason("two propagation headers name different traces", "somebody sent one of them"),
         "several_values": Reason("a header that must be single came several times", "somebody sent one of them"),

@@ -22,7 +22,7 @@ _node = lru_cache(maxsize=65536)(parse_node)  # with the blanks round it, as it 
 class Said:
     """The unread part of one line's forwarding headers. Lives for one walk."""
 
-    __slots__ = ("_believed", "_lists", "_proxy_used", "_seen", "_stated", "_used", "over")
+    __slots__ = ("_believed", "_lists", "_proxy_used", "_seen", "_stated", "_used", "noticed", "over")
 
     def __init__(self, seen: Observation, *, stated: bool, believed: bool) -> None:
         self._seen = seen
@@ -31,6 +31,7 @@ class Said:
         self._lists: dict[str, list[str] | list[Node]] = {}  # name → unread entries, farthest first
         self._used: tuple[str, ...] = ()  # headers of which something was read
         self._proxy_used = seen.proxied is None
+        self.noticed: tuple[str, ...] = ()  # findings of the walk itself
         self.over: tuple[Ownership, ...] = ()  # whose addresses realip may have stepped over to find its statement
 
     def claim(self, name: str) -> Claim | None:

@@ -17,13 +17,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from pipeline.answers import Answer, Known, Refused, Through, endpoint
 from pipeline.findings import findings
-from pipeline.model import Endpoint, Observation, Resolution, Step, System, Verdict
+from pipeline.model import Endpoint, Observation, Resolution, Step, Stop, System, Verdict
 from pipeline.owners import Owners
 from pipeline.said import EXHAUSTED, Said
 
 MAX_STEPS = 32
+
+#: Reasons after which another log may know more: a system was met that did not vouch.
+ASKING = frozenset(
+    {
+        "snat_no_witness",
+        "header_missing",
+        "header_not_logged",
+        "header_incomplete",
+        "header_unreadable",
+        "proxy_missing",
+        "owner_unproved",
+        "ambiguous",
+        "peer_not_logged",
+        "not_believed",
+    }
+)
 
 
 class Graph(Struct, frozen=True):
@@ -33,6 +51,7 @@ class Graph(Struct, frozen=True):
     owners: Owners
     told: Mapping[str, frozenset[str]]  # neighbours whose address a system's *statement* may be
     logging: frozenset[str] = frozenset()  # systems with inputs of their own
+    witnesses: frozenset[str] = frozenset()  # those of them whose lines may answer for others
     behind: Mapping[str, System] = {}  # `resolve` only: who owns whatever address a system met
     private_outside: bool = False  # `resolve` only: unowned private addresses are outside too
 
@@ -45,7 +64,9 @@ def draw(systems: Iterable[System], logging: Iterable[str] = ()) -> Graph:
     """
     by_name = {system.name: system for system in systems}
     told = {name: _told(by_name, system) for name, system in by_name.items()}
-    return Graph(systems=by_name, owners=Owners(by_name.values()), told=told, logging=frozenset(logging))
+    with_log = frozenset(logging)
+    witnesses = frozenset(name for name in with_log if name in by_name and by_name[name].tells)
+    return Graph(systems=by_name, owners=Owners(by_name.values()), told=told, logging=with_log, witnesses=witnesses)
 
 
 def _told(systems: Mapping[str, System], system: System) -> frozenset[str]:
@@ -66,39 +87,50 @@ def _told(systems: Mapping[str, System], system: System) -> frozenset[str]:
     return frozenset(allowed)
 
 
-def resolve(graph: Graph, seen: Observation, owner: System | None = None) -> Resolution:
+def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole engine
+    graph: Graph, seen: Observation, owner: System | None = None, answers: tuple[Answer, ...] = ()
+) -> Resolution:
     """Walk from the peer to the client, or to the reason why it cannot be known.
 
-    `owner`: who owns the peer, where that is known although its address is not.
+    `owner`: who owns the peer, where that is known although its address is not.  `answers`: what other
+    logs told at the places where this walk stopped before, in order; the walk goes on with each of them.
     """
     here = graph.systems[seen.setup.system]
     stated = seen.peer is None and owner is None
     believed = _is_believed(graph, here)
     said, path = Said(seen, stated=stated, believed=believed), list[Step]()
     at, by, evidence, allowed = seen.peer, "socket", "seen", here.peers
+    wire, target, used, record = True, seen.local, 0, None  # wire: still on the observer's own connection
+    carried: tuple[str, ...] = ()  # whom the hop that another log saw through should only have passed on
     if stated:
         # The socket was not logged: begin at the statement.
-        if seen.stated is None:
-            return _unknown("peer_not_logged", path, said, seen)
-        if not believed:
-            return _unknown("not_believed", path, said, seen)
         at, by, evidence, allowed = seen.stated, here.logs_peer or "realip", "stated", graph.told[here.name]
+        wire, target = False, None
+        reason = "peer_not_logged" if at is None else None if believed else "not_believed"
+        if reason is not None:
+            return _stopped(graph, seen, reason, path, said, answers, None)
         said.over = tuple(own for name in here.believes for own in graph.systems[name].owns)
     probe = here.probes and _is_probe(here, seen)
     for _ in range(MAX_STEPS):
         hop, reason = (owner, None) if at is None else _owner(graph, here, at, seen)
         name = hop.name if hop is not None else None
-        path.append(Step(name, at.address.text, at.port, by, evidence) if at is not None else _unshown(name))
+        step = Step(name, at.address.text, at.port, by, evidence, record) if at is not None else _unshown(name)
+        path.append(step)
+        if carried and name not in carried:
+            said.noticed = ("reached_around",)
         if reason is None and hop is None:
             return _unowned(graph, allowed, path, at, said, seen)
-        if hop is None or hop.name not in allowed:  # 2. May it be there?
-            return _unknown(reason or "unexpected_neighbour", path, said, seen, hop)
+        if hop is not None and hop.name not in allowed:  # 2. May it be there?
+            return _unknown("unexpected_neighbour", path, said, seen, hop)
         if probe:  # 10. A header-less request to a probe's path from an owner's own address.
             return Resolution("internal", at, "probe", None, tuple(path), said.unread(), seen.notes)
-        teller = _teller(graph, hop, seen, path) if hop.shared or hop.carries else hop
-        if teller.__class__ is str:
-            return _unknown(teller, path, said, seen, hop)
-        told = _vouch(teller, said, at is seen.peer)  # type: ignore[arg-type]
+        told: Endpoint | str
+        teller: System | str
+        if hop is None:
+            teller = told = reason or "ambiguous"
+        else:
+            teller = _teller(graph, hop, seen, path) if hop.shared or hop.carries else hop
+            told = teller if isinstance(teller, str) else _vouch(teller, said, wire)
         if told == EXHAUSTED:
             # Every entry was written by a system that vouched, and the last one read names a
             # system, which wrote nothing itself: the request began there, not outside.
@@ -109,13 +141,29 @@ def resolve(graph: Graph, seen: Observation, owner: System | None = None) -> Res
             # The PROXY source is the balancer itself: LOCAL, it spoke for itself (a health check).
             return _resolution("internal", seen.stated, path, said, seen)  # type: ignore[arg-type]
         if told.__class__ is str:
-            return _unknown(told, path, said, seen, teller)  # type: ignore[arg-type]
-        here, owner = teller, None  # type: ignore[assignment]
+            # 8. It did not vouch: another log may have seen this connection.
+            through = answers[used] if used < len(answers) else None
+            if through.__class__ is not Through or through.system not in allowed:
+                at_hop = hop if teller.__class__ is str else teller
+                stop = _stop(graph, here, at, target, path, used, seen, allowed)
+                return _stopped(graph, seen, told, path, said, answers, at_hop, stop)  # type: ignore[arg-type]
+            used += 1
+            here, owner = graph.systems[through.system], None
+            if path[-1].system != here.name:
+                path[-1] = Step(here.name, step.address, step.port, by, evidence, record)
+            at, record = endpoint(through.peer), through.record
+            target = None if through.local is None else endpoint(through.local)
+            if through.own:
+                return _resolution("internal", at, path, said, seen)
+            by, evidence, allowed = through.method, "joined", graph.told[here.name]
+            wire, carried = wire and not through.stated, here.carries
+            continue
+        here, owner, record = teller, None, None  # type: ignore[assignment]
         source = here.conveys[0].source
         if source == "proxy" and at is not None and told.address == at.address:  # type: ignore[union-attr]
             # PROXY LOCAL: the system opened this connection for itself (a health check).
             return _resolution("internal", at, path, said, seen)
-        at = told  # type: ignore[assignment]
+        at, target, wire = told, None, False  # type: ignore[assignment]
         by = (seen.proxied_by or "proxy") if source == "proxy" else source
         # 7, further out: what a system writes after PROXY or realip replaced its peer is a statement too.
         evidence = "vouched" if here.logs_peer in (None, "socket") else "stated"
@@ -123,6 +171,62 @@ def resolve(graph: Graph, seen: Observation, owner: System | None = None) -> Res
             return _unknown("not_believed", path, said, seen, here)
         allowed = graph.told[here.name]
     return _unknown("too_many_steps", path, said, seen)
+
+
+def _stop(
+    graph: Graph,
+    here: System,
+    at: Endpoint | None,
+    target: Endpoint | None,
+    path: list[Step],
+    used: int,
+    seen: Observation,
+    allowed: frozenset[str],
+) -> Stop:
+    """What the walk would have to know of the connection it stopped at."""
+    owners: tuple[System, ...] = ()
+    if at is not None:
+        owners, _ = graph.owners.of(here.network, at.address, seen.start_ns, seen.start_latest_ns)
+    systems = tuple(owner.name for owner in owners if owner.name in allowed)
+    passed = tuple(dict.fromkeys(step.system for step in path[:-1] if step.system is not None))
+    return Stop(systems, at, target, passed, used)
+
+
+def _stopped(
+    graph: Graph,
+    seen: Observation,
+    reason: str,
+    path: list[Step],
+    said: Said,
+    answers: tuple[Answer, ...],
+    hop: System | None,
+    stop: Stop | None = None,
+) -> Resolution:
+    """The end of a walk that nobody vouched further for: adopted from another line, refused, or to be asked."""
+    last = answers[-1] if answers else None
+    if isinstance(last, Known):
+        return _adopted(last, path, said, seen)
+    if isinstance(last, Refused):
+        return replace(_unknown(reason, path, said, seen, hop), reason=last.reason, candidates=last.candidates)
+    found = _unknown(reason, path, said, seen, hop)
+    if reason in ASKING:
+        found = replace(found, stop=stop or Stop((), None, None, (), 0))
+    return found
+
+
+def _adopted(answer: Known, path: list[Step], said: Said, seen: Observation) -> Resolution:
+    """The end of the walk of the line that is this very request, with the steps of both."""
+    told = answer.ended
+    steps = told.path
+    if steps:
+        path = [*path, replace(steps[0], evidence="joined", record=answer.record), *steps[1:]]
+    verdict: Verdict = "joined"
+    if told.verdict in ("internal", "unknown"):
+        verdict = told.verdict  # type: ignore[assignment]
+    method = answer.method if told.verdict != "unknown" else None
+    client = None if told.client is None else endpoint(told.client)
+    found = findings(seen, tuple(path[: len(path) - len(steps)]), told.reason, None, None)
+    return Resolution(verdict, client, method, told.reason, tuple(path), said.unread(), found, told.stopped_at)
 
 
 def _is_believed(graph: Graph, server: System) -> bool:
@@ -152,6 +256,8 @@ def _teller(graph: Graph, hop: System, seen: Observation, path: list[Step]) -> S
         return "owner_unproved"
     if not hop.carries:
         return hop
+    if hop.name in graph.witnesses:
+        return "snat_no_witness"  # Its own log knows each connection: that decides, not the drawing.
     # 5. It passes bytes and hides its peer: go on as if the carried system had connected.
     first, *others = [graph.systems[name] for name in hop.carries]
     if not all(_alike(other, first) for other in others):
@@ -182,7 +288,9 @@ def _unowned(
     assert at is not None
     scope = at.address.scope
     if "outside" in allowed and (scope == "global" or (scope == "local" and graph.private_outside)):
-        return _resolution("seen" if path[-1].evidence == "seen" else "vouched", at, path, said, seen)
+        joined = any(step.evidence == "joined" for step in path)
+        verdict: Verdict = "joined" if joined else "seen" if path[-1].evidence == "seen" else "vouched"
+        return _resolution(verdict, at, path, said, seen)
     if "internal" in allowed and scope == "local":
         return _resolution("internal", at, path, said, seen)
     return _unknown("peer_unlisted", path, said, seen)
@@ -235,15 +343,14 @@ def _unshown(system: str | None) -> Step:
 
 def _resolution(verdict: Verdict, client: Endpoint, path: list[Step], said: Said, seen: Observation) -> Resolution:
     walked = tuple(path)
-    return Resolution(
-        verdict, client, walked[-1].by, None, walked, said.unread(), findings(seen, walked, None, client, None)
-    )
+    found = findings(seen, walked, None, client, None) + said.noticed
+    return Resolution(verdict, client, walked[-1].by, None, walked, said.unread(), found)
 
 
 def _unknown(reason: str, path: list[Step], said: Said, seen: Observation, hop: System | None = None) -> Resolution:
     """No client. 9. Whatever nobody vouched for stays a claim: kept, shown, never believed."""
     walked = tuple(path)
-    found = findings(seen, walked, reason, None, hop)
+    found = findings(seen, walked, reason, None, hop) + said.noticed
     return Resolution(
         "unknown", None, None, reason, walked, said.unread(), found, hop.name if hop is not None else None
     )

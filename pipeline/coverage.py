@@ -1,0 +1,121 @@
+"""Over which stretches of time a teller has told everything.
+
+A collector numbers its lines, so a stretch is told whole where no number is missing
+between its first and its last line.  `lossless` is the operator's word for all time.
+Runs are a set: they may come in any order and any number of times.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from pipeline.model import Address, Numbered, System
+
+MAX_RUNS: Final = 100_000  # of one instance; a log in such disorder covers nothing
+
+Covered = Literal["yes", "lost", "no"]
+
+
+class Run(Struct, frozen=True, gc=False, array_like=True):
+    """Numbered lines of one session without a missing number."""
+
+    session: str
+    first: int
+    last: int
+    from_ns: int
+    to_ns: int
+    fresh: bool  # began with a list of everything that was there: what is not told did not exist
+
+
+Teller = tuple[str, str]  # system, instance
+
+
+class Runs:
+    """The runs of one teller's lines as they are read; lines in order cost nothing."""
+
+    __slots__ = ("_open", "done")
+
+    def __init__(self) -> None:
+        self._open: Run | None = None
+        self.done: list[Run] = []
+
+    def add(self, line: Numbered) -> None:
+        """One more line of the log."""
+        run = self._open
+        if run is not None and line.session == run.session and line.number == run.last + 1 and not line.gap:
+            self._open = Run(run.session, run.first, line.number, run.from_ns, max(run.to_ns, line.at_ns), run.fresh)
+            return
+        if run is not None:
+            self.done.append(run)
+        self._open = Run(line.session, line.number, line.number, line.at_ns, line.at_ns, line.gap or line.number <= 1)
+
+    def all(self) -> list[Run]:
+        """Every run so far."""
+        return self.done if self._open is None else [*self.done, self._open]
+
+
+def stitch(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """The runs with neighbours joined, by session and number.
+
+    >>> one, two = Run("s", 1, 4, 10, 40, True), Run("s", 5, 9, 50, 90, False)
+    >>> stitch([two, one])
+    (Run(session='s', first=1, last=9, from_ns=10, to_ns=90, fresh=True),)
+    """
+    joined: list[Run] = []
+    for run in sorted(set(runs), key=lambda run: (run.session, run.first, not run.fresh, run.last)):
+        last = joined[-1] if joined else None
+        follows = last is not None and run.session == last.session and run.first <= last.last + 1
+        # A run that begins with a list after a loss is a new one, whatever its number.
+        if follows and last is not None and not (run.fresh and run.first > last.first):
+            to_ns = max(run.to_ns, last.to_ns)
+            joined[-1] = Run(last.session, last.first, max(run.last, last.last), last.from_ns, to_ns, last.fresh)
+        else:
+            joined.append(run)
+    return tuple(joined)
+
+
+class Coverage:
+    """What all tellers of a run, or of a moment of the stream, have told whole."""
+
+    def __init__(self, systems: Mapping[str, System], runs: Mapping[Teller, Iterable[Run]]) -> None:
+        self._systems = systems
+        self._runs = {teller: stitch(each) for teller, each in runs.items()}
+        self._instances: dict[str, list[str]] = defaultdict(list)
+        for system, instance in sorted(self._runs):
+            self._instances[system].append(instance)
+
+    def of(self, system: str, address: Address | None, from_ns: int, to_ns: int, *, fresh: bool = False) -> Covered:
+        """Whether `system` told everything of [from, to] that concerns connections from `address`.
+
+        `lost`: it numbers its lines, and some of this stretch are missing; `no`: nothing says so.
+        `fresh`: also of what had begun earlier.
+        """
+        drawn = self._systems[system]
+        if drawn.lossless:
+            return "yes"
+        instances = _of_address(drawn, address) or self._instances.get(system, [])
+        if not instances:
+            return "no"
+        found = {self._of_instance((system, instance), from_ns, to_ns, fresh=fresh) for instance in instances}
+        return "yes" if found == {"yes"} else "lost" if "lost" in found else "no"
+
+    def _of_instance(self, teller: Teller, from_ns: int, to_ns: int, *, fresh: bool) -> Covered:
+        runs = self._runs.get(teller, ())
+        if not runs or len(runs) > MAX_RUNS:
+            return "no"
+        for run in runs:
+            if run.from_ns <= from_ns and to_ns <= run.to_ns and (run.fresh or not fresh):
+                return "yes"
+        begins, ends = min(run.from_ns for run in runs), max(run.to_ns for run in runs)
+        return "lost" if begins <= from_ns and to_ns <= ends else "no"
+
+
+def _of_address(system: System, address: Address | None) -> list[str]:
+    """The instances whose own address it is; none where the drawing does not say."""
+    if address is None:
+        return []
+    return [name for name, own in system.instances if any(each.address == address for each in own)]

@@ -1,0 +1,280 @@
+"""Facts and questions under one join key → answers. No clock, no I/O, no guess.
+
+An answer is *certain*, when one line proves it alone, or *complete*, when the tellers say that
+they have told everything of the moment and one client alone fits.  Everything else is refused
+with its reason.  Each function here is one of the sets it is given: order and repetition of
+facts and questions change nothing.  The rules are those of ARCHITECTURE.md, "The rules of the join".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from pipeline.addresses import parse_address
+from pipeline.answers import Answer, Awaits, Known, Refused, Through
+from pipeline.coverage import Covered
+from pipeline.evidence import Asked, Told, kind_of
+from pipeline.flows import NEVER, Flow, flows_of
+from pipeline.model import Address, Candidate
+from pipeline.ordering import align
+
+CROWDED: Final = 256  # facts that fit one question's moment; more are an attack or a defect
+CANDIDATES: Final = 4  # shown of those that fit
+
+Facts = Sequence[Told]
+IsCovered = Callable[[str, "Address | None", int, int, bool], Covered]
+"""(system, source address, from, to, also what began earlier) → whether everything was told."""
+
+
+class Bounds(Struct, frozen=True):
+    """`[joins]`: what the operator says of clocks and long requests; ns."""
+
+    tolerance: int
+    horizon: int
+
+
+def answers(
+    key: str, facts: Facts, questions: Sequence[Asked], covered: IsCovered, bounds: Bounds
+) -> list[Answer | Awaits | None]:
+    """One answer per question, in their order; None: nothing yet (only under a `line` key)."""
+    kind = kind_of(key)
+    if kind == "line":
+        return [_of_line(facts) for _ in questions]
+    if kind == "conn":
+        return list(_of_connection(facts, questions, covered, bounds))
+    return [_of_id(kind, facts, question, covered, bounds) for question in questions]
+
+
+def _of_line(facts: Facts) -> Answer | None:
+    told = min((fact for fact in facts if fact.ended is not None), key=lambda fact: fact.record, default=None)
+    return None if told is None else Known(told.system, told.ended, "", told.record)  # type: ignore[arg-type]
+
+
+# Connections.
+
+
+def _of_connection(
+    facts: Facts, questions: Sequence[Asked], covered: IsCovered, bounds: Bounds
+) -> Iterable[Answer | Awaits]:
+    flows = flows_of(facts)
+    found: list[Answer | Awaits] = []
+    fitting: list[list[Flow]] = []
+    for question in questions:
+        fits = _fitting(flows, question, bounds)
+        fitting.append(fits)
+        found.append(_one_connection(fits, question, covered, bounds))
+    unsure = [n for n, answer in enumerate(found) if isinstance(answer, Refused) and answer.reason == "ambiguous"]
+    if unsure:
+        complete = [n for n, question in enumerate(questions) if _is_complete(question, fitting[n], covered, bounds)]
+        aligned = align([questions[n] for n in complete], [fitting[n] for n in complete])
+        for n, flow in zip(complete, aligned, strict=True):
+            if n in unsure and flow is not None:
+                found[n] = _through(flow.fact)
+    return found
+
+
+def window(question: Asked, bounds: Bounds) -> tuple[int, int]:
+    """Between which moments, by the teller's clock, the request must have begun."""
+    earliest = question.latest - bounds.horizon if question.earliest is None else question.earliest
+    return earliest - bounds.tolerance, question.latest + bounds.tolerance
+
+
+def _fitting(flows: Sequence[Flow], question: Asked, bounds: Bounds) -> list[Flow]:
+    """The flows in which the request can have begun."""
+    low, high = window(question, bounds)
+    found = []
+    for flow in flows:
+        fact = flow.fact
+        if flow.begin > high or flow.end < low or fact.system not in question.tellers:
+            continue
+        if _same_target(question, fact):
+            found.append(flow)
+    return found
+
+
+def _same_target(question: Asked, fact: Told) -> bool:
+    """Whether the fact can be about a connection to where the asker listens."""
+    target = question.target
+    if target is None or fact.target is None:
+        return True
+    return target[0] == fact.target[0] and (target[1] is None or fact.target[1] in (None, target[1]))
+
+
+def _is_exact(question: Asked, flow: Flow) -> bool:
+    """Whether all four ends are known and equal."""
+    return question.target is not None and question.target[1] is not None and flow.fact.target == question.target
+
+
+def _one_connection(fits: list[Flow], question: Asked, covered: IsCovered, bounds: Bounds) -> Answer | Awaits:
+    certain = [flow for flow in fits if _is_certain(flow, question, bounds)]
+    if certain:
+        return _agreed(certain, "contradiction")
+    if len(fits) > CROWDED:
+        return Refused("crowded")
+    if not question.http1 and any(flow.fact.role == "request" for flow in fits):
+        return Refused("multiplexed")
+    state = _covered(question, fits, covered, bounds)
+    if state != "yes":
+        reason = "events_lost" if state == "lost" else "evidence_incomplete"
+        return Refused(reason, _candidates(flow.fact for flow in fits))
+    return _agreed(fits, "ambiguous") if fits else Refused("evidence_missing")
+
+
+def _is_certain(flow: Flow, question: Asked, bounds: Bounds) -> bool:
+    """One line proves it: the request began while this flow alone held the connection."""
+    if not flow.solid or question.earliest is None or not _is_exact(question, flow):
+        return False
+    spare = bounds.tolerance
+    return flow.begin_latest + spare <= question.earliest and question.latest + spare <= flow.end_earliest
+
+
+def _is_complete(question: Asked, fits: list[Flow], covered: IsCovered, bounds: Bounds) -> bool:
+    exact = all(_is_exact(question, flow) and flow.fact.role == "translation" for flow in fits)
+    return exact and _covered(question, fits, covered, bounds) == "yes"
+
+
+def _covered(question: Asked, fits: list[Flow], covered: IsCovered, bounds: Bounds) -> Covered:
+    """Whether nobody but `fits` can have held the connection when the request began.
+
+    Whoever else did must have begun or ended inside the window, or inside a flow of unknown end: the tuple
+    was taken by the ones that fit.  Without the near end's port others can have gone on beside them all the time.
+    """
+    low, high = window(question, bounds)
+    low = min([low, *(flow.begin for flow in fits if not flow.solid and flow.begin != NEVER)])
+    exact = question.target is not None and question.target[1] is not None
+    open_ended = any(flow.begin == NEVER for flow in fits)
+    source = parse_address(question.source) if question.source else None
+    states = {covered(system, source, low, high, not fits or not exact or open_ended) for system in question.tellers}
+    return "yes" if states == {"yes"} else "lost" if "lost" in states else "no"
+
+
+def _agreed(flows: Sequence[Flow], otherwise: str) -> Answer | Awaits:
+    """The one holder all these flows name, or the reason why there is none."""
+    facts = [flow.fact for flow in flows]
+    if len({_name(fact) for fact in facts}) > 1:
+        return Refused(otherwise, _candidates(facts))
+    return _through(min(facts, key=lambda fact: fact.record))
+
+
+def _name(fact: Told) -> tuple[object, ...]:
+    """Whom a fact names: facts of one name are one answer."""
+    if fact.role != "request":
+        return fact.system, fact.peer, fact.local, fact.own
+    if fact.ended is None or fact.ended.client is None:
+        return fact.system, fact.record
+    return fact.system, fact.ended.client, fact.ended.verdict
+
+
+def _through(fact: Told) -> Answer | Awaits:
+    if fact.role == "request":
+        return _known(fact, "connection_log")
+    if fact.peer is None:
+        return Refused("peer_not_logged")
+    method = ("conntrack" if fact.event else "flow_record") if fact.role == "translation" else "connection_log"
+    return Through(fact.system, fact.peer, fact.local, method, fact.record, fact.stated, fact.own)
+
+
+def _known(fact: Told, method: str) -> Known | Awaits:
+    if fact.ended is None:
+        return Awaits(fact.system, method, fact.record)
+    return Known(fact.system, fact.ended, method, fact.record)
+
+
+def _candidates(facts: Iterable[Told]) -> tuple[Candidate, ...]:
+    """Whom the facts name, for people to look at; each once, in a fixed order."""
+    found = set()
+    for fact in facts:
+        named = fact.peer if fact.role != "request" else fact.ended.client if fact.ended is not None else None
+        if named is not None and not fact.own:
+            found.add((named[0], -1 if named[1] is None else named[1], _method(fact), fact.record))
+    return tuple(
+        Candidate(address, None if port < 0 else port, method, record)
+        for address, port, method, record in sorted(found)[:CANDIDATES]
+    )
+
+
+def _method(fact: Told) -> str:
+    kind = kind_of(fact.key)
+    if kind == "conn":
+        return "conntrack" if fact.role == "translation" else "connection_log"
+    return "trace" if kind == "trace" else "request_id"
+
+
+# Request ids and traces.
+
+
+def _of_id(kind: str, facts: Facts, question: Asked, covered: IsCovered, bounds: Bounds) -> Answer | Awaits:
+    """What the tellers say, nearest first: all that know must agree."""
+    method = "trace" if kind == "trace" else "request_id"
+    said: list[Answer | Awaits] = []
+    for system in question.tellers:
+        own = [fact for fact in facts if fact.system == system]
+        requests = [fact for fact in own if fact.role == "request" and _is_within(fact, question, bounds)]
+        said.append(_of_teller(method, own, requests, question, covered, bounds))
+    return _together(said)
+
+
+def _is_within(fact: Told, question: Asked, bounds: Bounds) -> bool:
+    """Whether the asker's request can have begun while the teller served this one."""
+    low, high = window(question, bounds)
+    end = fact.end if fact.end is not None else (fact.begin_latest or 0) + bounds.horizon
+    begin = fact.begin if fact.begin is not None else end - bounds.horizon
+    return begin <= high and low <= end + fact.slack
+
+
+def _of_teller(
+    method: str, own: Facts, requests: list[Told], question: Asked, covered: IsCovered, bounds: Bounds
+) -> Answer | Awaits:
+    linked = _parent(own, requests, question)
+    if linked is not None:
+        return _known(linked, method)
+    if not requests:
+        return Refused("evidence_missing")
+    if len(requests) > CROWDED:
+        return Refused("crowded")
+    if len({_name(fact) for fact in requests}) > 1:
+        return Refused("ambiguous", _candidates(requests))
+    fact = min(requests, key=lambda each: each.record)
+    if not all(each.minted for each in requests):
+        low, high = window(question, bounds)
+        low, high = min(low, fact.begin or low), max(high, question.end or high, (fact.end or high) + fact.slack)
+        if covered(fact.system, None, low, high, True) != "yes":
+            return Refused("evidence_incomplete", _candidates(requests))
+    return _known(fact, method)
+
+
+def _parent(own: Facts, requests: list[Told], question: Asked) -> Told | None:
+    """The request whose span, or a span inside it, called the asker: the span id is the caller's own."""
+    span = question.parent
+    links = {fact.span: fact.parent for fact in own if fact.role == "link"}
+    for _ in range(8):
+        if span is None:
+            return None
+        named = [fact for fact in requests if fact.span == span]
+        if named:
+            return min(named, key=lambda each: each.record) if len({_name(fact) for fact in named}) == 1 else None
+        span = links.get(span)
+    return None
+
+
+def _together(said: Sequence[Answer | Awaits]) -> Answer | Awaits:
+    """Those that know must not contradict each other; whoever does not know leaves it to the others."""
+    awaited = [each for each in said if isinstance(each, Awaits)]
+    if awaited:
+        return awaited[0]
+    known = [each for each in said if isinstance(each, Known)]
+    strong = [each for each in known if each.ended.verdict in ("seen", "vouched", "joined", "internal")]
+    if strong:
+        clients = {each.ended.client[0] for each in strong if each.ended.client is not None}
+        return strong[0] if len(clients) == 1 else Refused("contradiction")
+    if known:
+        return known[0]
+    refused = [each for each in said if isinstance(each, Refused)]
+    return min(refused, key=_weight)
+
+
+def _weight(refused: Refused) -> tuple[bool, int]:
+    return refused.reason == "evidence_missing", -len(refused.candidates)
