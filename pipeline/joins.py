@@ -69,7 +69,7 @@ def _of_connection(
     unsure = [n for n, answer in enumerate(found) if isinstance(answer, Refused) and answer.reason == "ambiguous"]
     if unsure:
         complete = [n for n, question in enumerate(questions) if _is_complete(question, fitting[n], covered, bounds)]
-        aligned = align([questions[n] for n in complete], [fitting[n] for n in complete])
+        aligned = align([questions[n] for n in complete], [fitting[n] for n in complete], bounds.tolerance)
         for n, flow in zip(complete, aligned, strict=True):
             if n in unsure and flow is not None:
                 found[n] = _through(flow.fact)

@@ -19,10 +19,11 @@ from pipeline.flows import Flow
 MAX_STEP: Final = 10_000  # between neighbours' numbers; more means that the asker began to count anew
 
 
-def align(questions: Sequence[Asked], fitting: Sequence[Sequence[Flow]]) -> list[Flow | None]:
+def align(questions: Sequence[Asked], fitting: Sequence[Sequence[Flow]], tolerance: int) -> list[Flow | None]:
     """For each question the one flow that order leaves for it; None: order does not decide.
 
     `fitting`: the flows each request can have begun in, by begin; all of them must be known.
+    `tolerance`: ns by which the asker's own stamps may be out of order.
     """
     groups: dict[tuple[str, str, Site | None], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for n, question in enumerate(questions):
@@ -30,18 +31,18 @@ def align(questions: Sequence[Asked], fitting: Sequence[Sequence[Flow]]) -> list
             groups[question.system, question.instance, question.target][question.serial].append(n)
     found: list[Flow | None] = [None] * len(questions)
     for group in groups.values():
-        for serials in _stretches(group, questions):
+        for serials in _stretches(group, questions, 2 * tolerance):
             _align_stretch(serials, group, fitting, found)
     return found
 
 
-def _stretches(group: dict[int, list[int]], questions: Sequence[Asked]) -> list[list[int]]:
+def _stretches(group: dict[int, list[int]], questions: Sequence[Asked], spare: int) -> list[list[int]]:
     """Runs of numbers that rise together with the time."""
     stretches: list[list[int]] = []
     latest = 0
     for serial in sorted(group):
         begins = min(questions[n].latest for n in group[serial])
-        if stretches and serial - stretches[-1][-1] <= MAX_STEP and begins >= latest:
+        if stretches and serial - stretches[-1][-1] <= MAX_STEP and begins + spare >= latest:
             stretches[-1].append(serial)
         else:
             stretches.append([serial])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import FormatError
 from pipeline.formats.conntrack import CONNTRACK, CONNTRACK_SAMPLES, ULOGD_JSON, ULOGD_SAMPLES
+from pipeline.formats.conntrack_xml import CONNTRACK_XML, SAMPLES
 from pipeline.model import Line, Observation, Sample, Skipped
 from tests.samples_check import check_sample, line_of, reader_of, value_at
 
@@ -33,6 +34,11 @@ def test_conntrack_samples(sample: Sample) -> None:
 @pytest.mark.parametrize("sample", ULOGD_SAMPLES)
 def test_ulogd_samples(sample: Sample) -> None:
     check_sample(ULOGD_JSON, sample)
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_xml_samples(sample: Sample) -> None:
+    check_sample(CONNTRACK_XML, sample)
 
 
 @given(
@@ -64,8 +70,57 @@ def test_text_and_ulogd_tell_the_same_translation(
     plain = seen_in(text)
     flow = reader_of(ULOGD_JSON)(line_of(json.dumps(fields).encode()))
     assert isinstance(flow, Observation)
-    for path in ("peer", "local", "upstream_local", "upstream_peer", "connection_serial"):
+    for path in ("peer", "local", "upstream_local", "upstream_peer", "connection_serial", "transport"):
         assert value_at(plain, path) == value_at(flow, path), path
+
+
+PROTOCOL = st.sampled_from([("tcp", 6), ("udp", 17), ("sctp", 132), ("icmp", 1), ("gre", 47), ("unknown", 89)])
+
+
+@given(
+    st.lists(ADDRESSES, min_size=4, max_size=4),
+    st.lists(PORTS, min_size=4, max_size=4),
+    st.sampled_from(["NEW", "UPDATE", "DESTROY", "LIST"]),
+    PROTOCOL,
+    st.sampled_from(["", "[UNREPLIED]", "[ASSURED]"]),
+    st.integers(0, 65535),
+    st.booleans(),
+)
+def test_text_and_xml_tell_the_same_flow(
+    hosts: list[str], ports: list[int], event: str, kind: tuple[str, int], flag: str, zone: int, stamped: bool
+) -> None:
+    (a, b, c, d), (name, number) = hosts, kind
+    ported = name in ("tcp", "udp", "sctp")
+    words = [f"sport={ports[n]} dport={ports[n + 1]} " if ported else "" for n in (0, 2)]
+    keys = [f"<sport>{ports[n]}</sport><dport>{ports[n + 1]}</dport>" if ported else "" for n in (0, 2)]
+    tail = "id=77 id=9" if name == "icmp" else "id=9"  # of the echo, and of the entry
+    stamps = " [start=Wed May  1 10:00:00 2024] [stop=Wed May  1 10:01:00 2024]" if stamped else ""
+    text = (
+        f"{'' if event == 'LIST' else f'[{event}] '}{name}      {number} 120 src={a} dst={b} {words[0]}"
+        f"{'[UNREPLIED] ' if flag == '[UNREPLIED]' else ''}src={c} dst={d} {words[1]}"
+        f"{'[ASSURED] ' if flag == '[ASSURED]' else ''}mark=0 {f'zone={zone} ' if zone else ''}use=1 {tail}{stamps}"
+    )
+    sides = [
+        f'<meta direction="{way}"><layer3 protonum="2" protoname="ipv4"><src>{source}</src><dst>{target}</dst></layer3>'
+        f'<layer4 protonum="{number}" protoname="{name}">{inner}</layer4></meta>'
+        for way, source, target, inner in (("original", a, b, keys[0]), ("reply", c, d, keys[1]))
+    ]
+    said = "<timestamp><start>1714557600000000000</start><stop>1714557660000000000</stop></timestamp>"
+    attribute = "" if event == "LIST" else f' type="{event.lower()}"'
+    xml = (
+        f"<flow{attribute}>{''.join(sides)}"
+        f'<meta direction="independent"><mark>0</mark>{f"<zone>{zone}</zone>" if zone else ""}<use>1</use><id>9</id>'
+        f"{f'<{flag[1:-1].lower()}/>' if flag else ''}{said if stamped else ''}</meta></flow>"
+    )
+    plain, seen = seen_in(text), reader_of(CONNTRACK_XML)(line_of(xml.encode()))
+    assert isinstance(seen, Observation)
+    paths = ("peer", "local", "upstream_local", "upstream_peer", "connection_serial", "transport", "assured")
+    for path in (*paths, "start_ns", "end_ns"):
+        assert value_at(plain, path) == value_at(seen, path), path
+    assert seen.connection_serial == f"{number if name == 'unknown' else name}/9/{event}"
+    if stamped and seen.start_latest_ns is not None:
+        assert seen.start_latest_ns == seen.start_ns  # ns, where the text has seconds
+        assert plain.start_latest_ns == seen.start_latest_ns + 999_999_999
 
 
 SNAT = (
@@ -106,9 +161,67 @@ def test_a_table_line_says_only_that_the_flow_had_begun() -> None:
     assert seen_in(SNAT).connection_serial == "tcp/-/LIST"
 
 
+def test_the_zone_of_an_entry_is_read_over() -> None:
+    serials = {seen_in(f"[NEW] {SNAT} {zone}id=5").connection_serial for zone in ("", "zone=0 ", "zone=7 ")}
+    one_way = SNAT.replace("[UNREPLIED]", "zone-orig=9 [UNREPLIED]")
+    assert serials == {seen_in(f"[NEW] {one_way} id=5").connection_serial} == {"tcp/5/NEW"}
+
+
+@pytest.mark.parametrize(
+    ("event", "protocol", "flags", "assured"),
+    [
+        ("NEW", "tcp", "", None),
+        ("UPDATE", "tcp", "", None),
+        ("UPDATE", "tcp", "[ASSURED]", True),
+        ("DESTROY", "tcp", "", False),
+        ("DESTROY", "tcp", "[ASSURED]", True),
+        ("DESTROY", "udp", "", None),
+        ("DESTROY", "udp", "[UNREPLIED]", False),
+    ],
+)
+def test_a_flow_is_unassured_only_when_it_ended_so(event: str, protocol: str, flags: str, assured: bool | None) -> None:
+    number = {"tcp": 6, "udp": 17}[protocol]
+    text = f"[{event}] {protocol}  {number} src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 src=10.0.0.2 dst=10.0.0.3 "
+    assert seen_in(f"{text}sport=2 dport=3 {flags}".strip()).assured is assured
+
+
+def test_an_end_in_the_hour_that_comes_twice_is_the_earlier_one() -> None:
+    stamps = "[start=Sun Oct 27 02:10:00 2024] [stop=Sun Oct 27 02:20:00 2024]"
+    seen = seen_in(f"[DESTROY] {SNAT} {stamps}", timezone="Europe/Berlin")
+    assert seen.start_ns == 1729987800 * 10**9
+    assert seen.start_latest_ns == 1729991400 * 10**9 + 999_999_999
+    assert seen.end_ns == 1729988400 * 10**9  # so it proves nothing by itself
+
+
+ENTITIES = '<!DOCTYPE x [<!ENTITY a "b">]>'
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("<id>", ENTITIES + "<id>"), "no_match"),
+        (("203.0.113.7", "&a;"), "no_match"),
+        (("</id>", "</id><id>8</id>"), "two_readings"),
+        (("</id>", "</use>"), "no_match"),
+        (("<start>1714557600531407984", "<start>99999999999999999999"), "time"),
+        (("<start>1714557600531407984", "<start>x"), "time"),
+        (('protonum="6" protoname="tcp"><sport>8443', 'protonum="17" protoname="udp"><sport>8443'), "no_match"),
+        (("51111", "65536"), "port"),
+        (("10.1.0.4", "10.1.0.400"), "address"),
+        (("</flow>", "</flow>x"), "no_match"),
+    ],
+)
+def test_xml_that_the_tool_does_not_write_is_refused(change: tuple[str, str], reason: str) -> None:
+    line = SAMPLES[1].line.decode().replace(*change, 1)
+    assert line != SAMPLES[1].line.decode()
+    with pytest.raises(FormatError) as caught:
+        reader_of(CONNTRACK_XML)(line_of(line.encode()))
+    assert caught.value.reason == reason
+
+
 @given(st.binary(max_size=200) | st.text("[]NEW tcp6=srcdstportid.0123 \t", max_size=120).map(str.encode))
 def test_every_byte_string_reads_or_raises_format_error(text: bytes) -> None:
-    for chosen in (CONNTRACK, ULOGD_JSON):
+    for chosen in (CONNTRACK, CONNTRACK_XML, ULOGD_JSON):
         with contextlib.suppress(FormatError):
             assert isinstance(reader_of(chosen)(line_of(text)), Observation | Skipped)
 

@@ -201,6 +201,72 @@ def test_only_server_spans_are_requests(kind: object) -> None:
     assert skipped.reason == "inner_span"
 
 
+INNER = {"parentSpanId": "53995c3f42cd8ad8", "endTimeUnixNano": str(START + 5)}
+
+
+@pytest.mark.parametrize("kind", [1, 3, "SPAN_KIND_INTERNAL", "SPAN_KIND_CLIENT"])
+def test_a_synchronous_inner_span_is_a_link_with_the_ids_as_server_spans_have_them(kind: object) -> None:
+    inner = {**INNER, "kind": kind, "traceId": TRACE.upper(), "spanId": "APBnqguqkCt="}
+    skipped = reader_of(OTLP_TRACES)(line_of(batch_of(span_of({}, **inner))))
+    assert isinstance(skipped, Skipped)
+    assert skipped.setup is not None
+    assert skipped.setup.system == "s"
+    link = skipped.link
+    assert link is not None
+    assert (link.trace, link.parent, link.start_ns, link.end_ns) == (TRACE, "53995c3f42cd8ad8", START, START + 5)
+    server = seen_in(span_of({}, **{**inner, "kind": 2}))
+    assert server.ids is not None
+    assert (server.ids.trace, server.ids.span, server.ids.parent) == (link.trace, link.span, link.parent)
+    assert (server.start_ns, server.end_ns) == (link.start_ns, link.end_ns)
+
+
+@pytest.mark.parametrize("kind", [0, 4, 5, "SPAN_KIND_PRODUCER", "SPAN_KIND_CONSUMER", "SPAN_KIND_UNSPECIFIED", None])
+def test_queues_and_spans_of_no_kind_do_not_link(kind: object) -> None:
+    skipped = reader_of(OTLP_TRACES)(line_of(batch_of(span_of({}, **INNER, kind=kind))))
+    assert isinstance(skipped, Skipped)
+    assert skipped.link is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("traceId", "0" * 32),
+        ("spanId", "x"),
+        ("parentSpanId", ""),
+        ("parentSpanId", "0" * 16),
+        ("startTimeUnixNano", "0"),
+        ("endTimeUnixNano", None),
+        ("endTimeUnixNano", str(START - 1)),
+        ("endTimeUnixNano", 1.7e18),
+        ("startTimeUnixNano", "x"),
+    ],
+)
+def test_an_inner_span_that_lacks_something_is_skipped_without_a_link(field: str, value: object) -> None:
+    skipped = reader_of(OTLP_TRACES)(line_of(batch_of(span_of({}, **{**INNER, "kind": 3, field: value}))))
+    assert isinstance(skipped, Skipped)
+    assert skipped.link is None
+
+
+@pytest.mark.parametrize(
+    ("attributes", "transport"),
+    [
+        ({}, None),
+        ({"network.transport": "tcp", "network.protocol.version": "2"}, "tcp"),
+        ({"network.transport": "QUIC"}, "udp"),
+        ({"network.transport": "unix", "network.protocol.version": "3"}, None),
+        ({"net.transport": "ip_udp"}, "udp"),
+        ({"network.protocol.name": "http", "network.protocol.version": "3"}, "udp"),
+        ({"network.protocol.name": "amqp", "network.protocol.version": "3"}, None),
+        ({"network.protocol.version": "1.1"}, None),
+        ({"http.flavor": "QUIC"}, "udp"),
+    ],
+)
+def test_the_transport_is_what_the_span_says_or_follows_from_http3(
+    attributes: dict[str, object], transport: str | None
+) -> None:
+    assert seen_in(span_of(attributes)).transport == transport
+
+
 @pytest.mark.parametrize("text", ["shop.example", "/tmp/my.sock", "unknown", "", "10.0.0.1:80"])
 def test_a_peer_that_is_no_address_is_none(text: str) -> None:
     assert seen_in(span_of({"network.peer.address": text, "network.peer.port": 80})).peer is None

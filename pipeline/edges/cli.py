@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 
 from pipeline import __version__, config
-from pipeline.edges import checking, scaffold
+from pipeline.edges import checking, collect, scaffold
 from pipeline.edges.chunks import CHUNK_BYTES, Options
 from pipeline.edges.compression import Compression
 from pipeline.edges.explaining import find_records, outcomes_of_text, told, with_id, with_trace
@@ -47,6 +47,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=(__doc__ or "").partition("\n\n")[2].replace("\n", " "),
 )
+
+collecting = typer.Typer(help="Collect evidence that no log holds.", no_args_is_help=True)
+app.add_typer(collecting, name="collect")
 
 Configs = Annotated[
     list[Path], typer.Option("-c", "--config", help="A TOML file, or a folder of them. May be repeated.")
@@ -248,6 +251,25 @@ def read_command(
         for row in read_rows(chosen.setup or setup, chosen.wrapper, file, line_bytes):
             sys.stdout.buffer.write(row + b"\n")
         sys.stdout.flush()
+
+
+@collecting.command("conntrack")
+def collect_conntrack_command(
+    out: Annotated[str, typer.Option("-o", "--out", help="A file to append to (SIGHUP reopens it), or -.")] = PIPE,
+    all_flows: Annotated[bool, typer.Option("--all", help="Flows without source NAT, too.")] = False,
+    to: Annotated[
+        list[str] | None, typer.Option(help="Only flows that were sent to this address or range; may be repeated.")
+    ] = None,
+    zone: Annotated[int | None, typer.Option(min=0, max=65535, help="Only flows of this conntrack zone.")] = None,
+    receive_buffer: Annotated[
+        int, typer.Option(min=2048, max=2**30, help="Bytes the kernel holds for this process before events get lost.")
+    ] = collect.RECEIVE_BUFFER,
+    once: Annotated[bool, typer.Option("--once", help="List the flows that are there, and end.")] = False,
+    duration: Annotated[float | None, typer.Option(min=0, help="End after so many seconds.")] = None,
+) -> None:
+    """Write the NAT events of this network namespace as numbered lines (format conntrack_json). Needs root."""
+    with _one_line_errors():
+        collect.start(collect.Options(out, not all_flows, tuple(to or ()), zone, receive_buffer, once, duration))
 
 
 @app.command("resolve")

@@ -1,15 +1,13 @@
 """Linux connection tracking: what NAT did. `conntrack -E` text, and ulogd2's JSON.
 
-Both tell a translation: `peer` sent to `local` (the original tuple), and the next hop sees `upstream_local` connect
-to `upstream_peer` (the reply tuple, turned round).  Source NAT shows in the far hop's peer, destination NAT in its own
-address.  Where neither happened the four are two.
-
-`connection_serial` is `<protocol>/<ct id>/<EVENT>` (`tcp/3668417984/NEW`); the id is `-` where it is not shown, and
-unique only while its entry lives.  EVENT is NEW, UPDATE, DESTROY, or LIST for a line of `conntrack -L`.  What has no
-ports (ICMP, GRE) has endpoints without.
+What the flow of a line tells, and how the two tuples are turned, is said in `conntrack_flow`.  Source NAT shows in
+the far hop's peer, destination NAT in its own address.  Where neither happened the four are two.  What has no ports
+(ICMP, GRE) has endpoints without.
 
 Time: NEW is the start of the flow, DESTROY its end; UPDATE and LIST say only that it had begun.  `-o ktimestamp` brings
-start and stop, but in local time: they count only if `timezone` is set.  ulogd brings both.
+start and stop in one line, but in local time: they count only if `timezone` is set.  ulogd brings both.
+
+ulogd does not say whether a flow was assured.
 
 https://conntrack-tools.netfilter.org/  https://www.netfilter.org/projects/ulogd/
 """
@@ -18,13 +16,22 @@ from __future__ import annotations
 
 import re
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from pipeline.addresses import parse_address, read_port
 from pipeline.errors import FormatError
+from pipeline.formats.conntrack_flow import (
+    PROTOCOLS,
+    UNKNOWN,
+    Ends,
+    Flow,
+    Stamp,
+    assured_of,
+    endpoint,
+    translation,
+)
 from pipeline.jsonlines import extendable, int_of, read_object, text_of
 from pipeline.model import Endpoint, Format, Line, Observation, Reader, Sample, Setup, Skipped
-from pipeline.times import MICROSECOND_NS, SECOND_NS, epoch_ns, local_ns, spread
+from pipeline.times import MICROSECOND_NS, SECOND_NS, epoch_ns, local_ns
 
 # [stamp] [EVENT] [ipv4 2] proto number [timeout] [STATE]; what follows are words.
 _HEAD: Final = re.compile(
@@ -36,33 +43,15 @@ _HEAD: Final = re.compile(
 # key=value, [FLAG], or the kernel's stamps, `[start=Wed May  1 10:00:00 2024]`.
 _WORD: Final = re.compile(
     r"(?:\[?(start|stop)=[A-Z][a-z]{2} ([A-Z][a-z]{2}) ([ 0-3][0-9]) ([0-9:]{8}) ([0-9]{4})\]?"
-    r"|([a-z-]{1,16})=(\S{0,128})|\[[A-Z_]{1,16}\])(?:\s{1,4}|$)"
+    r"|([a-z-]{1,16})=(\S{0,128})|\[([A-Z_]{1,16})\])(?:\s{1,4}|$)"
 )
 _WORD_LIMIT: Final = 64  # words of a line; a full one has about thirty
 _BANNER: Final = re.compile(r"conntrack v[0-9.]{1,16} \(conntrack-tools\):.*")
 
 _ICMP: Final = ("icmp", "icmpv6")
-_PROTOCOLS: Final = MappingProxyType(
-    {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 47: "gre", 58: "icmpv6", 132: "sctp", 136: "udplite"}
-)
 _EVENTS: Final = MappingProxyType({1: "NEW", 2: "UPDATE", 4: "DESTROY"})
 
 Words = list[tuple[str, str]]
-
-
-class _Ends(NamedTuple):
-    """Source and destination of one direction."""
-
-    source: Endpoint
-    destination: Endpoint
-
-
-class _Stamp(NamedTuple):
-    """When something was: earliest and latest instant the text can mean, and its resolution, in ns."""
-
-    earliest: int
-    latest: int
-    resolution: int
 
 
 def _compile_text(setup: Setup) -> Reader:
@@ -73,25 +62,42 @@ def _compile_text(setup: Setup) -> Reader:
             if _BANNER.fullmatch(text):
                 return Skipped(line, "no_request")
             raise FormatError("no_match", 0)
-        words = _words(text, head.end(), setup.timezone)
+        words, flags = _words(text, head.end(), setup.timezone)
         seconds = [index for index, (key, _) in enumerate(words) if key == "src"]
         if len(seconds) != 2:
             raise FormatError("no_match", head.end())
         original, reply = words[: seconds[1]], words[seconds[1] :]
-        event = head[2] or "LIST"
-        serial = f"{head[3]}/{_entry_id(reply, head[3])}/{event}"
-        stamps = _text_stamps(head[1], event, reply)
-        return _observation(setup, line, (_ends(dict(original)), _ends(_first(reply))), serial, stamps)
+        event, protocol = head[2] or "LIST", head[4] if head[3] == UNKNOWN else head[3]
+        start, end, seen = _text_stamps(head[1], event, reply)
+        return translation(
+            setup,
+            line,
+            Flow(
+                protocol,
+                _entry_id(reply, protocol),
+                event,
+                _ends(dict(original)),
+                _ends(_first(reply)),
+                start,
+                end,
+                seen,
+                assured_of(protocol, event, flags),
+            ),
+        )
 
     return read
 
 
-def _words(text: str, start: int, zone: str | None) -> Words:
-    """The words with a value, in order. `start` and `stop` are ns, and left out where the zone is not known."""
+def _words(text: str, start: int, zone: str | None) -> tuple[Words, set[str]]:
+    """The words with a value, in order, and the flags.
+
+    `start` and `stop` are ns, and left out where the zone is not known.
+    """
     words: Words = []
+    flags: set[str] = set()
     for _ in range(_WORD_LIMIT):
         if start == len(text):
-            return words
+            return words, flags
         match = _WORD.match(text, start)
         if match is None:
             break
@@ -99,7 +105,9 @@ def _words(text: str, start: int, zone: str | None) -> Words:
             raise FormatError("time", start)
         if match[6] is not None:
             words.append((match[6], match[7]))
-        elif match[1] is not None and zone is not None:
+        elif match[8] is not None:
+            flags.add(match[8].lower())
+        elif zone is not None:
             stamp = f"{match[3].replace(' ', '0')}/{match[2]}/{match[5]}:{match[4]}"
             earliest, latest = local_ns(stamp, "haproxy", zone)
             words.append((match[1], f"{earliest} {latest}"))
@@ -112,72 +120,35 @@ def _first(words: Words) -> dict[str, str]:
     return dict(reversed(words))
 
 
-def _ends(fields: dict[str, str]) -> _Ends:
+def _ends(fields: dict[str, str]) -> Ends:
     source, destination = fields.get("src"), fields.get("dst")
     if source is None or destination is None:
         raise FormatError("field_missing")
-    return _Ends(_endpoint(source, fields.get("sport")), _endpoint(destination, fields.get("dport")))
+    return Ends(endpoint(source, fields.get("sport")), endpoint(destination, fields.get("dport")))
 
 
-def _endpoint(address: str, port: str | None) -> Endpoint:
-    return Endpoint(parse_address(address), None if port is None else read_port(port))
-
-
-def _entry_id(reply: Words, protocol: str) -> str:
+def _entry_id(reply: Words, protocol: str) -> str | None:
     ids = [value for key, value in reply if key == "id"]
     if protocol in _ICMP:
         del ids[:1]
-    return ids[0] if ids else "-"
+    return ids[0] if ids else None
 
 
-def _text_stamps(receipt: str | None, event: str, reply: Words) -> tuple[_Stamp | None, _Stamp | None, _Stamp | None]:
+def _text_stamps(receipt: str | None, event: str, reply: Words) -> tuple[Stamp | None, Stamp | None, Stamp | None]:
     """(start, end, seen): the kernel's own, else the receipt of the event that means it."""
     kernel = {key: _kernel_stamp(value) for key, value in reply if key in ("start", "stop")}
     seen = None
     if receipt is not None:
         moment = epoch_ns(receipt)
-        seen = _Stamp(moment, moment, MICROSECOND_NS)
+        seen = Stamp(moment, moment, MICROSECOND_NS)
     start = kernel.get("start") or (seen if event == "NEW" else None)
     end = kernel.get("stop") or (seen if event == "DESTROY" else None)
     return start, end, seen
 
 
-def _kernel_stamp(text: str) -> _Stamp:
+def _kernel_stamp(text: str) -> Stamp:
     earliest, _, latest = text.partition(" ")
-    return _Stamp(int(earliest), int(latest), SECOND_NS)
-
-
-def _observation(
-    setup: Setup,
-    line: Line,
-    ends: tuple[_Ends, _Ends],
-    serial: str,
-    stamps: tuple[_Stamp | None, _Stamp | None, _Stamp | None],
-    *,
-    is_extendable: bool = False,
-) -> Observation:
-    (original, reply), (start, end, seen) = ends, stamps
-    time_by = "own"
-    if start is None and end is None and seen is None and line.stamp_ns is not None:
-        time_by, seen = "wrapper", _Stamp(line.stamp_ns, line.stamp_ns, 1)
-        start, end = (seen if serial.endswith(event) else None for event in ("/NEW", "/DESTROY"))
-    begun = start or end or seen  # whatever was seen of a flow, it had begun by then
-    skew = setup.max_skew_ns
-    return Observation(
-        setup,
-        "translation",
-        None if start is None else spread(start.earliest, start.resolution, skew)[0],
-        None if begun is None else spread(begun.latest, begun.resolution, skew)[1],
-        None if end is None else end.latest,
-        None if begun is None else time_by,
-        peer=original.source,
-        local=original.destination,
-        upstream_local=reply.destination,
-        upstream_peer=reply.source,
-        instance=line.instance,
-        connection_serial=serial,
-        extendable=is_extendable,
-    )
+    return Stamp(int(earliest), int(latest), SECOND_NS)
 
 
 def _compile_ulogd(setup: Setup) -> Reader:
@@ -186,13 +157,17 @@ def _compile_ulogd(setup: Setup) -> Reader:
         if "reply.ip.saddr.str" not in fields and "reply.ip.saddr" not in fields:
             return Skipped(line, "no_request")  # the same daemon writes packets it logged, too
         protocol, event = int_of(fields, "orig.ip.protocol"), int_of(fields, "ct.event")
-        name = _PROTOCOLS.get(protocol or 0, str(protocol))
-        # Without `ct.event` (hash_enable=1) a flow is written once, when it ends.
-        word = "DESTROY" if event is None else _EVENTS.get(event, str(event))
-        ends = _json_ends(fields, "orig"), _json_ends(fields, "reply")
-        serial = f"{name}/{_json_id(fields)}/{word}"
-        stamps = _json_stamp(fields, "start"), _json_stamp(fields, "end"), None
-        return _observation(setup, line, ends, serial, stamps, is_extendable=extendable(line.text, fields))
+        flow = Flow(
+            None if protocol is None else PROTOCOLS.get(protocol, str(protocol)),
+            _json_id(fields),
+            # Without `ct.event` (hash_enable=1) a flow is written once, when it ends.
+            "DESTROY" if event is None else _EVENTS.get(event, str(event)),
+            _json_ends(fields, "orig"),
+            _json_ends(fields, "reply"),
+            _json_stamp(fields, "start"),
+            _json_stamp(fields, "end"),
+        )
+        return translation(setup, line, flow, is_extendable=extendable(line.text, fields))
 
     return read
 
@@ -201,8 +176,8 @@ def _compile_ulogd(setup: Setup) -> Reader:
 _CIM: Final = MappingProxyType({"orig.saddr": "src_ip", "orig.daddr": "dest_ip"})
 
 
-def _json_ends(fields: dict[str, Any], side: str) -> _Ends:
-    return _Ends(*(_json_endpoint(fields, side, end) for end in ("s", "d")))
+def _json_ends(fields: dict[str, Any], side: str) -> Ends:
+    return Ends(*(_json_endpoint(fields, side, end) for end in ("s", "d")))
 
 
 def _json_endpoint(fields: dict[str, Any], side: str, end: str) -> Endpoint:
@@ -212,25 +187,25 @@ def _json_endpoint(fields: dict[str, Any], side: str, end: str) -> Endpoint:
     if text is None:
         raise FormatError("field_missing")
     port = int_of(fields, f"{side}.l4.{end}port")
-    return _endpoint(text, None if port is None else str(port))
+    return endpoint(text, None if port is None else str(port))
 
 
-def _json_id(fields: dict[str, Any]) -> str:
+def _json_id(fields: dict[str, Any]) -> str | None:
     number = int_of(fields, "ct.id")
-    return "-" if number is None else str(number)
+    return None if number is None else str(number)
 
 
-def _json_stamp(fields: dict[str, Any], word: str) -> _Stamp | None:
+def _json_stamp(fields: dict[str, Any], word: str) -> Stamp | None:
     seconds, micros = int_of(fields, f"flow.{word}.sec"), int_of(fields, f"flow.{word}.usec")
     if not seconds:  # 0: not reached yet
         return None
     if micros is None:
         moment = epoch_ns(str(seconds))
-        return _Stamp(moment, moment, SECOND_NS)
+        return Stamp(moment, moment, SECOND_NS)
     if not 0 <= micros < 1_000_000:
         raise FormatError("time")
     moment = epoch_ns(str(seconds)) + micros * MICROSECOND_NS
-    return _Stamp(moment, moment, MICROSECOND_NS)
+    return Stamp(moment, moment, MICROSECOND_NS)
 
 
 _FLOW: Final = (
@@ -248,6 +223,8 @@ CONNTRACK_SAMPLES: Final = (
             ("upstream_local", "10.1.0.4:51111"),
             ("upstream_peer", "10.244.1.5:8443"),
             ("connection_serial", "tcp/3668417984/NEW"),
+            ("transport", "tcp"),
+            ("assured", None),
             ("start_ns", 1714557600123456000),
             ("start_latest_ns", 1714557600123456999),
             ("end_ns", None),
@@ -258,15 +235,27 @@ CONNTRACK_SAMPLES: Final = (
         + _FLOW % (b"packets=5 bytes=400 ", b"packets=4 bytes=900 [ASSURED] [HW_OFFLOAD] "),
         expect=(
             ("connection_serial", "tcp/3668417984/DESTROY"),
+            ("assured", True),
             ("start_ns", None),
             ("end_ns", 1714557660000001000),
         ),
     ),
-    Sample(
+    Sample(  # the kernel's stamps, in local time: the line tells the whole flow
         line=b"[DESTROY] tcp      6 "
         + _FLOW % (b"", b"")
         + b" [start=Wed May  1 10:00:00 2024] [stop=Wed May  1 10:01:00 2024]",
-        expect=(("start_ns", 1714557600000000000), ("end_ns", 1714557660000000000)),
+        expect=(
+            ("start_ns", 1714557600000000000),
+            ("start_latest_ns", 1714557600999999999),
+            ("end_ns", 1714557660000000000),
+            ("assured", False),
+        ),
+    ),
+    Sample(  # another zone; deleted by a command
+        line=b"[DESTROY] ipv4     2 udp      17 1 src=10.0.0.2 dst=10.0.0.3 sport=1000 dport=53 packets=1 bytes=30 "
+        b"[UNREPLIED] src=10.0.0.3 dst=10.0.0.1 sport=53 dport=2000 packets=0 bytes=0 zone=7 delta-time=0 id=5 "
+        b"[USERSPACE] portid=3625357468 progname=conntrack",
+        expect=(("connection_serial", "udp/5/DESTROY"), ("transport", "udp"), ("assured", False)),
     ),
     Sample(  # `id` of the echo, and of the entry
         line=b"    [NEW] icmp     1 30 src=10.0.0.2 dst=203.0.113.9 type=8 code=0 id=77 [UNREPLIED] "
@@ -275,6 +264,7 @@ CONNTRACK_SAMPLES: Final = (
             ("peer", "10.0.0.2"),
             ("upstream_local", "198.51.100.1"),
             ("connection_serial", "icmp/12/NEW"),
+            ("transport", "icmp"),
             ("time_by", None),
         ),
     ),
@@ -287,7 +277,7 @@ CONNTRACK: Final = Format(
     title="Linux conntrack events, text",
     compile=_compile_text,
     samples=CONNTRACK_SAMPLES,
-    ask_for="conntrack -E -e NEW,DESTROY --any-nat -o timestamp,id,extended -b 8388608",
+    ask_for="conntrack -E -e NEW,DESTROY --any-nat -o timestamp,ktimestamp,id,extended -b 8388608",
 )
 
 _ULOGD: Final = (
@@ -308,6 +298,8 @@ ULOGD_SAMPLES: Final = (
             ("connection_serial", "tcp/3668417984/DESTROY"),
             ("start_ns", 1714557600000005000),
             ("end_ns", 1714557660000007000),
+            ("transport", "tcp"),
+            ("assured", None),
             ("extendable", True),
         ),
     ),

@@ -171,8 +171,18 @@ SAMPLES: Final = (
     ),
     Sample(  # the TCP proxy
         line=b'{"downstream_remote_address":"203.0.113.7:51111","method":null,"protocol":null,"response_code":0,'
-        b'"start_time":"2024-05-01T10:00:00.123Z","upstream_local_address":"10.244.1.5:40001","upstream_host":"10.0.0.9:53"}',
-        expect=(("kind", "connection"), ("peer", "203.0.113.7:51111"), ("http", None)),
+        b'"start_time":"2024-05-01T10:00:00.123Z","duration":4877,"upstream_local_address":"10.244.1.5:40001",'
+        b'"upstream_host":"10.0.0.9:53"}',
+        expect=(
+            ("kind", "connection"),
+            ("peer", "203.0.113.7:51111"),
+            ("http", None),
+            ("upstream_local", "10.244.1.5:40001"),
+            ("upstream_peer", "10.0.0.9:53"),
+            ("start_ns", 1714557600123000000),
+            ("start_latest_ns", 1714557600123999999),
+            ("end_ns", 1714557605000000000),
+        ),
     ),
     Sample(line=b'{"level":"info","message":"all clusters initialized"}', skipped="no_request"),
     Sample(line=b'{"start_time":"2024-05-01","method":"GET"}', rejected="time"),

@@ -199,6 +199,21 @@ SAMPLES: Final = (
         b"outbound|80|| - 10.1.0.8:80 203.0.113.7:50112 - -",
         expect=(("kind", "connection"), ("peer", "203.0.113.7:50112"), ("http", None), ("upstream_local", None)),
     ),
+    Sample(  # … that reached its upstream
+        setup=_SIDE,
+        line=b'[2026-03-02T09:20:30.250Z] "- - -" 0 - - - "-" 10 20 5009 - "-" "-" "-" "-" "10.1.0.8:5432" '
+        b"outbound|5432|| 10.0.0.5:40000 198.51.100.10:5432 203.0.113.7:50112 - -",
+        expect=(
+            ("kind", "connection"),
+            ("peer", "203.0.113.7:50112"),
+            ("local", "198.51.100.10:5432"),
+            ("upstream_local", "10.0.0.5:40000"),
+            ("upstream_peer", "10.1.0.8:5432"),
+            ("start_ns", 1772443230_250_000_000),
+            ("start_latest_ns", 1772443230_250_999_999),
+            ("end_ns", 1772443235_259_000_000),
+        ),
+    ),
     Sample(
         setup=(
             (

@@ -279,6 +279,7 @@ HAPROXY: Final = Format(
     ),
     ask_for=(
         'log-format "%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %hr %{+Q}r" '
-        "with `capture request header X-Forwarded-For len 1024` and the like, and `log … len 8192`"
+        "with `capture request header X-Forwarded-For len 1024` and the like, and `log … len 8192`; in mode tcp "
+        'log-format "%ci:%cp [%t] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %Tw/%Tc/%Tt %B %ts"'
     ),
 )

@@ -31,6 +31,8 @@ KNOWN_PATTERNS: Final = (
     ),
 )
 
+_TCP_ENDS: Final = "%ci:%cp [%t] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq"
+_HTTP_ENDS: Final = _HTTP.replace("[%tr] %ft %b/%s", "[%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp")
 _CAPTURES: Final = (("captures", ("X-Forwarded-For", "User-Agent")),)
 _HEAD: Final = b"203.0.113.7:50112 [02/Mar/2026:10:20:30.250] www~ app/web1 0/0/1/8/9 200 512 - - ---- 3/3/0/0/0 0/0 "
 
@@ -155,6 +157,41 @@ SAMPLES: Final = (
             ("start_ns", 1772443230_250_000_000),
             ("claims.x-forwarded-for", ""),
             ("ids.requests.haproxy", "0A0B"),
+        ),
+    ),
+    Sample(  # mode tcp with the four ends: who stood behind the connection to the server
+        setup=(("pattern", _TCP_ENDS),),
+        line=b"203.0.113.7:50112 [02/Mar/2026:10:20:30.250] 198.51.100.10:5432 db db/pg1 10.0.0.5:40000 10.1.0.8:5432 "
+        b"1/0/861 1485 -- 2/1/0/0/0 0/0",
+        expect=(
+            ("kind", "connection"),
+            ("http", None),
+            ("peer", "203.0.113.7:50112"),
+            ("local", "198.51.100.10:5432"),
+            ("upstream_local", "10.0.0.5:40000"),
+            ("upstream_peer", "10.1.0.8:5432"),
+            ("start_ns", 1772446830_250_000_000),
+            ("start_latest_ns", 1772446830_250_999_999),
+            ("end_ns", 1772446831_111_000_000),
+        ),
+    ),
+    Sample(  # no server was reached
+        setup=(("pattern", _TCP_ENDS),),
+        line=b"203.0.113.7:50112 [02/Mar/2026:10:20:30.250] 198.51.100.10:5432 db db/<NOSRV> -:- -:- -1/-1/0 0 SC "
+        b"1/1/0/0/0 0/0",
+        expect=(("kind", "connection"), ("upstream_local", None), ("upstream_peer", None)),
+    ),
+    Sample(  # mode http with the four ends: the upstream connection may carry others' requests, too
+        setup=(("pattern", _HTTP_ENDS),),
+        line=b"203.0.113.7:50112 [02/Mar/2026:10:20:30.250] 198.51.100.10:443 www~ app/web1 10.0.0.5:40000 10.1.0.8:80 "
+        b'0/0/1/8/9 200 512 - - ---- 3/3/0/0/0 0/0 "GET / HTTP/1.1"',
+        expect=(
+            ("kind", "request"),
+            ("local", "198.51.100.10:443"),
+            ("upstream_local", "10.0.0.5:40000"),
+            ("upstream_peer", "10.1.0.8:80"),
+            ("start_ns", 1772446830_250_000_000),
+            ("end_ns", 1772446830_259_000_000),
         ),
     ),
     Sample(  # without a pattern, connections of TCP proxies and TLS details stand side by side with requests

@@ -189,8 +189,11 @@ SAMPLES: Final = (
             ("kind", "connection"),
             ("peer", "[2001:db8::7]:50112"),
             ("upstream_peer", "10.1.0.8:5432"),
+            ("upstream_local", None),  # nginx has no variable for it
             ("proxied", None),
             ("start_ns", 1772443225_000_000_000),
+            ("start_latest_ns", 1772443225_999_999_999),
+            ("end_ns", 1772443230_000_000_000),
             ("http", None),
         ),
     ),

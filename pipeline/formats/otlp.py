@@ -9,7 +9,10 @@ integers as numbers, `kind` by number or name, unknown fields anywhere.
 Peer: `network.peer.address`; `logs_peer` says whether that is the socket (see `otlp_fields`).  With `realip` the port
 beside it belongs to another connection, and is dropped.
 
-Traces: only SERVER spans are requests; spans of other kinds are skipped.  A start of zero is none.
+Traces: only SERVER spans are requests; spans of other kinds are skipped.  A skipped CLIENT or INTERNAL span with ids,
+parent and both times is a link: a synchronous call on the way from the span a callee names to the one that served the
+request.  PRODUCER and CONSUMER spans are none, since a queue does not answer for who filled it, and a span of no kind
+says nothing.  A start of zero is none.
 
 Logs: what Traefik exports (v3.3 on) has its fields as attributes, and is read like its JSON log.  Other records are
 read by the semantic conventions, their time taken as the end; the body is not parsed.  Records that name neither peer
@@ -24,16 +27,25 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from pipeline.errors import ConfigError, Fault, FormatError
-from pipeline.formats.otlp_fields import attributes_of, headers_of, http_of, instance_of, local_of, peer_of
+from pipeline.formats.otlp_fields import (
+    attributes_of,
+    headers_of,
+    http_of,
+    instance_of,
+    local_of,
+    peer_of,
+    transport_of,
+)
 from pipeline.formats.otlp_samples import LOG_SAMPLES, TRACE_SAMPLES
 from pipeline.formats.otlp_wire import LOGS, TRACES, Signal, groups_of, split
 from pipeline.formats.traefik import FieldsReader, compile_fields
 from pipeline.jsonlines import extendable, read_object
-from pipeline.model import Endpoint, Format, Ids, Line, Observation, Reader, Setup, Skipped
+from pipeline.model import Endpoint, Format, Ids, Line, Link, Observation, Reader, Setup, Skipped
 from pipeline.times import MICROSECOND_NS, MILLISECOND_NS, spread
 from pipeline.traceids import span_id, trace_id
 
 _SERVER: Final = (2, "SPAN_KIND_SERVER", "2")
+_SYNCHRONOUS: Final = (1, "SPAN_KIND_INTERNAL", "1", 3, "SPAN_KIND_CLIENT", "3")
 _TICK_NS: Final = 100  # .NET and Windows count in these
 _OPTIONS: Final = ("underscores", "dashes")
 
@@ -60,7 +72,7 @@ def _compile_traces(setup: Setup) -> Reader:
         batch = read_object(line.text)
         resource, span = _single(TRACES, batch)
         if span.get("kind") not in _SERVER:
-            return Skipped(line, "inner_span")
+            return Skipped(line, "inner_span", setup, _link(span))
         attributes = attributes_of(span.get("attributes"))
         start, end = _nanos(span, "startTimeUnixNano"), _nanos(span, "endTimeUnixNano")
         duration = end - start if start is not None and end is not None and end >= start else None
@@ -86,9 +98,25 @@ def _compile_traces(setup: Setup) -> Reader:
             extendable=extendable(line.text, batch),
             proofs=headers.proofs,
             notes=headers.notes,
+            transport=transport_of(attributes),
         )
 
     return read
+
+
+def _link(span: Record) -> Link | None:
+    """The link a skipped span is; None for one that lacks something or is no synchronous call."""
+    if span.get("kind") not in _SYNCHRONOUS:
+        return None
+    trace = trace_id(_text(span, "traceId"))
+    own, parent = span_id(_text(span, "spanId")), span_id(_text(span, "parentSpanId"))
+    try:
+        start, end = _nanos(span, "startTimeUnixNano"), _nanos(span, "endTimeUnixNano")
+    except FormatError:
+        return None  # the line is skipped whatever its times are
+    if trace is None or own is None or parent is None or start is None or end is None or end < start:
+        return None
+    return Link(trace, own, parent, start, end)
 
 
 def _compile_logs(setup: Setup) -> Reader:
@@ -195,6 +223,7 @@ def _from_record(setup: Setup, line: Line, attributes: dict[str, Any], record: R
         http=http,
         proofs=headers.proofs,
         notes=headers.notes,
+        transport=transport_of(attributes),
     )
 
 

@@ -9,6 +9,7 @@ whoever wrote the instrumentation: most take the leftmost X-Forwarded-For.  The 
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any, Final
 
 from pipeline.addresses import parse_address, read_endpoint, read_port
@@ -32,6 +33,10 @@ _LOCAL: Final = (
     ("net.sock.host.addr", "net.sock.host.port"),
     ("net.host.ip", "net.host.port"),
 )
+_TRANSPORTS: Final = MappingProxyType(
+    {"tcp": "tcp", "udp": "udp", "quic": "udp", "ip_tcp": "tcp", "ip_udp": "udp"}  # the last two before 1.20
+)
+_HTTP3: Final = ("3", "3.0", "QUIC")
 _INSTANCE: Final = ("service.instance.id", "k8s.pod.name", "host.name")
 
 Attributes = dict[str, Any]
@@ -98,6 +103,16 @@ def peer_of(attributes: Attributes) -> Endpoint | None:
 def local_of(attributes: Attributes) -> Endpoint | None:
     """The socket's near end."""
     return _end(attributes, _LOCAL)
+
+
+def transport_of(attributes: Attributes) -> str | None:
+    """tcp or udp, where a name says it or follows from it: HTTP/3 is QUIC, and QUIC is UDP."""
+    said = _text(attributes, "network.transport", "net.transport")
+    if said is not None:
+        return _TRANSPORTS.get(said.lower())
+    named = _text(attributes, "network.protocol.name") or "http"
+    version = _text(attributes, "network.protocol.version", "http.flavor")
+    return "udp" if named.lower() == "http" and version in _HTTP3 else None
 
 
 def _end(attributes: Attributes, names: tuple[tuple[str, str], ...]) -> Endpoint | None:

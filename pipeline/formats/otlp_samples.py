@@ -20,7 +20,9 @@ _LOG: Final = (
 _NEW: Final = (
     b'{"key":"network.peer.address","value":{"stringValue":"10.1.0.4"}},'
     b'{"key":"network.peer.port","value":{"intValue":"51111"}},'
-    b'{"key":"client.address","value":{"stringValue":"203.0.113.7"}},'
+    b'{"key":"network.local.address","value":{"stringValue":"10.244.1.5"}},'
+    b'{"key":"network.local.port","value":{"intValue":"8080"}},{"key":"network.protocol.version","value":'
+    b'{"stringValue":"3"}},{"key":"client.address","value":{"stringValue":"203.0.113.7"}},'
     b'{"key":"http.request.header.x-forwarded-for","value":{"arrayValue":{"values":[{"stringValue":"203.0.113.7"},'
     b'{"stringValue":"192.0.2.9"}]}}},'
     b'{"key":"http.request.method","value":{"stringValue":"GET"}},{"key":"url.path","value":{"stringValue":"/cart"}},'
@@ -45,6 +47,8 @@ TRACE_SAMPLES: Final = (
         expect=(
             ("kind", "span"),
             ("peer", "10.1.0.4:51111"),
+            ("local", "10.244.1.5:8080"),
+            ("transport", "udp"),
             ("claims.x-forwarded-for", "203.0.113.7, 192.0.2.9"),
             ("claims.x-forwarded-for.coverage", "all"),
             ("ids.trace", "4bf92f3577b34da6a3ce929d0e0e4736"),
@@ -66,6 +70,7 @@ TRACE_SAMPLES: Final = (
         expect=(
             ("peer", "[2001:db8::7]:51111"),
             ("local", "2001:db8::1"),
+            ("transport", None),
             ("start_ns", 1714557600000000001),
             ("start_latest_ns", 1714557600000000001),
             ("http.target", "/a"),
