@@ -39,7 +39,7 @@ class Asking:
         return asked
 
     def _connection(self, seen: Observation, stop: Stop) -> tuple[list[Asked], Refused | None]:
-        tellers = tuple(name for name in stop.systems if self._telling.tells(name))
+        tellers = tuple(name for name in stop.systems if self._telling.connects(name))
         source = stop.source
         if not tellers or source is None:
             return [], None
@@ -54,17 +54,19 @@ class Asking:
             seen,
             tellers,
             source=source.address.text,
-            target=self._near(seen, stop.target) if not stop.passed else stop.target,
-            http1=protocol is not None and protocol.startswith(("HTTP/1", "HTTP/0")),
+            target=self._near(seen, stop.target, source) if not stop.passed else stop.target,
+            nat=tellers == stop.systems and all(self._graph.systems[name].translates for name in tellers),
+            http1=protocol is not None and protocol.removeprefix("HTTP/").startswith(("1", "0")),
         )
         return [asked], None
 
-    def _near(self, seen: Observation, target: Endpoint | None) -> Endpoint | None:
+    def _near(self, seen: Observation, target: Endpoint | None, source: Endpoint) -> Endpoint | None:
         """The near end of the observer's own socket; what the line does not show, the drawing may."""
         if target is not None and target.port is not None:
             return target
         own = dict(self._graph.systems[seen.setup.system].instances).get(seen.instance or "", ())
-        listening = [each for each in own if target is None or each.address == target.address]
+        alike = [each for each in own if each.address.version == source.address.version]
+        listening = [each for each in alike if target is None or each.address == target.address]
         return listening[0] if len(listening) == 1 else target
 
     def _ids(self, seen: Observation, stop: Stop) -> Iterator[Asked]:
@@ -89,6 +91,7 @@ class Asking:
         target: Endpoint | None = None,
         http1: bool = True,
         parent: str | None = None,
+        nat: bool = False,
     ) -> Asked:
         serial = seen.connection_serial or ""
         return Asked(
@@ -106,6 +109,7 @@ class Asking:
             site(target),
             http1,
             parent,
+            nat,
         )
 
     def _knowing(self, seen: Observation, stop: Stop) -> tuple[str, ...]:

@@ -198,10 +198,22 @@ def _system(draft: _Draft, key: bytes) -> System:
         believes=tuple(keys.get("believes", ())),
         probes=tuple(keys.get("probes", ())),
         mints=tuple(name.lower() for name in keys.get("mints", ())),
+        connects=_connects(keys),
+        translates=_connects(keys) and FORMATS[keys["format"]].connections == "",
         tells=keys.get("tells", "format" in keys and not keys["format"].startswith("otlp_")),
         lossless=keys.get("lossless", False),
         instances=tuple(_instances(keys.get("instances", {}), draft.place.at("instances"))),
     )
+
+
+def _connects(keys: Mapping[str, Any]) -> bool:
+    """Whether its log shows the near end of the connections it makes, without which it can tell of none."""
+    row = FORMATS.get(keys.get("format", ""))
+    if row is None or row.connections is None:
+        return False
+    known = dict(row.known_patterns)
+    written = keys.get("pattern") or next(iter(known), "")
+    return row.connections in known.get(written, written)
 
 
 def _instances(table: Mapping[str, Sequence[str]], place: Place) -> Iterator[tuple[str, tuple[Endpoint, ...]]]:

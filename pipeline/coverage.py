@@ -17,7 +17,7 @@ from pipeline.model import Address, Numbered, System
 
 MAX_RUNS: Final = 100_000  # of one instance; a log in such disorder covers nothing
 
-Covered = Literal["yes", "lost", "no"]
+Covered = Literal["yes", "word", "lost", "no"]
 
 
 class Run(Struct, frozen=True, gc=False, array_like=True):
@@ -51,7 +51,8 @@ class Runs:
             return
         if run is not None:
             self.done.append(run)
-        self._open = Run(line.session, line.number, line.number, line.at_ns, line.at_ns, line.gap or line.number <= 1)
+        fresh = line.gap or line.number <= 1
+        self._open = Run(line.session, line.number, line.number, line.since_ns, line.at_ns, fresh)
 
     def all(self) -> list[Run]:
         """Every run so far."""
@@ -91,12 +92,12 @@ class Coverage:
     def of(self, system: str, address: Address | None, from_ns: int, to_ns: int, *, fresh: bool = False) -> Covered:
         """Whether `system` told everything of [from, to] that concerns connections from `address`.
 
-        `lost`: it numbers its lines, and some of this stretch are missing; `no`: nothing says so.
+        `word`: the operator says so; `lost`: it numbers its lines, and some of this stretch are missing; `no`: nothing says so.
         `fresh`: also of what had begun earlier.
         """
         drawn = self._systems[system]
         if drawn.lossless:
-            return "yes"
+            return "word"
         instances = _of_address(drawn, address) or self._instances.get(system, [])
         if not instances:
             return "no"

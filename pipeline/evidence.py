@@ -63,6 +63,7 @@ class Asked(Struct, frozen=True, gc=False, array_like=True):
     target: Site | None = None  # conn: near end; a port of None: not logged
     http1: bool = True  # conn: one request at a time on it
     parent: str | None = None  # trace: the span that called
+    nat: bool = False  # conn: whoever may own the source is a NAT device that tells
 
 
 def conn_key(network: str, transport: str, source: Site) -> str:

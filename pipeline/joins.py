@@ -14,14 +14,15 @@ from typing import Final
 from msgspec import Struct
 
 from pipeline.addresses import parse_address
-from pipeline.answers import Answer, Awaits, Known, Refused, Through
+from pipeline.answers import Answer, Awaits, Known, Refused, Site, Through
 from pipeline.coverage import Covered
-from pipeline.evidence import Asked, Told, kind_of
+from pipeline.evidence import SEPARATOR, Asked, Told, kind_of
 from pipeline.flows import NEVER, Flow, flows_of
 from pipeline.model import Address, Candidate
 from pipeline.ordering import align
 
 CROWDED: Final = 256  # facts that fit one question's moment; more are an attack or a defect
+WHOLE: Final = frozenset({"yes", "word"})  # `Covered` that says everything was told
 CANDIDATES: Final = 4  # shown of those that fit
 
 Facts = Sequence[Told]
@@ -85,14 +86,17 @@ def window(question: Asked, bounds: Bounds) -> tuple[int, int]:
 def _fitting(flows: Sequence[Flow], question: Asked, bounds: Bounds) -> list[Flow]:
     """The flows in which the request can have begun."""
     low, high = window(question, bounds)
-    found = []
+    found, elsewhere = [], []
     for flow in flows:
         fact = flow.fact
         if flow.begin > high or flow.end < low or fact.system not in question.tellers:
             continue
         if _same_target(question, fact):
             found.append(flow)
-    return found
+        elif fact.role != "translation":
+            elsewhere.append(flow)
+    # A balancer knows the address it connected to, which a node behind it may have translated.
+    return found or elsewhere
 
 
 def _same_target(question: Asked, fact: Told) -> bool:
@@ -117,10 +121,19 @@ def _one_connection(fits: list[Flow], question: Asked, covered: IsCovered, bound
     if not question.http1 and any(flow.fact.role == "request" for flow in fits):
         return Refused("multiplexed")
     state = _covered(question, fits, covered, bounds)
-    if state != "yes":
+    if state not in WHOLE:
         reason = "events_lost" if state == "lost" else "evidence_incomplete"
         return Refused(reason, _candidates(flow.fact for flow in fits))
-    return _agreed(fits, "ambiguous") if fits else Refused("evidence_missing")
+    if fits:
+        return _agreed(fits, "ambiguous")
+    if question.nat and state == "yes":
+        # Everything it translated is known, and this is nothing of it: it spoke for itself.
+        return Through(question.tellers[0], _source(question), None, "conntrack", "", own=True)
+    return Refused("evidence_missing")
+
+
+def _source(question: Asked) -> Site:
+    return question.source, int(question.key.rpartition(SEPARATOR)[2])
 
 
 def _is_certain(flow: Flow, question: Asked, bounds: Bounds) -> bool:
@@ -133,7 +146,7 @@ def _is_certain(flow: Flow, question: Asked, bounds: Bounds) -> bool:
 
 def _is_complete(question: Asked, fits: list[Flow], covered: IsCovered, bounds: Bounds) -> bool:
     exact = all(_is_exact(question, flow) and flow.fact.role == "translation" for flow in fits)
-    return exact and _covered(question, fits, covered, bounds) == "yes"
+    return exact and _covered(question, fits, covered, bounds) in WHOLE
 
 
 def _covered(question: Asked, fits: list[Flow], covered: IsCovered, bounds: Bounds) -> Covered:
@@ -144,11 +157,13 @@ def _covered(question: Asked, fits: list[Flow], covered: IsCovered, bounds: Boun
     """
     low, high = window(question, bounds)
     low = min([low, *(flow.begin for flow in fits if not flow.solid and flow.begin != NEVER)])
-    exact = question.target is not None and question.target[1] is not None
+    exact = all(_is_exact(question, flow) for flow in fits)
     open_ended = any(flow.begin == NEVER for flow in fits)
     source = parse_address(question.source) if question.source else None
     states = {covered(system, source, low, high, not fits or not exact or open_ended) for system in question.tellers}
-    return "yes" if states == {"yes"} else "lost" if "lost" in states else "no"
+    if states == {"yes"}:
+        return "yes"
+    return "word" if states <= WHOLE else "lost" if "lost" in states else "no"
 
 
 def _agreed(flows: Sequence[Flow], otherwise: str) -> Answer | Awaits:
@@ -241,7 +256,7 @@ def _of_teller(
     if not all(each.minted for each in requests):
         low, high = window(question, bounds)
         low, high = min(low, fact.begin or low), max(high, question.end or high, (fact.end or high) + fact.slack)
-        if covered(fact.system, None, low, high, True) != "yes":
+        if covered(fact.system, None, low, high, True) not in WHOLE:
             return Refused("evidence_incomplete", _candidates(requests))
     return _known(fact, method)
 

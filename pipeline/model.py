@@ -147,6 +147,7 @@ class Numbered(Struct, frozen=True, gc=False):
     session: str  # one run of the collector: boot id and start
     number: int
     at_ns: int  # what happened up to this moment has a number up to this one
+    since_ns: int  # what happened after this moment has a number of at least this one
     gap: bool = False
 
 
@@ -264,6 +265,8 @@ class System(Struct, frozen=True, kw_only=True):
     probes: tuple[str, ...] = ()  # paths of health checks
     mints: tuple[str, ...] = ()  # id headers it always overwrites, lower case
     tells: bool = False  # what its log shows may answer for others
+    connects: bool = False  # its log shows the near end of its connections to the next hop
+    translates: bool = False  # its log is of NAT: what it does not show of its addresses, it opened itself
     lossless: bool = False  # the operator's word: no line of its log goes missing
     instances: tuple[
         tuple[str, tuple[Endpoint, ...]], ...
@@ -355,6 +358,7 @@ class Format(Struct, frozen=True, kw_only=True):
     options: tuple[tuple[str, str], ...] = ()  # (key of `Setup.options`, what it says)
     split: Callable[[bytes], tuple[bytes, ...]] | None = None
     framing: Literal["lines", "length32"] = "lines"  # how a file holds messages
+    connections: str | None = None  # word of a pattern that shows the near end of connections onward; "": always shown
     ask_for: str = ""  # the log configuration to ask the operator for: shows socket, port, headers, ids
 
 

@@ -59,8 +59,8 @@ def _align_stretch(
 ) -> None:
     flows = sorted({flow.fact.record: flow for s in serials for n in group[s] for flow in fitting[n]}.values(), key=_by)
     place = {flow.fact.record: index for index, flow in enumerate(flows)}
-    if any(later.begin_latest < flow.begin for flow, later in pairwise(flows)):
-        return
+    if any(later.begin <= flow.begin or later.begin_latest <= flow.begin_latest for flow, later in pairwise(flows)):
+        return  # which of them was first cannot be said
     low, high = [], []
     for serial in serials:
         spans = [[place[flow.fact.record] for flow in fitting[n]] for n in group[serial]]

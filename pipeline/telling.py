@@ -41,6 +41,10 @@ class Telling:
         """Whether any system's lines can answer for others."""
         return bool(self._tellers)
 
+    def connects(self, system: str) -> bool:
+        """Whether lines of `system` can say who was behind one of its connections."""
+        return system in self._tellers and self._systems[system].connects
+
     def tells(self, system: str) -> bool:
         """Whether a line of `system` can be of use to anybody."""
         return system in self._tellers
@@ -102,13 +106,13 @@ def _connection(record: Record, system: System) -> Iterator[Told]:
     role: Role = "translation" if seen.kind == "translation" else "request"
     if seen.kind == "connection":
         role = "connection"
-    own = role == "translation" and seen.peer == near
-    if own and not _is_of_instance(system, seen.instance, near):
+    peer = seen.peer if seen.peer is not None else seen.stated
+    own = role == "translation" and peer is not None and _is_of_instance(system, seen.instance, peer)
+    if role == "translation" and seen.peer == near and not own:
         return  # passed on as it came: it says nothing of who is behind
     if role == "translation" and not own and _is_foreign(system, seen.instance, near):
         return
     transport = seen.transport or "tcp"
-    peer = seen.peer if seen.peer is not None else seen.stated
     ended_as = _end_of(record) if role == "request" else None
     for network in _networks(system, near):
         yield Told(
@@ -202,11 +206,13 @@ def _event(seen: Observation) -> str:
 def _slack(seen: Observation) -> int:
     """How far the end may be off: as far as the start can be, where the line shows that."""
     skew = seen.setup.max_skew_ns
-    if seen.kind == "translation":
-        return skew
-    if seen.start_ns is None or seen.start_latest_ns is None:
+    if seen.start_latest_ns is None:
         return max(skew, _SECOND)
-    return max(skew, seen.start_latest_ns - seen.start_ns)
+    if seen.start_ns is not None:
+        return max(skew, seen.start_latest_ns - seen.start_ns)
+    if seen.kind == "translation" and seen.end_ns is not None:
+        return max(skew, seen.start_latest_ns - seen.end_ns)  # it had begun by its end, give or take the same error
+    return max(skew, _SECOND)
 
 
 def _is_of_instance(system: System, instance: str | None, near: Endpoint) -> bool:

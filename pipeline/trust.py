@@ -122,7 +122,8 @@ def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole e
             return _unowned(graph, allowed, path, at, said, seen)
         if hop is not None and hop.name not in allowed:  # 2. May it be there?
             return _unknown("unexpected_neighbour", path, said, seen, hop)
-        if probe:  # 10. A header-less request to a probe's path from an owner's own address.
+        # 10. A header-less request to a probe's path from an owner's own address; behind NAT that may be anybody.
+        if probe and (hop is None or name not in graph.witnesses):
             return Resolution("internal", at, "probe", None, tuple(path), said.unread(), seen.notes)
         told: Endpoint | str
         teller: System | str
@@ -154,6 +155,8 @@ def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole e
             at, record = endpoint(through.peer), through.record
             target = None if through.local is None else endpoint(through.local)
             if through.own:
+                if at.address.text != step.address or at.port != step.port:
+                    path.append(Step(here.name, at.address.text, at.port, through.method, "joined", record))
                 return _resolution("internal", at, path, said, seen)
             by, evidence, allowed = through.method, "joined", graph.told[here.name]
             wire, carried = wire and not through.stated, here.carries

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
-from tests.walks import owns, system
 
 from pipeline.addresses import read_endpoint
 from pipeline.joining import Joining, settle
@@ -29,6 +28,7 @@ from pipeline.model import (
 )
 from pipeline.settings import Joins
 from pipeline.trust import Graph, draw, resolve
+from tests.walks import system
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -43,7 +43,6 @@ class World(Struct):
     graph: Graph
     outcomes: list[Outcome]
     truth: dict[str, str]  # record id → client "ip:port"
-    between: int  # ns between two flows on one port, at least
 
 
 def drawing(*, lossless: bool = False, instances: bool = True) -> list[System]:
@@ -51,6 +50,8 @@ def drawing(*, lossless: bool = False, instances: bool = True) -> list[System]:
     nodes = replace(
         system("nodes", NODE, "10.244.1.1", peers="outside"),
         tells=True,
+        connects=True,
+        translates=True,
         lossless=lossless,
         instances=(("node-a", node),) if instances else (),
     )
@@ -133,14 +134,14 @@ def translation(
         connection_serial=f"{transport}/1/{event}",
         transport=transport,
         assured=assured,
-        numbered=Numbered(session, number, at) if numbered else None,
+        numbered=Numbered(session, number, at, at) if numbered else None,
     )
     return Fact(Record(line(number, "nat"), seen, resolve(graph, seen), f"nat-{number:06}", False))
 
 
 def mark(number: int, at: int, session: str = SESSION) -> Mark:
     setup = Setup(system="nodes", format="conntrack_json")
-    return Mark(replace(line(number, "nat"), instance="node-a"), setup, Numbered(session, number, at))
+    return Mark(replace(line(number, "nat"), instance="node-a"), setup, Numbered(session, number, at, at))
 
 
 def request(
@@ -211,4 +212,4 @@ def nat_world(seed: int, *, flows: int = 60, ports: int = 4, error: int = 2 * MS
             told = translation(graph, number, sender, seen_as, event="NEW", begin=at, at=at, assured=None)
         outcomes.append(told)
     outcomes.append(mark(len(events) + 2, events[-1][0] + SECOND))
-    return World(graph, [*outcomes, *records], truth, 8_000)
+    return World(graph, [*outcomes, *records], truth)

@@ -277,6 +277,7 @@ CONNTRACK: Final = Format(
     title="Linux conntrack events, text",
     compile=_compile_text,
     samples=CONNTRACK_SAMPLES,
+    connections="",
     ask_for="conntrack -E -e NEW,DESTROY --any-nat -o timestamp,ktimestamp,id,extended -b 8388608",
 )
 
@@ -313,5 +314,6 @@ ULOGD_JSON: Final = Format(
     title="ulogd2 flows (NFCT, IP2STR, JSON)",
     compile=_compile_ulogd,
     samples=ULOGD_SAMPLES,
+    connections="",
     ask_for="stack=ct1:NFCT,ip2str1:IP2STR,json1:JSON with event_mask=0x5 (NEW and DESTROY) and hash_enable=0",
 )

@@ -37,6 +37,7 @@ _EVENT_KEYS: Final = _HEAD | {"gap", "event", "proto", "id", "start", "seen", "e
 _EVENTS: Final = frozenset({"NEW", "DESTROY", "LIST"})
 _STAMPS: Final = frozenset({"kernel", "user"})
 _LARGEST: Final = 2**63 - 1
+GRACE_NS: Final = 100_000_000  # by which the collector keeps `at` behind the stamps; part of the format
 
 
 def _compile(setup: Setup) -> Reader:
@@ -46,6 +47,7 @@ def _compile(setup: Setup) -> Reader:
             _text(fields, "session", _SESSION),
             _number(fields, "n", 1, _LARGEST),
             _moment(fields, "at"),
+            _since(fields),
             _flag(fields, "gap") is True,
         )
         if "mark" not in fields:
@@ -55,6 +57,17 @@ def _compile(setup: Setup) -> Reader:
         return Mark(line, setup, numbered)
 
     return read
+
+
+def _since(fields: dict[str, Any]) -> int:
+    """From when on this line's session holds everything with a number of at least this one.
+
+    A session and a stretch after a loss begin with a list, so from `at` on.  Any other line was stamped up to
+    one grace after its `at`, and what was numbered before it up to one more.
+    """
+    fresh = fields.get("n") == 1 or fields.get("gap") is True
+    at = _moment(fields, "at")
+    return at if fresh else min(at + 2 * GRACE_NS, _LARGEST)
 
 
 def _event(setup: Setup, line: Line, fields: dict[str, Any], numbered: Numbered) -> Observation:
@@ -233,6 +246,7 @@ CONNTRACK_JSON: Final = Format(
     title="NAT events of `clientip collect conntrack`",
     compile=_compile,
     samples=SAMPLES,
+    connections="",
     ask_for="clientip collect conntrack -o FILE on every node that does NAT, with net.netfilter.nf_conntrack_events=1 "
     "and net.netfilter.nf_conntrack_timestamp=1",
 )

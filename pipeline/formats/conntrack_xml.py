@@ -213,6 +213,7 @@ CONNTRACK_XML: Final = Format(
     title="Linux conntrack events, XML",
     compile=_compile,
     samples=SAMPLES,
+    connections="",
     ask_for=(
         "conntrack -E -e NEW,DESTROY --any-nat -o xml,timestamp,ktimestamp,id -b 8388608, "
         "with net.netfilter.nf_conntrack_timestamp = 1"

@@ -197,6 +197,7 @@ ENVOY_JSON: Final = Format(
     logs_peer=("socket", "proxy", "realip"),
     pattern="optional",
     known_patterns=_KNOWN_PATTERNS,
+    connections="UPSTREAM_LOCAL_ADDRESS",
     ask_for=(
         "json_format with %START_TIME(%s.%6f)%, %DURATION%, %DOWNSTREAM_DIRECT_REMOTE_ADDRESS%, "
         "%DOWNSTREAM_REMOTE_ADDRESS%, %DOWNSTREAM_LOCAL_ADDRESS%, %UPSTREAM_LOCAL_ADDRESS%, %UPSTREAM_REMOTE_ADDRESS%, "

@@ -244,6 +244,7 @@ ENVOY_TEXT: Final = Format(
     logs_peer=("socket", "proxy", "realip"),
     pattern="optional",
     known_patterns=_KNOWN_PATTERNS,
+    connections="UPSTREAM_LOCAL_ADDRESS",
     ask_for=(
         "json_format (see envoy_json), which cannot be forged; in text: [%START_TIME%] "
         "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %UPSTREAM_LOCAL_ADDRESS% "

@@ -263,6 +263,7 @@ FLOW_JSON: Final = Format(
     title="Flow records with NAT fields, JSON lines: IPFIX by IANA's names, Antrea FlowAggregator, NetObserv",
     compile=_compile,
     samples=SAMPLES,
+    connections="",
     ask_for=(
         "IPFIX elements 225 to 228 (post-NAT addresses and ports), 136 (flowEndReason) or 230 (natEvent), and times in "
         "milliseconds or finer; Antrea: recordFormat JSON; NetObserv: the agent feature PacketTranslation, sampling 1"

@@ -277,6 +277,7 @@ HAPROXY: Final = Format(
         ("capture_length.HEADER", "the `len` at which that capture is cut; required if a system conveys the header"),
         ("var.NAME", "the header that a %[var(NAME)] of the pattern holds"),
     ),
+    connections="%bi",
     ask_for=(
         'log-format "%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %hr %{+Q}r" '
         "with `capture request header X-Forwarded-For len 1024` and the like, and `log … len 8192`; in mode tcp "

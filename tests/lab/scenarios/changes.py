@@ -132,7 +132,7 @@ def _skewed(systems: dict[str, drawing.Keys]) -> dict[str, drawing.Keys]:
 
 NEAR_END = '"local":"$server_addr:$server_port",'
 SOURCES = {scenario.name: scenario for scenario in (*cluster.ALL, *balancers.ALL, *proxies.ALL)}
-LOSS = ("events_lost", "evidence_incomplete", "evidence_missing")
+LOSS = ("events_lost", "evidence_incomplete", "evidence_missing", "ambiguous")
 ANY_LOSS = (Refusal("app", "*", LOSS, optional=True),)
 TENANTS = {
     "tenant": {
