@@ -177,8 +177,13 @@ def endpoint(text: str) -> Endpoint:
     return read_endpoint(text)
 
 
-def nat_world(seed: int, *, flows: int = 60, ports: int = 4, error: int = 2 * MS, serials: bool = True) -> World:
-    """Clients whose connections take turns on a few source ports; stamps are off by up to `error`."""
+def nat_world(
+    seed: int, *, flows: int = 60, ports: int = 4, error: int = 2 * MS, serials: bool = True, idle: bool = True
+) -> World:
+    """Clients whose connections take turns on a few source ports; stamps are off by up to `error`.
+
+    `idle`: some connections carry no request, so that they have no line.
+    """
     dice = random.Random(seed)
     graph = graph_of(drawing())
     free = [10 * SECOND] * ports
@@ -196,7 +201,7 @@ def nat_world(seed: int, *, flows: int = 60, ports: int = 4, error: int = 2 * MS
     truth: dict[str, str] = {}
     for serial, (begin, end, seen_as, sender) in enumerate(connections, 1):
         events += [(begin, 0, seen_as, sender, end), (end, 1, seen_as, sender, begin)]
-        for k in range(dice.choice([0, 1, 1, 1, 3])):
+        for k in range(dice.choice([0, 1, 1, 1, 3] if idle else [1, 1, 3])):
             true = dice.randint(begin, end)
             stamp = (true + dice.randint(-error, error)) // MS * MS
             name = f"r{serial:04}-{k}"
