@@ -3,7 +3,7 @@ PYTHON ?= python3
 SIZE ?= 1# how much the tests do: 1 in `make test`, 100 in `make prove`
 BIN := .venv/bin
 
-.PHONY: demo test-core test prove lint bench record mutants schemas clean
+.PHONY: demo test-core test prove lab cluster lint bench record mutants schemas clean
 .DEFAULT_GOAL := test-core
 
 .venv/installed: pyproject.toml
@@ -22,13 +22,23 @@ test-core: .venv/developer
 	$(BIN)/pytest -n auto -m 'not edge and not prove'
 
 test: .venv/developer
-	sh tests/golden/install.sh .venv
+	sh tests/lab/install.sh .venv
 	CLIENTIP_SIZE=$(SIZE) $(BIN)/pytest -n auto -m 'not prove'
 
 prove: .venv/developer
-	sh tests/golden/install.sh .venv
+	sh tests/lab/install.sh .venv
 	$(BIN)/pip install --quiet --editable '.[prove]'
 	CLIENTIP_SIZE=100 $(BIN)/pytest
+	$(MAKE) cluster
+
+lab: .venv/developer
+	sh tests/lab/install.sh .venv
+	$(BIN)/python -m tests.lab.report
+
+cluster: .venv/developer
+	sh tests/golden/install.sh .venv
+	sh tests/lab/kube/install.sh
+	$(BIN)/python -m tests.lab.kube.cluster
 
 lint: .venv/developer
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import FormatError
-from pipeline.formats.conntrack_json import CONNTRACK_JSON, SAMPLES
+from pipeline.formats.conntrack_json import CONNTRACK_JSON, GRACE_NS, SAMPLES
 from pipeline.model import Mark, Numbered, Observation, Sample
 from tests.samples_check import check_sample, line_of, reader_of, value_at
 from tests.sizes import EXAMPLES
@@ -72,7 +72,7 @@ def test_the_bound_of_the_clock_spreads_the_start_and_leaves_the_number() -> Non
     seen = read(WHOLE, max_skew_ns=5)
     assert isinstance(seen, Observation)
     assert (seen.start_ns, seen.start_latest_ns, seen.end_ns) == (T - 14, T - 4, T + 9)
-    assert seen.numbered == Numbered(SESSION, 17, T)
+    assert seen.numbered == Numbered(SESSION, 17, T, T + 2 * GRACE_NS)
     assert (seen.connection_serial, seen.transport, seen.assured) == ("tcp/3109841302@7/DESTROY", "tcp", True)
 
 
@@ -80,8 +80,8 @@ def test_a_mark_says_its_number_and_nothing_else() -> None:
     mark, gap = read(MARK), read({**MARK, "gap": True, "stamps": "user"})
     assert isinstance(mark, Mark)
     assert isinstance(gap, Mark)
-    assert mark.numbered == Numbered(SESSION, 18, T)
-    assert gap.numbered == Numbered(SESSION, 18, T, gap=True)
+    assert mark.numbered == Numbered(SESSION, 18, T, T + 2 * GRACE_NS)
+    assert gap.numbered == Numbered(SESSION, 18, T, T, gap=True)
     assert (mark.setup.system, json.loads(mark.line.raw)) == ("s", MARK)
 
 
