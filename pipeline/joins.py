@@ -22,6 +22,7 @@ from pipeline.model import Address, Candidate
 from pipeline.ordering import align
 
 CROWDED: Final = 256  # facts that fit one question's moment; more are an attack or a defect
+SILENT: Final = Refused("evidence_missing")  # of a NAT device whose every translation is known
 WHOLE: Final = frozenset({"yes", "word"})  # `Covered` that says everything was told
 CANDIDATES: Final = 4  # shown of those that fit
 
@@ -66,7 +67,8 @@ def _of_connection(
     for question in questions:
         fits = _fitting(flows, question, bounds)
         fitting.append(fits)
-        found.append(_one_connection(fits, question, covered, bounds))
+        answer = _one_connection(fits, question, covered, bounds)
+        found.append(_origin(flows, question, bounds) if answer is SILENT else answer)
     unsure = [n for n, answer in enumerate(found) if isinstance(answer, Refused) and answer.reason == "ambiguous"]
     if unsure:
         complete = [n for n, question in enumerate(questions) if _is_complete(question, fitting[n], covered, bounds)]
@@ -126,10 +128,19 @@ def _one_connection(fits: list[Flow], question: Asked, covered: IsCovered, bound
         return Refused(reason, _candidates(flow.fact for flow in fits))
     if fits:
         return _agreed(fits, "ambiguous")
-    if question.nat and state == "yes":
-        # Everything it translated is known, and this is nothing of it: it spoke for itself.
-        return Through(question.tellers[0], _source(question), None, "conntrack", "", own=True)
-    return Refused("evidence_missing")
+    return SILENT if question.nat and state == "yes" else Refused("evidence_missing")
+
+
+def _origin(flows: Sequence[Flow], question: Asked, bounds: Bounds) -> Answer:
+    """Everything the device translated is known, and this is nothing of it: it spoke for itself.
+
+    Unless it translated something from the same port a while before or after: a server that was slow to
+    accept stamps a request later than its connection lived.
+    """
+    low, high = window(question, bounds)
+    if any(flow.begin <= high + bounds.horizon and flow.end >= low - bounds.horizon for flow in flows):
+        return Refused("evidence_missing")
+    return Through(question.tellers[0], _source(question), None, "conntrack", "", own=True)
 
 
 def _source(question: Asked) -> Site:

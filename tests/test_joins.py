@@ -168,6 +168,12 @@ def test_what_a_complete_translator_did_not_translate_it_opened_itself() -> None
     assert (found.resolution.verdict, client(found)) == ("internal", None)
 
 
+def test_a_request_read_long_after_its_connection_was_no_origin_of_the_node() -> None:
+    told = [mark(1, 0), *flow(10 * SECOND, 11 * SECOND), mark(4, 30 * SECOND)]
+    found = one(told, asked(12 * SECOND))
+    assert found.resolution.reason == "evidence_missing"
+
+
 def test_the_operators_word_does_not_turn_silence_into_an_origin() -> None:
     graph = graph_of(drawing(lossless=True))
     found = one([], request(graph, "r", AS, 15 * SECOND, 15 * SECOND), graph)
