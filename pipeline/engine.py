@@ -16,6 +16,7 @@ from xxhash import xxh3_128_digest
 
 from pipeline.errors import FormatError
 from pipeline.formats import FORMATS
+from pipeline.joining import HasJoins, Joining
 from pipeline.model import (
     Fact,
     Line,
@@ -63,6 +64,8 @@ class HasSystems(Protocol):
     def systems(self) -> Sequence[HasSystem]: ...
     @property
     def limits(self) -> HasLimits: ...
+    @property
+    def joins(self) -> HasJoins: ...
 
 
 class Source(Struct, frozen=True):
@@ -83,19 +86,33 @@ class Engine:
     ('seen', '203.0.113.7')
     """
 
-    def __init__(self, systems: Iterable[System], sources: Iterable[Source], *, line_bytes: int) -> None:
+    def __init__(
+        self, systems: Iterable[System], sources: Iterable[Source], *, line_bytes: int, joins: HasJoins | None = None
+    ) -> None:
         self.sources: Mapping[str, Source] = {source.setup.system: source for source in sources}
         self.graph: Graph = draw(systems, self.sources)
         self.line_bytes = line_bytes
+        self.joining = None if joins is None else Joining(self.graph, joins)
         self._readers: Mapping[str, Reader] = {
             name: FORMATS[source.setup.format].compile(source.setup) for name, source in self.sources.items()
         }
+
+    @property
+    def joins(self) -> bool:
+        """Whether any line can answer for another one."""
+        return self.joining is not None and self.joining.active
 
     def reading(self, system: str, instance: str | None = None) -> Reading:
         """A reading of one input of `system`, from its beginning or from any line start."""
         source = self.sources[system]
         seed = sha256(f"{system}\0{instance or ''}\0".encode(), usedforsecurity=False)
         return Reading(self.graph, source, self._readers[system], self.line_bytes, seed.digest())
+
+    def again(self, system: str, line: Line) -> Observation:
+        """What a line that became a record before was read as: its text is what the wrappers left of it."""
+        seen = self._readers[system](line)
+        assert isinstance(seen, Observation)
+        return seen
 
 
 class Reading:
@@ -200,4 +217,5 @@ def _rejected(line: Line, error: FormatError) -> Rejected:
 def build(settings: HasSystems) -> Engine:
     """The engine a configuration describes."""
     sources = [Source(each.setup, each.wrapper) for each in settings.systems if each.setup is not None]
-    return Engine([each.system for each in settings.systems], sources, line_bytes=settings.limits.line_bytes)
+    systems = [each.system for each in settings.systems]
+    return Engine(systems, sources, line_bytes=settings.limits.line_bytes, joins=settings.joins)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Final, NamedTuple
 
-from pipeline.model import Record, Step
+from pipeline.model import Candidate, Record, Step
 from pipeline.reasons import FINDINGS, UNKNOWN
 
 _VERDICTS = {
@@ -23,18 +25,35 @@ _EVIDENCE = {
     "joined": "told by another log ({by})",
 }
 
+_SHOWN: Final = 600  # characters of a log line
 
-def explain(record: Record) -> str:
+
+class Shown(NamedTuple):
+    """A log line as it is shown: whose it is, where it stands, its text or the beginning of it."""
+
+    system: str
+    place: str
+    text: str
+
+
+Find = Callable[[str], Shown | None]
+"""Record id → the line, where somebody read it for us."""
+
+
+def explain(record: Record, find: Find = lambda _: None, own: Shown | None = None, question: str | None = None) -> str:
     """The walk of one record as text, ending with a line end.
 
-    The text shows addresses and headers of the record itself: it is for the terminal
-    of who asked, not for our own logs.
+    `find` and `own` show the lines between which other logs were asked.  `question` stands in the
+    place of the record's heading where no line was asked about.  The text shows addresses and headers
+    of the record itself: it is for the terminal of who asked, not for our own logs.
     """
     return "\n".join(
         [
-            *_heading(record),
+            *(_heading(record) if question is None else [question, ""]),
             *_answer(record),
             *_path(record),
+            *_evidence(record, find, own),
+            *_candidates(record, find),
             *_claims(record),
             *_findings(record),
             *_remedy(record),
@@ -80,6 +99,42 @@ def _step(step: Step) -> str:
     port = f" port {step.port}" if step.port is not None else ""
     owner = f"belongs to {step.system}" if step.system is not None else "belongs to no listed system"
     return f"{address}{port}: {owner}; {_EVIDENCE[step.evidence].format(by=step.by)}"
+
+
+def _evidence(record: Record, find: Find, own: Shown | None) -> Iterator[str]:
+    """Both lines of every step that another log told: the one that asked, and the one that knew."""
+    asking = own
+    for number, step in enumerate(record.resolution.path, 1):
+        told = None if step.record is None else find(step.record)
+        if told is None:
+            continue
+        yield from ("", f"Step {number} stands on these lines:")
+        if asking is not None:
+            yield from _line(asking)
+        yield from _line(told)
+        asking = told
+
+
+def _line(shown: Shown) -> Iterator[str]:
+    yield f"  {shown.system}, {printable(shown.place)}:"
+    text = printable(shown.text[: _SHOWN + 1])
+    yield f"    {text if len(text) <= _SHOWN else text[:_SHOWN] + '…'}"
+
+
+def _candidates(record: Record, find: Find) -> Iterator[str]:
+    found = record.resolution.candidates
+    if found:
+        yield from ("", "Fits, and is not proved:")
+    for each in found:
+        yield f"  {_candidate(each)}"
+        line = find(each.record)
+        if line is not None:
+            yield from (f"  {text}" for text in _line(line))
+
+
+def _candidate(each: Candidate) -> str:
+    port = "" if each.port is None else f" port {each.port}"
+    return f"{each.address}{port} ({each.method}, record {each.record})"
 
 
 def _claims(record: Record) -> list[str]:

@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from pipeline.answers import Answer, Awaits
 from pipeline.asking import Asking
 from pipeline.coverage import Coverage, Run, Runs, Teller
-from pipeline.evidence import Told, kind_of
+from pipeline.evidence import Asked, Told, kind_of
+from pipeline.flows import FOREVER, NEVER
 from pipeline.inquiry import Inquirer, Open
-from pipeline.joins import Bounds, answers
+from pipeline.joins import Bounds, answers, window
 from pipeline.model import Address, Fact, Mark, Numbered, Outcome, Record, Resolution
 from pipeline.telling import Telling, settled
 from pipeline.trust import Graph
@@ -53,13 +54,27 @@ class Joining:
         """What the tellers told whole."""
         return Coverage(self.graph.systems, runs)
 
-    def answer(self, key: str, facts: Sequence[Told], open_: Sequence[Open], coverage: Coverage) -> Answers:
+    def answer(self, key: str, facts: Sequence[Told], questions: Sequence[Asked], coverage: Coverage) -> Answers:
         """Answers to the questions under one key, in their order."""
 
         def covered(system: str, source: Address | None, low: int, high: int, fresh: bool) -> str:
             return coverage.of(system, source, low, high, fresh=fresh)
 
-        return answers(key, facts, [each.question for each in open_], covered, self.bounds)  # type: ignore[arg-type]
+        return answers(key, facts, questions, covered, self.bounds)  # type: ignore[arg-type]
+
+    def window(self, question: Asked) -> tuple[int, int]:
+        """Between which moments a fact must hold to be about the question."""
+        return (NEVER, FOREVER) if kind_of(question.key) == "line" else window(question, self.bounds)
+
+    def extent(self, fact: Told) -> tuple[int, int]:
+        """Outside of which moments a fact is about no question; NAT events also say something of each other."""
+        kind = kind_of(fact.key)
+        if kind == "line" or fact.role == "link":
+            return NEVER, FOREVER
+        if kind == "conn":
+            return NEVER if fact.begin is None else fact.begin, FOREVER if fact.end is None else fact.end + fact.slack
+        end = fact.end if fact.end is not None else (fact.begin_latest or 0) + self.bounds.horizon
+        return end - self.bounds.horizon if fact.begin is None else fact.begin, end + fact.slack
 
 
 Answers = list[Answer | Awaits | None]
@@ -125,7 +140,7 @@ def _round(
         told = facts.get(key, ())
         if kind_of(key) == "line" and not told:
             continue
-        said = joining.answer(key, told, [waiting[number][1] for number in numbers], coverage)
+        said = joining.answer(key, told, [waiting[number][1].question for number in numbers], coverage)
         for number, answer in zip(numbers, said, strict=True):
             if answer is not None:
                 record, each = waiting[number]

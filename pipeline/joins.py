@@ -8,6 +8,7 @@ facts and questions change nothing.  The rules are those of ARCHITECTURE.md, "Th
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -275,14 +276,20 @@ def _of_teller(
 def _parent(own: Facts, requests: list[Told], question: Asked) -> Told | None:
     """The request whose span, or a span inside it, called the asker: the span id is the caller's own."""
     span = question.parent
-    links = {fact.span: fact.parent for fact in own if fact.role == "link"}
+    links: dict[str | None, set[str | None]] = defaultdict(set)
+    for fact in own:
+        if fact.role == "link":
+            links[fact.span].add(fact.parent)
     for _ in range(8):
         if span is None:
             return None
         named = [fact for fact in requests if fact.span == span]
         if named:
             return min(named, key=lambda each: each.record) if len({_name(fact) for fact in named}) == 1 else None
-        span = links.get(span)
+        callers = links.get(span, ())
+        if len(callers) != 1:  # of two spans of one id nobody can say which is meant
+            return None
+        (span,) = callers
     return None
 
 

@@ -25,7 +25,14 @@ import hypothesis
 import pytest
 
 ROOT: Final = Path(__file__).parent.parent
-WALKS: Final = ("test_trust.py", "test_trust_edges.py", "test_said_edges.py", "test_whatif.py", "test_laws.py")
+WALKS: Final = (
+    "test_trust.py",
+    "test_trust_edges.py",
+    "test_said_edges.py",
+    "test_whatif.py",
+    "test_joins.py",
+    "test_laws.py",
+)
 TEXTS: Final = ("test_addresses.py", "test_entries.py", "test_addresses_edges.py")
 MODULES: Final = {  # module → the tests that answer for it, the quickest first
     "trust": WALKS,

@@ -31,6 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"configkeys", "settings", "places"}),
     frozenset({"ownership", "drawing"}),
     frozenset({"config"}),
+    frozenset({"pursuing", "offsets", "mirror"}),
     frozenset({"explain", "whatif", "schemas", "dangers"}),
     frozenset({"edges.*", "edges"}),
 )

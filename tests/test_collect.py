@@ -323,6 +323,44 @@ def test_killed_at_any_moment_only_whole_lines_are_left(space: NatSpace, tmp_pat
     assert len({row["session"] for row in collected.rows}) == 6
 
 
+_LISTEN = """
+import time
+from pipeline.edges.collect_socket import Events
+events = Events(1 << 20, source_nat=True)
+print("ready", flush=True)
+ends = time.monotonic() + 1.5
+while time.monotonic() < ends:
+    read = events.read()
+    for entry in read.entries if read else ():
+        print(entry.event, entry.status & 0x10, entry.state)
+    if read is None:
+        time.sleep(0.01)
+"""
+
+
+def test_the_kernel_itself_drops_what_nobody_needs(space: NatSpace) -> None:
+    listening = space.start(space.router, sys.executable, "-c", _LISTEN, stdout=subprocess.PIPE)
+    assert listening.stdout is not None
+    assert listening.stdout.readline() == b"ready\n"
+    ask(space, f"tcp {SERVER} {POD_PORT}", f"udp {SERVER} {UDP_PORT}")
+    with pytest.raises(AssertionError):
+        ask(space, f"tcp {OUTSIDE} 81")  # tracked, and not translated
+    read, _ = listening.communicate(timeout=20)
+    # NEW in SYN_SENT, UPDATE to TIME_WAIT, NEW of UDP; nothing of the five UPDATEs between.
+    assert read.decode().splitlines() == ["0 16 1", "1 16 7", "0 16 None"]
+
+
+def test_only_flows_of_the_zone_asked_for_are_told(space: NatSpace, tmp_path: Path, collect: Any) -> None:
+    rule = ("iptables", "-w", "-t", "raw", "-A", "PREROUTING", "-p", "udp", "-j", "CT", "--zone", "7")
+    run(*space.inside(space.router), *rule)
+    process = collect("--zone", "7")
+    other, zoned = ask(space, f"tcp {SERVER} {POD_PORT}", f"udp {SERVER} {UDP_PORT}")
+    time.sleep(0.2)
+    collected = ended(process, tmp_path)
+    assert collected.of(other["orig"]) == {}
+    assert collected.of(zoned["orig"])["NEW"]["zone"] == 7
+
+
 def test_a_line_that_was_cut_does_not_spoil_the_next(space: NatSpace, tmp_path: Path, collect: Any) -> None:
     (tmp_path / "out").write_bytes(b'{"n":1,"sess')
     assert collect("--once").wait(timeout=20) == 0

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.edges.collect import Options, wanted
 from pipeline.edges.collect_flows import GRACE_NS, Flows
 from pipeline.edges.netlink import Ends, Entry, read_messages
 from pipeline.formats.conntrack_json import CONNTRACK_JSON
@@ -205,6 +206,19 @@ def test_what_has_no_ports_has_none() -> None:
     flows.event(entry(protocol=58, original=ends, reply=ends, zone=3, stamp=T), 0)
     (row,) = taken(flows)
     assert (row["proto"], row["zone"], row["orig"]) == ("icmpv6", 3, ["2001:db8::1", None, "2001:db8::2", None])
+
+
+def test_what_is_wanted_is_said_by_source_nat_zone_and_original_destination() -> None:
+    plain, zoned = entry(), entry(zone=7)
+    untranslated = entry(status=0x188)
+    to = Ends(6, "203.0.113.10", 1, "2001:db8::5", 80)
+    assert wanted(Options())(plain, to)
+    assert not wanted(Options())(untranslated, to)
+    assert wanted(Options(source_nat=False))(untranslated, to)
+    assert [wanted(Options(zone=7))(each, to) for each in (plain, zoned)] == [False, True]
+    assert [wanted(Options(zone=0))(each, to) for each in (plain, zoned)] == [True, False]
+    assert wanted(Options(to=("198.51.100.0/24", "2001:db8::/32")))(plain, to)
+    assert not wanted(Options(to=("198.51.100.0/24", "2001:db8::6")))(plain, to)
 
 
 STEPS = st.lists(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final
 
@@ -17,6 +17,9 @@ STDIN: Final = 0
 # Longer than any part a container runtime writes (16 kB, at most sixfold by JSON escapes): no part is ever refused
 # for its length, so a line in parts is never joined without one of them.
 PART_BYTES: Final = 128 * 1024
+SHARD_BYTES: Final = 8 * 1024 * 1024  # of input behind one shard of the join keys
+SHARDS: Final = (16, 4096)
+UNPACKING: Final = 8  # a compressed file is taken for this many times as long
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -42,6 +45,14 @@ class Plan(Struct, frozen=True, kw_only=True):
     inputs: tuple[Input, ...]
     framed: frozenset[str] = frozenset()  # systems that write a length before each message
     in_parts: frozenset[str] = frozenset()  # systems whose lines may come in parts
+    shards: int = 0  # over which join keys are spread; 0: no line can answer for another one
+
+
+def shards_for(inputs: Iterable[Input]) -> int:
+    """How many shards a run over these inputs gets: a function of them alone, so that no machine can tell."""
+    size = sum(each.size * UNPACKING if each.packing else each.size for each in inputs)
+    fewest, most = SHARDS
+    return max(fewest, min(most, size // SHARD_BYTES))
 
 
 class Chunk(Struct, frozen=True):

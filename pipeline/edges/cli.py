@@ -1,9 +1,9 @@
 """The command line `clientip`. Data goes to standard output, everything said about it to standard error.
 
 Exit codes: 0 done · 1 done, and something asked for was not met (`--max-rejected`, `check`, `explain` found
-nothing) · 2 the configuration or the call is wrong · 3 the world failed (a file, a disk), or an input could not
-be read to its end · 4 a defect of clientip · 130 interrupted (Ctrl-C) · 141 nobody reads the output any more ·
-143 terminated.  After 3, 130 and 143 the same `replay` command goes on where it stopped.
+nothing, or nobody behind a `--peer`) · 2 the configuration or the call is wrong · 3 the world failed (a file, a
+disk), or an input could not be read to its end · 4 a defect of clientip · 130 interrupted (Ctrl-C) · 141 nobody
+reads the output any more · 143 terminated.  After 3, 130 and 143 the same `replay` command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from types import TracebackType
 from typing import Annotated, NoReturn
 
 import typer
+from msgspec.structs import replace
 from rich.console import Console
 
 from pipeline import __version__, config
-from pipeline.edges import checking, collect, scaffold
+from pipeline.addresses import read_endpoint
+from pipeline.edges import checking, collect, scaffold, skews
 from pipeline.edges.chunks import CHUNK_BYTES, Options
 from pipeline.edges.compression import Compression
-from pipeline.edges.explaining import find_records, outcomes_of_text, told, with_id, with_trace
+from pipeline.edges.explaining import Wish, explanations
 from pipeline.edges.guess import filled
 from pipeline.edges.inputs import PIPE
 from pipeline.edges.pipe import STDOUT, stream
@@ -35,7 +37,8 @@ from pipeline.edges.resolving import resolve_lines
 from pipeline.edges.summary import Summary, show
 from pipeline.errors import ConfigError, Fault, FormatError, SinkError
 from pipeline.formats import FORMATS
-from pipeline.model import LogsPeer, Setup
+from pipeline.mirror import Mirror, moment
+from pipeline.model import Endpoint, LogsPeer, Setup
 from pipeline.outputs import OUTPUTS
 from pipeline.times import rfc3339_ns
 from pipeline.wrappers import WRAPPERS
@@ -73,6 +76,7 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default: on
 ChunkSize = Annotated[int, typer.Option(min=1, help="Bytes of a plain file that one process reads at a time.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Discard what an earlier run left in the folder.")]
 RejectedFile = Annotated[Path | None, typer.Option(help="With -o -: where rejected lines go; else only counted.")]
+_TIME = "write a time like 2024-05-01T10:00:00Z"
 MaxRejected = Annotated[float, typer.Option(min=0, max=1, help="Exit with 1 if a larger share of lines is rejected.")]
 
 
@@ -110,8 +114,7 @@ def _moment(text: str | None, name: str) -> int | None:
     try:
         return None if text is None else rfc3339_ns(text)
     except FormatError as error:
-        wanted = "a time like 2024-05-01T10:00:00Z"
-        raise ConfigError([Fault("", name, f"{text!r} is no RFC 3339 time; write {wanted}")]) from error
+        raise ConfigError([Fault("", name, f"{text!r} is no RFC 3339 time; {_TIME}")]) from error
 
 
 @app.command("replay")
@@ -166,9 +169,18 @@ def _conclude(summary: Summary, max_rejected: float) -> None:
 
 
 @app.command("check")
-def check_command(configs: Configs) -> None:
+def check_command(
+    configs: Configs,
+    skew: Annotated[
+        bool, typer.Option("--skew", help="Measure how far the clocks of the logs lie apart; reads all of them.")
+    ] = False,
+) -> None:
     """Read a sample of every configured log: does the configuration fit?"""
     with _one_line_errors():
+        if skew:
+            measured = skews.measure(config.load(configs), Request(tuple(configs)), _warn)
+            sys.stdout.write(skews.report_text(measured))
+            raise typer.Exit(measured.code)
         report = checking.check(config.load(configs))
         sys.stdout.write(checking.report_text(report))
     raise typer.Exit(report.code)
@@ -190,28 +202,62 @@ def explain_command(
     line: Annotated[str | None, typer.Option(help="The text of one line of --system.")] = None,
     record_id: Annotated[str | None, typer.Option("--id", help="A record id to look for in the inputs.")] = None,
     trace: Annotated[str | None, typer.Option(help="A trace or request id to look for in the inputs.")] = None,
+    peer: Annotated[
+        str | None, typer.Option(help="ADDRESS:PORT of a system: who was behind it at the moment --at?")
+    ] = None,
+    at: Annotated[str | None, typer.Option(help="RFC 3339 with a zone; its last digit says how exact it is.")] = None,
+    local: Annotated[str | None, typer.Option(help="ADDRESS:PORT that the --peer connected to, if known.")] = None,
+    transport: Annotated[str, typer.Option(help="Of the --peer's connection: tcp or udp.")] = "tcp",
+    http1: Annotated[bool, typer.Option("--http1", help="It carried one request at a time (HTTP/1).")] = False,
     system: OneSystem = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole record as JSON.")] = False,
 ) -> None:
-    """Show how a record came about: the path, who vouched, what was not believed."""
+    """Show how a record came about: the path, who vouched, what other logs told, what was not believed.
+
+    Where a hop's own log must tell, the configured inputs are read as often as the path has such hops.
+    --peer asks the other way round: who connected from this address of ours? It exits with 1 if nobody can say.
+    """
     with _one_line_errors():
-        if [line, record_id, trace].count(None) != 2:
-            raise ConfigError([Fault("", "explain", "give one of --line, --id and --trace")])
-        settings = config.load(configs)
-        found = False
-        if line is not None:
-            if system is None:
-                raise ConfigError([Fault("", "--system", "say which system wrote the --line")])
-            outcomes = outcomes_of_text(settings, system, os.fsencode(line))
-        else:
-            wanted = with_id(record_id) if record_id is not None else with_trace(trace or "")
-            request = Request(tuple(configs), tuple(inputs or ()), system=system)
-            outcomes = find_records(settings, request, wanted, _warn)
-        for outcome in outcomes:
-            sys.stdout.write(told(outcome, settings.rules, as_json=as_json) + "\n")
-            found = True
+        if [line, record_id, trace, peer].count(None) != 3:
+            raise ConfigError([Fault("", "explain", "give one of --line, --id and --trace, or --peer with --at")])
+        wish = Wish(
+            line=line, record_id=record_id, trace=trace, mirror=_mirror(peer, at, local, transport, http1=http1)
+        )
+        request = Request(tuple(configs), tuple(inputs or ()), system=system)
+        found = []
+        for each in explanations(config.load(configs), request, replace(wish, as_json=as_json), _warn):
+            sys.stdout.write(each.text + "\n")
+            found.append(each.found)
     if not found:
         _fail(1, "no such record in these inputs")
+    if not any(found):
+        raise typer.Exit(1)
+
+
+def _mirror(peer: str | None, at: str | None, local: str | None, transport: str, *, http1: bool) -> Mirror | None:
+    if peer is None:
+        if at is not None or local is not None:
+            raise ConfigError([Fault("", "--at, --local", "say more of a --peer; give one")])
+        return None
+    if at is None:
+        raise ConfigError([Fault("", "--at", "say when the --peer was connected")])
+    transport = _one_of("--transport", transport, ("tcp", "udp"))
+    try:
+        first, last = moment(at)
+    except FormatError as error:
+        raise ConfigError([Fault("", "--at", f"{at!r} is no RFC 3339 time; {_TIME}")]) from error
+    near = None if local is None else _endpoint(local, "--local")
+    return Mirror(_endpoint(peer, "--peer"), first, last, near, transport, http1)
+
+
+def _endpoint(text: str, name: str) -> Endpoint:
+    try:
+        endpoint = read_endpoint(text)
+    except FormatError as error:
+        raise ConfigError([Fault("", name, f"{text!r} is no ADDRESS:PORT")]) from error
+    if endpoint.port is None:
+        raise ConfigError([Fault("", name, f"{text!r} has no port: many connect from one address")])
+    return endpoint
 
 
 @app.command("read")

@@ -17,6 +17,9 @@ ZSTD_SLICE: Final = 512  # four bytes of zstd can unpack to 128 KiB: this bounds
 MAGIC: Final = MappingProxyType({b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"})
 DAMAGES: Final = (EOFError, OSError, zlib.error, zstandard.ZstdError)  # what `unpacked` raises
 
+_PACKER: Final = zstandard.ZstdCompressor(level=1, write_checksum=True)
+_UNPACKER: Final = zstandard.ZstdDecompressor()
+
 
 class Packer(Protocol):
     """Takes rows, gives compressed bytes; what `flush` gives ends the member."""
@@ -33,6 +36,16 @@ def packer_of(compress: Compression) -> Packer | None:
         case "zstd":
             return zstandard.ZstdCompressor(level=3).compressobj()
     return None
+
+
+def packed(data: bytes | bytearray) -> bytes:
+    """One block of a file that only this program reads: fast, and with a check sum."""
+    return _PACKER.compress(data)
+
+
+def unpacked_block(data: bytes | memoryview) -> bytes:
+    """What was packed by `packed`; zstandard.ZstdError (one of DAMAGES) where it is damaged."""
+    return _UNPACKER.decompress(data)
 
 
 def packing_of(head: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +31,12 @@ class PartFile:
         with told(self._path):
             os.fsync(self._file.fileno())
             self._file.close()
+
+    def drop(self) -> None:
+        """Leave nothing behind."""
+        with told(self._path):
+            self._file.close()
+            self._path.unlink()
 
     def _put(self, data: bytes) -> None:
         self.length += len(data)
@@ -61,6 +67,41 @@ def temporary(folder: Path, chunk: int, name: str, process_id: int) -> Path:
     """A name no other process writes to, not even one left over from a killed run."""
     path = part_path(folder, chunk, name)
     return path.with_name(f"{path.name}.{process_id}.tmp")
+
+
+def adopt(folder: Path, unit: int, names: Iterable[str], process_id: int) -> None:
+    """Give a finished task's parts their names, and wait until the disk has them."""
+    with told(folder):
+        for name in names:
+            temporary(folder, unit, name, process_id).replace(part_path(folder, unit, name))
+    sync_folder(folder)
+
+
+def remove_parts(folder: Path, units: Iterable[int], names: Sequence[str]) -> None:
+    """Remove parts, whether they are there or not."""
+    with told(folder):
+        for unit in units:
+            for name in names:
+                part_path(folder, unit, name).unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """One more line of a list, safe on disk."""
+    with told(path), path.open("ab") as file:
+        file.write(line + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines of such a list; a last one that a kill cut short is cut off."""
+    with told(path):
+        if not path.exists():
+            return []
+        whole = path.read_bytes()
+        whole = whole[: whole.rfind(b"\n") + 1]
+        os.truncate(path, len(whole))
+    return whole.splitlines()
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -8,23 +8,33 @@ from types import TracebackType
 from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 LINE_SECONDS: Final = 10.0
 _MIB: Final = 1024 * 1024
 
 
 class Meter:
-    """Counts bytes of input read from disk, of `total`."""
+    """Counts bytes of input read from disk, of `total`; in a named phase, its tasks."""
 
-    def __init__(self, total: int, done: int = 0) -> None:
+    def __init__(self, total: int, done: int = 0, *, phase: str = "") -> None:
+        self._phase = phase
         self._total, self._done, self._began_with = total, done, done
         self._began = self._told = time.monotonic()
         self._bar: Progress | None = None
         if sys.stderr.isatty():
             columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._bar.add_task("reading", total=total, completed=done)
+            named = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*(named if phase else columns), console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task(phase or "reading", total=total, completed=done)
 
     def __enter__(self) -> Meter:
         if self._bar is not None:
@@ -36,7 +46,7 @@ class Meter:
             self._bar.stop()
 
     def moved(self, amount: int) -> None:
-        """`amount` more bytes have been read."""
+        """`amount` more bytes have been read, or tasks been done."""
         self._done += amount
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done)
@@ -46,6 +56,8 @@ class Meter:
             sys.stderr.flush()
 
     def _line(self) -> str:
+        if self._phase:
+            return f"{self._phase}: {self._done:,} of {self._total:,}"
         rate = (self._done - self._began_with) / (time.monotonic() - self._began)
         so_far = f"{self._done / _MIB:,.0f} of {self._total / _MIB:,.0f} MiB, {rate / _MIB:,.1f} MiB/s"
         left = max(0, self._total - self._done)

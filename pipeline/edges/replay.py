@@ -3,6 +3,7 @@
 State on disk, in the order in which it becomes true:
 1. `plan.json`: what the run is. Another plan in the same folder is refused.
 2. `parts/`: finished chunks (temporary file, fsync, rename); then a line in `manifest.ndjson` for each.
+   Where lines can answer for each other (`rounds`), a chunk gets a second line once its rows are whole.
 3. The results, joined from the parts in input order.
 4. `summary.json`: the run is complete.
 """
@@ -13,24 +14,31 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline import __version__, config
 from pipeline.config import Settings
-from pipeline.edges.chunks import Options, Plan, chunks_of, differences
+from pipeline.edges.assembly import Assembled
+from pipeline.edges.chunks import Options, Plan, chunks_of, differences, shards_for
 from pipeline.edges.inputs import PIPE, find_inputs
 from pipeline.edges.merge import merge
-from pipeline.edges.parts import part_path, replace_file, sync_folder, temporary, told
-from pipeline.edges.pool import work_in_process, work_in_processes
+from pipeline.edges.parts import adopt, append_line, remove_parts, replace_file, told, whole_lines
+from pipeline.edges.pool import Work, at_work
 from pipeline.edges.progress import Meter
+from pipeline.edges.rounds import Rounds
 from pipeline.edges.summary import Summary, as_json, miscounted
 from pipeline.edges.tally import Tally, totals
-from pipeline.edges.worker import Done, open_geo
+from pipeline.edges.tasks import Task
+from pipeline.edges.waiting import ROWS, filled
+from pipeline.edges.walks import Walked
+from pipeline.edges.worker import WHOLE, Done, open_geo
+from pipeline.engine import build
 from pipeline.errors import ConfigError, Fault, SinkError
 from pipeline.formats import FORMATS
 from pipeline.outputs import OUTPUTS
@@ -75,6 +83,7 @@ def plan_of(request: Request, settings: Settings, warn: Callable[[str], None]) -
         inputs=inputs.files,
         framed=frozenset(name for name, setup, _ in readable if FORMATS[setup.format].framing == "length32"),
         in_parts=frozenset(name for name, _, wrapper in readable if not NEVER_IN_PARTS.issuperset(wrapper)),
+        shards=shards_for(inputs.files) if build(settings).joins else 0,
     )
 
 
@@ -165,51 +174,61 @@ def _refusal(out: Path, text: str) -> ConfigError:
 
 
 def _manifest(out: Path) -> dict[int, Done]:
-    """The finished chunks; a last line that a kill cut short is cut off."""
-    path = out / MANIFEST
-    with told(path):
-        if not path.exists():
-            return {}
-        whole = path.read_bytes()
-        whole = whole[: whole.rfind(b"\n") + 1]
-        os.truncate(path, len(whole))
-    done = (msgspec.json.decode(line, type=Done) for line in whole.splitlines())
+    """The finished chunks; of one that was put together later, the last line counts."""
+    done = (msgspec.json.decode(line, type=Done) for line in whole_lines(out / MANIFEST))
     return {each.chunk: each for each in done}
 
 
 def _work(request: Request, plan: Plan, out: Path, finished: dict[int, Done]) -> None:
     """Process what is not finished yet."""
     chunks, parts = chunks_of(plan), out / PARTS
-    todo = [chunk.number for chunk in chunks if chunk.number not in finished]
+    todo = [Task("read", chunk.number) for chunk in chunks if chunk.number not in finished]
+    if not todo and all(ROWS not in each.parts for each in finished.values()):
+        return
     with told(parts):
         parts.mkdir(exist_ok=True)
         for leftover in parts.glob("*.tmp"):
             leftover.unlink()
-    cost = sum(chunk.cost for chunk in chunks)
-    paths, workers = request.config, min(request.workers, len(todo))
-    with Meter(cost, cost - sum(chunks[number].cost for number in todo)) as meter:
-        # Standard input belongs to this process; a single worker saves the start of another one.
-        if workers <= 1 or any(each.path == PIPE for each in plan.inputs):
-            done = work_in_process(paths, plan, parts, todo, meter.moved)
-        else:
-            done = work_in_processes(paths, plan, parts, todo, meter.moved, count=workers)
-        with closing(done):
-            for each in done:
-                _keep(out, each)
+    # Standard input belongs to this process; a single worker saves the start of another one.
+    pipe = any(each.path == PIPE for each in plan.inputs)
+    count = min(request.workers, max(len(todo), len(chunks) if plan.shards else 0))
+    with at_work(request.config, plan, parts, 1 if pipe else count) as work:
+        cost = sum(chunk.cost for chunk in chunks)
+        with Meter(cost, cost - sum(chunks[task.unit].cost for task in todo)) as meter:
+            for each in work(todo, meter.moved):
+                assert isinstance(each, Done)
+                _keep(out, each, each.parts, each.process_id)
                 finished[each.chunk] = each
+        if plan.shards:
+            _join(plan, out, work, finished)
 
 
-def _keep(out: Path, done: Done) -> None:
+def _join(plan: Plan, out: Path, work: Work, finished: dict[int, Done]) -> None:
+    """Lead all lines that wait to their ends, and put every chunk together."""
+    done, parts = [finished[number] for number in sorted(finished)], out / PARTS
+    walked = Rounds(plan, parts, work, done).run()
+    open_ = [each.chunk for each in done if ROWS in each.parts]
+    tasks = [Task("assemble", chunk, 0, _rounds(walked.get(chunk, ()))) for chunk in open_]
+    with Meter(len(tasks), phase="putting together") as meter:
+        for each in work(tasks, lambda _: None):
+            assert isinstance(each, Assembled)
+            read, rows = finished[each.unit], walked.get(each.unit, ())
+            tally = totals([read.tally, *(one.tally for one in rows)])[0]
+            whole = replace(read, records=each.records, tally=tally, parts=WHOLE)
+            _keep(out, whole, each.parts, each.process_id)
+            finished[each.unit] = whole
+            remove_parts(parts, [each.unit], [ROWS, *map(filled, _rounds(rows))])
+            meter.moved(1)
+
+
+def _rounds(walked: Sequence[Walked]) -> tuple[int, ...]:
+    return tuple(each.round for each in walked if filled(each.round) in each.parts)
+
+
+def _keep(out: Path, done: Done, parts: Iterable[str], process_id: int) -> None:
     """A chunk is finished once its line stands in the manifest, after its parts are safe."""
-    parts = out / PARTS
-    for name in ("records", "rejected"):
-        with told(parts):
-            temporary(parts, done.chunk, name, done.process_id).replace(part_path(parts, done.chunk, name))
-    sync_folder(parts)
-    with told(out / MANIFEST), (out / MANIFEST).open("ab") as manifest:
-        manifest.write(msgspec.json.encode(done) + b"\n")
-        manifest.flush()
-        os.fsync(manifest.fileno())
+    adopt(out / PARTS, done.chunk, parts, process_id)
+    append_line(out / MANIFEST, msgspec.json.encode(done))
 
 
 def _merge(plan: Plan, out: Path, done: Sequence[Done]) -> None:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from pipeline import config
 from pipeline.config import Settings
 from pipeline.edges.chunks import Chunk, Plan, Reader
+from pipeline.edges.compression import Compression
 from pipeline.edges.files import Block, Broken, Frame, Refused
 from pipeline.edges.geo import Geo
 from pipeline.edges.inputs import BEGINNING, fingerprint_of
@@ -25,8 +26,10 @@ from pipeline.model import Fact, Line, Mark, Outcome, Part, Record, Rejected, Sk
 from pipeline.outputs import OUTPUTS, rejected_row
 
 REPORT_SECONDS: Final = 0.5
+WHOLE: Final = ("records", "rejected")  # parts of a chunk to which nothing is to come any more
 
 Feed = Callable[[Sequence[Line]], list[Outcome]]
+Judge = Callable[[Outcome], Outcome]
 
 
 class Rows(NamedTuple):
@@ -53,6 +56,8 @@ class Done(Struct, frozen=True):
     tally: Tally
     process_id: int  # whose temporary parts they are
     fault: str | None = None  # why its input could not be read to the end
+    parts: tuple[str, ...] = WHOLE
+    holes: int = 0  # lines that wait for answers; their rows come later, and so do their counts
 
 
 def open_job(paths: tuple[Path, ...], plan: Plan) -> Job:
@@ -78,11 +83,10 @@ class Pass:
         self._source = source
         self._reading: Reading = job.engine.reading(source.system, source.instance)
         self._feed: Feed = self._reading.feed_all
-        if options.from_ns is not None or options.until_ns is not None:
-            self._feed = _within(self._feed, options.from_ns, options.until_ns)
-        self._render = OUTPUTS[options.output]
-        if job.geo:
-            self._render = _located(self._render, job.geo)
+        self._judged = within(options.from_ns, options.until_ns)
+        if self._judged is not None:
+            self._feed = _judging(self._feed, self._judged)
+        self._render = rendering(job)
         self._facts, self._rules = options.facts, job.plan.rules
         self._file = source.fingerprint
         self._answers: dict[Answer, int] = defaultdict(int)
@@ -102,7 +106,7 @@ class Pass:
         for outcome in self._reading.end():
             self._tally.parts -= 1  # it was counted as a part when it came
             self._other(outcome, rows, rejected)
-        return _rows(rows, rejected)
+        return joined_rows(rows, rejected)
 
     def tally(self) -> Tally:
         """The counts so far; to be called once, at the end."""
@@ -135,7 +139,7 @@ class Pass:
                     append(render(outcome, rules))
                 else:
                     self._other(outcome, rows, rejected)
-        return _rows(rows, rejected)
+        return joined_rows(rows, rejected)
 
     def _other(self, outcome: Outcome, rows: list[bytes], rejected: list[bytes]) -> None:
         tally = self._tally
@@ -158,10 +162,10 @@ class Pass:
         self._tally.lines += 1
         line = Line(frame.head, frame.head, self._file, frame.offset, 0, None, self._source.instance)
         self._other(Rejected(line, frame.reason, None, frame.detail), [], rejected)
-        return _rows([], rejected)
+        return joined_rows([], rejected)
 
 
-def _rows(records: list[bytes], rejected: list[bytes]) -> Rows:
+def joined_rows(records: list[bytes], rejected: list[bytes]) -> Rows:
     # The empty string at the end gives the last row its line end.
     return Rows(
         b"\n".join([*records, b""]) if records else b"",
@@ -169,11 +173,13 @@ def _rows(records: list[bytes], rejected: list[bytes]) -> Rows:
     )
 
 
-def _within(feed: Feed, from_ns: int | None, until_ns: int | None) -> Feed:
-    """`feed`, with records and facts outside the range skipped; adjacent ranges share every record between them.
+def within(from_ns: int | None, until_ns: int | None) -> Judge | None:
+    """What makes of records and facts outside the range skipped lines; adjacent ranges share every record between them.
 
     The start counts; where the log does not show it, the end. Without any time a record cannot be said to lie outside.
     """
+    if from_ns is None and until_ns is None:
+        return None
     low = -1 if from_ns is None else from_ns
     high = 2**63 if until_ns is None else until_ns
 
@@ -187,7 +193,17 @@ def _within(feed: Feed, from_ns: int | None, until_ns: int | None) -> Feed:
             return outcome
         return Skipped(record.line, "out_of_range")
 
+    return judged
+
+
+def _judging(feed: Feed, judged: Judge) -> Feed:
     return lambda lines: list(map(judged, feed(lines)))
+
+
+def rendering(job: Job) -> Callable[[Record, str], bytes]:
+    """How this run writes a record."""
+    render = OUTPUTS[job.plan.options.output]
+    return _located(render, job.geo) if job.geo else render
 
 
 def _located(render: Callable[[Record, str], bytes], geo: Geo) -> Callable[[Record, str], bytes]:
@@ -208,11 +224,20 @@ class Moved(Protocol):
 
 def process(job: Job, chunk: Chunk, folder: Path, moved: Moved) -> Done:
     """Read a chunk into two temporary parts named after this process; the caller renames them."""
-    compress = job.plan.options.compress
+    through = Pass(job, chunk)
+    lengths, fault = run_through(job, chunk, through, (folder, "records", job.plan.options.compress), moved)
+    return Done(chunk.number, *lengths, through.tally(), os.getpid(), fault)
+
+
+def run_through(
+    job: Job, chunk: Chunk, through: Pass, into: tuple[Path, str, Compression], moved: Moved
+) -> tuple[tuple[int, int], str | None]:
+    """A chunk into a part of records and one of rejected lines: their lengths, and what ended it early."""
+    folder, name, compress = into
     with told(folder):
-        records = PartFile(temporary(folder, chunk.number, "records", os.getpid()), compress)
+        records = PartFile(temporary(folder, chunk.number, name, os.getpid()), compress)
         rejected = PartFile(temporary(folder, chunk.number, "rejected", os.getpid()), "none")
-    through, fault = Pass(job, chunk), None
+    fault = None
     reader = Reader(chunk, job.plan)
     for frame in _reported(reader, moved):
         if isinstance(frame, Broken):
@@ -226,7 +251,7 @@ def process(job: Job, chunk: Chunk, folder: Path, moved: Moved) -> Done:
     rejected.write(rows.rejected)
     records.close()
     rejected.close()
-    return Done(chunk.number, records.length, rejected.length, through.tally(), os.getpid(), fault)
+    return (records.length, rejected.length), fault
 
 
 def _reported(reader: Reader, moved: Moved) -> Iterator[Frame]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from pipeline.model import Endpoint, Record, Step, Unbelieved, Verdict
+from pipeline.model import Candidate, Endpoint, Record, Step, Unbelieved, Verdict
 
 SCHEMA: Final = "clientip/1"
 
@@ -20,6 +20,15 @@ class Socket(Struct, frozen=True, gc=False, omit_defaults=True):
 
     ip: str
     port: int | None = None
+
+
+class CandidateRow(Struct, frozen=True, gc=False):
+    """A client that fits and is not proved, and the line that names it: for people to look at, never for a ban."""
+
+    ip: str
+    port: int | None
+    method: str
+    record: str
 
 
 class Enrichment(Struct, frozen=True, gc=False, omit_defaults=True, rename={"as_": "as"}):
@@ -39,6 +48,7 @@ class Enrichment(Struct, frozen=True, gc=False, omit_defaults=True, rename={"as_
     findings: tuple[str, ...] = ()
     geo: dict[str, str | int | float] | None = None  # of the client only, never of a claim
     as_: dict[str, str | int | float] | None = None
+    candidates: tuple[CandidateRow, ...] = ()
 
 
 def socket(endpoint: Endpoint | None) -> Socket | None:
@@ -66,7 +76,12 @@ def enrichment(record: Record, rules: str) -> Enrichment:
         found.findings,
         group(geo, "geo") if geo else None,
         group(geo, "as") if geo else None,
+        tuple(map(_candidate, found.candidates)) if found.candidates else (),
     )
+
+
+def _candidate(of: Candidate) -> CandidateRow:
+    return CandidateRow(of.address, of.port, of.method, of.record)
 
 
 def group(pairs: tuple[tuple[str, str | int | float], ...], name: str) -> dict[str, str | int | float] | None:

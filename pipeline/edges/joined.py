@@ -1,0 +1,158 @@
+"""One chunk through the engine where lines can answer for each other: rows and holes, questions and facts out."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from itertools import compress
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from pipeline.coverage import MAX_RUNS, Run, Runs, Teller, stitch
+from pipeline.edges.chunks import Chunk
+from pipeline.edges.files import Block
+from pipeline.edges.parts import temporary, told
+from pipeline.edges.spill import BlockWriter, BucketWriter
+from pipeline.edges.tally import count_unlisted
+from pipeline.edges.waiting import ROWS, RUNS, Hole, Spill, asked, facts, holes
+from pipeline.edges.worker import Done, Job, Moved, Pass, Rows, joined_rows, run_through
+from pipeline.engine import BLOCK
+from pipeline.inquiry import Open
+from pipeline.joining import Joining, numbered
+from pipeline.model import Line, Outcome, Record
+
+MANY_RUNS: Final = 2 * MAX_RUNS  # of one teller in one chunk, before neighbours are joined
+
+
+class Sinks(Struct, frozen=True):
+    """What a chunk leaves for the rounds."""
+
+    holes: BlockWriter
+    asked: BucketWriter
+    facts: BucketWriter
+    runs: BlockWriter
+
+    def close(self) -> tuple[bool, ...]:
+        """End the files; which of them hold anything."""
+        return self.holes.close(), self.asked.close(), self.facts.close(), self.runs.close()
+
+
+class JoinedPass(Pass):
+    """One input going through the engine; what it tells and asks goes into `sinks`."""
+
+    def __init__(self, job: Job, joining: Joining, chunk: Chunk, sinks: Sinks) -> None:
+        super().__init__(job, chunk)
+        self._whole = self._reading.feed_all  # a range cuts records, and never what they tell
+        self._joining, self._sinks = joining, sinks
+        self._spill = Spill(joining, job.plan)
+        self._tells = joining.telling.tells(chunk.input.system)
+        self._runs: dict[Teller, Runs] = defaultdict(Runs)
+        self._position = 0  # bytes of rows so far
+        self.open = 0
+
+    def _block(self, block: Block) -> Rows:
+        feed, take = self._whole, self._take
+        file, instance = self._file, self._source.instance
+        offset, step, lines = block.offset, block.step, block.lines
+        self._tally.lines += len(lines)
+        rows: list[bytes] = []
+        rejected: list[bytes] = []
+        for first in range(0, len(lines), BLOCK):
+            framed = []
+            for raw in lines[first : first + BLOCK]:
+                framed.append(Line(raw, raw, file, offset, 0, None, instance))
+                offset += len(raw) + step
+            outcomes = feed(framed)
+            self._tally.lines += len(outcomes) - len(framed)  # messages beyond the first of a line
+            for outcome in outcomes:
+                take(outcome, rows, rejected)
+        return joined_rows(rows, rejected)
+
+    def _take(self, outcome: Outcome, rows: list[bytes], rejected: list[bytes]) -> None:
+        """What a line tells and asks; its row, unless it has to wait."""
+        begun: Outcome | Open = outcome
+        if type(outcome) is Record:
+            begun = self._joining.begin(outcome)
+        elif self._tells:
+            self._count(outcome)
+        ended = outcome if isinstance(begun, Open) else begun
+        if self._tells:
+            for fact in self._joining.telling.facts(ended):
+                self._spill.tell(self._sinks.facts, fact)
+        shown = ended if self._judged is None else self._judged(ended)
+        if isinstance(begun, Open):
+            assert type(outcome) is Record
+            if shown is ended or self._tells:
+                self._wait(outcome, begun, shown=shown is ended)
+            if shown is ended:
+                return
+        if type(shown) is Record:
+            found = shown.resolution
+            self._answers[found.verdict, found.method, found.reason, found.findings] += 1
+            if found.reason == "peer_unlisted":
+                count_unlisted(self._unlisted, shown)
+            row = self._render(shown, self._rules)
+            rows.append(row)
+            self._position += len(row) + 1
+            return
+        before = len(rows)
+        self._other(shown, rows, rejected)
+        self._position += sum(len(row) + 1 for row in rows[before:])
+
+    def _wait(self, record: Record, begun: Open, *, shown: bool) -> None:
+        line = record.line
+        self._sinks.holes.add(
+            Hole(
+                self.open,
+                self._position,
+                line.raw,
+                None if line.text is line.raw else line.text,
+                line.file,
+                line.offset,
+                line.index,
+                line.stamp_ns,
+                line.instance,
+                line.stream,
+                record.record_id,
+                record.entry,
+                shown,
+                begun.inquiry,
+            )
+        )
+        self._spill.ask(self._sinks.asked, self.open, begun.question)
+        self.open += 1
+
+    def _count(self, outcome: Outcome) -> None:
+        count = numbered(outcome)
+        if count is not None:
+            runs = self._runs[count[0]]
+            runs.add(count[1])
+            if len(runs.done) > MANY_RUNS:
+                runs.done = fewest(runs.done)
+
+    def runs(self) -> None:
+        """Write down the stretches that were told whole; to be called once, at the end."""
+        for (system, instance), runs in sorted(self._runs.items()):
+            self._sinks.runs.add((system, instance, fewest(runs.all())))
+
+
+def fewest(runs: list[Run]) -> list[Run]:
+    """The runs with neighbours joined, and no more than can be of use: fewer runs only cover less."""
+    return list(stitch(runs)[: MAX_RUNS + 1])
+
+
+def read_joined(job: Job, chunk: Chunk, folder: Path, moved: Moved) -> Done:
+    """Read a chunk into temporary parts named after this process; the caller renames them."""
+    joining = job.engine.joining
+    assert joining is not None
+    names = (holes(1), asked(1), facts(0), RUNS)
+    with told(folder):
+        path = [temporary(folder, chunk.number, name, os.getpid()) for name in names]
+        sinks = Sinks(BlockWriter(path[0]), BucketWriter(path[1]), BucketWriter(path[2]), BlockWriter(path[3]))
+    through = JoinedPass(job, joining, chunk, sinks)
+    lengths, fault = run_through(job, chunk, through, (folder, ROWS, "none"), moved)
+    through.runs()
+    kept = (ROWS, "rejected", *compress(names, sinks.close()))
+    return Done(chunk.number, *lengths, through.tally(), os.getpid(), fault, kept, through.open)

@@ -1,0 +1,164 @@
+"""One chunk of a round: its open lines go on with what they were told."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from itertools import compress
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.answers import Answer, Awaits
+from pipeline.edges.chunks import Chunk
+from pipeline.edges.parts import part_path, temporary, told
+from pipeline.edges.spill import BlockWriter, BucketReader, BucketWriter, damaged, read_blocks
+from pipeline.edges.tally import Answer as Ending
+from pipeline.edges.tally import Tally, add_answers, count_unlisted, most_frequent
+from pipeline.edges.waiting import (
+    SHEET,
+    Hole,
+    Reply,
+    Spill,
+    answers,
+    asked,
+    facts,
+    filled,
+    holes,
+    read_round,
+)
+from pipeline.edges.worker import Job, rendering
+from pipeline.inquiry import Open
+from pipeline.joining import Joining
+from pipeline.model import Record
+from pipeline.telling import settled
+
+
+class Walked(Struct, frozen=True, tag="walked"):
+    """A finished chunk of a round."""
+
+    round: int
+    unit: int
+    open: int  # lines that still ask
+    shards: tuple[int, ...]  # that hold their questions
+    tally: Tally  # of the lines whose walk has ended
+    process_id: int
+    parts: tuple[str, ...]
+
+
+def walk_chunk(job: Job, joining: Joining, chunk: Chunk, folder: Path, number: int, *, last: bool) -> Walked:
+    """Lead a chunk's lines on into temporary parts named after this process; the caller renames them.
+
+    `last`: no answer will ever come: every line that still asks ends here.
+    """
+    names = (holes(number + 1), asked(number + 1), facts(number), filled(number))
+    with told(folder):
+        path = [temporary(folder, chunk.number, name, os.getpid()) for name in names]
+        sinks = _Sinks(BlockWriter(path[0]), BucketWriter(path[1]), BucketWriter(path[2]), BlockWriter(path[3]))
+    walk = _Walk(job, joining, chunk, sinks)
+    sheet = 0 if last else read_round(folder, number).sheets[chunk.number]
+    replies = None if last else _Replies(job.plan.shards, sheet, folder, number)
+    path_of_holes = part_path(folder, chunk.number, holes(number))
+    for block in read_blocks(path_of_holes, list[Hole]):
+        for hole in block:
+            if replies is None:
+                walk.give_up(hole)
+                continue
+            answer = replies.of(hole)
+            if answer is not None:
+                walk.go_on(hole, answer)
+            elif hole.inquiry.awaits is not None:
+                walk.wait(hole)
+            else:  # a question that nobody can answer is answered so
+                raise damaged(path_of_holes)
+    kept = tuple(compress(names, sinks.close()))
+    shards = tuple(sorted(sinks.asked.buckets))
+    return Walked(number, chunk.number, sinks.holes.items, shards, walk.tally(), os.getpid(), kept)
+
+
+class _Sinks(NamedTuple):
+    holes: BlockWriter
+    asked: BucketWriter
+    facts: BucketWriter
+    filled: BlockWriter
+
+    def close(self) -> tuple[bool, ...]:
+        """End the files; which of them hold anything."""
+        return self.holes.close(), self.asked.close(), self.facts.close(), self.filled.close()
+
+
+class _Replies:
+    """The answers to a chunk's questions, one sheet at a time."""
+
+    def __init__(self, shards: int, first_sheet: int, folder: Path, number: int) -> None:
+        paths = (part_path(folder, shard, answers(number)) for shard in range(shards))
+        self._paths = [path for path in paths if path.exists()]
+        self._first, self._sheet = first_sheet, -1
+        self._found: dict[int, Answer | Awaits] = {}
+
+    def of(self, hole: Hole) -> Answer | Awaits | None:
+        """What the hole is told; None: nothing yet."""
+        sheet = hole.number // SHEET
+        if sheet != self._sheet:
+            self._sheet, self._found = sheet, {}
+            for path in self._paths:
+                for block in BucketReader(path, list[Reply]).read(self._first + sheet):
+                    self._found.update(block)
+        return self._found.get(hole.number)
+
+
+class _Walk:
+    """Lines of one chunk going on."""
+
+    def __init__(self, job: Job, joining: Joining, chunk: Chunk, sinks: _Sinks) -> None:
+        self._again, self._system = job.engine.again, chunk.input.system
+        self._inquirer, self._sinks = joining.inquirer, sinks
+        self._spill = Spill(joining, job.plan)
+        self._render, self._rules = rendering(job), job.plan.rules
+        self._tells = joining.telling.tells(self._system)
+        self._endings: dict[Ending, int] = defaultdict(int)
+        self._unlisted: dict[str, int] = {}
+
+    def go_on(self, hole: Hole, answer: Answer | Awaits) -> None:
+        """A line that was told something: it asks again, or ends."""
+        line = hole.line()
+        seen = self._again(self._system, line)
+        found = self._inquirer.go_on(seen, hole.inquiry, answer)
+        if isinstance(found, Open):
+            question = found.question if found.inquiry.awaits is not None else None
+            self._sinks.holes.add(replace(hole, inquiry=found.inquiry, question=question))
+            self._spill.ask(self._sinks.asked, hole.number, found.question)
+        else:
+            self._end(hole, Record(line, seen, found, hole.record, hole.entry))
+
+    def wait(self, hole: Hole) -> None:
+        """A line whose question nobody could answer yet asks it again."""
+        assert hole.question is not None
+        self._sinks.holes.add(hole)
+        self._spill.ask(self._sinks.asked, hole.number, hole.question)
+
+    def give_up(self, hole: Hole) -> None:
+        """A line to which no answer will come."""
+        line = hole.line()
+        seen = self._again(self._system, line)
+        self._end(hole, Record(line, seen, self._inquirer.give_up(seen, hole.inquiry), hole.record, hole.entry))
+
+    def tally(self) -> Tally:
+        """The counts of what has ended; to be called once, at the end."""
+        tally = Tally(self._system)
+        add_answers(tally, self._endings)
+        tally.unlisted = most_frequent(self._unlisted)
+        return tally
+
+    def _end(self, hole: Hole, record: Record) -> None:
+        if self._tells:
+            self._spill.tell(self._sinks.facts, settled(record))
+        if not hole.shown:
+            return
+        found = record.resolution
+        self._endings[found.verdict, found.method, found.reason, found.findings] += 1
+        if found.reason == "peer_unlisted":
+            count_unlisted(self._unlisted, record)
+        self._sinks.filled.add((hole.number, hole.position, self._render(record, self._rules)))
