@@ -44,8 +44,8 @@ def replay(case: Case, megabytes: int, rounds: int) -> Replayed:
         for number in range(rounds):
             out = folder / f"out{number}"
             call = ["-c", CLIENTIP, "replay", "-c", config, "-o", out, "--workers", "1", "--system", "web", source]
-            ours.append(_run(list(map(str, call))))
-            theirs.append(_run(["-m", "benchmarks.peer_vrl_replay", case.name, str(source), str(folder / "vrl.out")]))
+            ours.append(run(list(map(str, call))))
+            theirs.append(run(["-m", "benchmarks.peer_vrl_replay", case.name, str(source), str(folder / "vrl.out")]))
             for part in out.iterdir():
                 part.unlink()
         return Replayed(count, source.stat().st_size, _middle(ours), _middle(theirs))
@@ -63,7 +63,8 @@ def _write(case: Case, target: Path, size: int) -> int:
     raise AssertionError
 
 
-def _run(arguments: list[str]) -> Spent:
+def run(arguments: list[str]) -> Spent:
+    """Python with these arguments: what it and its children took."""
     before, began = os.times(), time.monotonic()
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
     after = os.times()

@@ -15,7 +15,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pipeline.answers import Answer, Awaits, Refused
+from pipeline.answers import Answer, Awaits, Refused, Site, site
 from pipeline.coverage import Coverage, Runs, Teller
 from pipeline.evidence import SEPARATOR, Asked, Told, kind_of
 from pipeline.inquiry import Open
@@ -56,7 +56,7 @@ class Pursuit:
         for record in subjects:
             self._order.append(record.record_id)
             self._begin(record)
-        self._keys, self._sought = self._next()
+        self._look_for()
 
     @property
     def asks(self) -> bool:
@@ -77,6 +77,8 @@ class Pursuit:
             self._runs[count[0]].add(count[1])
         told = outcome
         if isinstance(outcome, Record):
+            if not self._concerns(outcome):
+                return
             told = self._listen_to_asker(outcome)
         for fact in self._joining.telling.facts(told):
             if fact.key in self._keys and self._has_room(fact.key):
@@ -93,7 +95,7 @@ class Pursuit:
         self._passes += 1
         while self._round():
             continue
-        self._keys, self._sought = self._next()
+        self._look_for()
         if not self.asks or self._passes >= MAX_PASSES:
             self._keys, self._sought = frozenset(), frozenset()
             self._give_up()
@@ -103,6 +105,15 @@ class Pursuit:
         for record, each in [*self._waiting.values()]:
             found = self._joining.inquirer.give_up(record.observation, each.inquiry)
             self._end(replace(record, resolution=found))
+
+    def _concerns(self, record: Record) -> bool:
+        """Whether the line can tell, is looked for, or may ask what is asked; most lines are none of these."""
+        if self._joining.telling.tells(record.observation.setup.system) or record.record_id in self._sought:
+            return True
+        stop = record.resolution.stop
+        if stop is None:
+            return False
+        return self._ids_asked or (stop.source is not None and site(stop.source) in self._sources)
 
     def _listen_to_asker(self, record: Record) -> Record:
         begun = self._joining.begin(record)
@@ -136,8 +147,14 @@ class Pursuit:
         fact = settled(record)
         self._facts[fact.key].append(fact)
 
+    def _look_for(self) -> None:
+        """Set the keys and the lines that the next pass must look for, and whose questions may be the same."""
+        self._keys, self._sought = self._next()
+        ends = [key.split(SEPARATOR)[-2:] for key in self._keys if kind_of(key) == "conn"]
+        self._sources: frozenset[Site] = frozenset((address, int(port)) for address, port in ends)
+        self._ids_asked = len(self._keys) > len(ends)
+
     def _next(self) -> tuple[frozenset[str], frozenset[str]]:
-        """The keys and the lines that the next pass must look for."""
         keys = {each.question.key for _, each in self._waiting.values()} - self._heard
         lines = {key.partition(SEPARATOR)[2] for key in keys if kind_of(key) == "line"}
         known = self._waiting.keys() | self._ended.keys() | self._missed

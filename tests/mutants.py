@@ -29,16 +29,22 @@ WALKS: Final = (
     "test_trust.py",
     "test_trust_edges.py",
     "test_said_edges.py",
+    "test_answers_edges.py",
     "test_whatif.py",
     "test_joins.py",
     "test_laws.py",
 )
 TEXTS: Final = ("test_addresses.py", "test_entries.py", "test_addresses_edges.py")
+JOINS: Final = ("test_joins_edges.py", "test_joins.py")
 MODULES: Final = {  # module → the tests that answer for it, the quickest first
     "trust": WALKS,
     "said": WALKS,
     "owners": WALKS,
     "addresses": TEXTS,
+    "joins": JOINS,
+    "flows": JOINS,
+    "ordering": JOINS,
+    "coverage": JOINS,
 }
 EXAMPLES: Final = 25  # of each hypothesis test: mutants are told apart by the cases, the laws confirm
 TIME_LIMIT: Final = 60.0  # seconds for one mutant; an endless loop is a mutant found

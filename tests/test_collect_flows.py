@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.edges.collect import Options, wanted
 from pipeline.edges.collect_flows import GRACE_NS, Flows
 from pipeline.edges.netlink import Ends, Entry, read_messages
+from pipeline.formats import conntrack_json
 from pipeline.formats.conntrack_json import CONNTRACK_JSON
 from pipeline.model import Mark, Observation
 from tests.netlink_messages import DESTROY, NEW, STATUS_NAT, STATUS_SEEN, UPDATE, Side, message
@@ -51,6 +52,10 @@ def taken(flows: Flows) -> list[dict[str, Any]]:
         rows.append(json.loads(text))
     flows.lines.clear()
     return rows
+
+
+def test_writer_and_reader_know_the_same_grace() -> None:
+    assert conntrack_json.GRACE_NS == GRACE_NS
 
 
 def test_a_tcp_flow_is_told_as_it_begins_and_whole_as_it_closes() -> None:

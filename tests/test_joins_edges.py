@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import permutations
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -26,9 +27,7 @@ B: Site = ("203.0.113.8", 52000)
 BOUNDS = Bounds(tolerance=5, horizon=1000)
 
 
-def told(
-    record: str, begin: int | None, end: int | None, peer: Site | None = A, *, late: int = 0, **more: object
-) -> Told:
+def told(record: str, begin: int | None, end: int | None, peer: Site | None = A, *, late: int = 0, **more: Any) -> Told:
     """A NAT event: whole where it shows an end, else the begin alone; `late`: width of the begin."""
     fact = Told(
         KEY,
@@ -48,7 +47,7 @@ def told(
     return replace(fact, **more)
 
 
-def line(record: str, begin: int | None, end: int | None, peer: Site | None = A, **more: object) -> Told:
+def line(record: str, begin: int | None, end: int | None, peer: Site | None = A, **more: Any) -> Told:
     """A balancer's line of a connection."""
     return told(record, begin, end, peer, **{"system": "lb", "instance": "", "role": "connection", "event": "", **more})
 
@@ -208,7 +207,7 @@ def test_the_ends_of_time_are_those_of_64_bits() -> None:
 
 
 def test_a_connection_line_is_a_flow_that_is_never_solid() -> None:
-    assert spans(line("c", 10, 30, late=2, slack=3)) == [("c", 10, 12, 27, 33, False)]  # type: ignore[arg-type]
+    assert spans(line("c", 10, 30, late=2, slack=3)) == [("c", 10, 12, 27, 33, False)]
     assert spans(line("c", 10, None)) == [("c", 10, 10, 10, FOREVER, False)]
     assert spans(line("c", None, 30)) == [("c", NEVER, 30, 30, 30, False)]
     assert spans(line("c", None, 30, begin_latest=20)) == [("c", NEVER, 20, 30, 30, False)]
@@ -223,7 +222,7 @@ def test_a_whole_event_is_solid_and_supersedes_its_begin() -> None:
 
 
 @pytest.mark.parametrize("more", [{"begin": 7}, {"begin": 13}, {"peer": B}, {"local": POD}])
-def test_a_begin_at_another_time_or_of_another_holder_is_another_flow(more: dict[str, object]) -> None:
+def test_a_begin_at_another_time_or_of_another_holder_is_another_flow(more: dict[str, Any]) -> None:
     begun = replace(told("a", 10, None, late=2), **more)
     begun = replace(begun, begin_latest=(begun.begin or 0) + 2)
     found = spans(begun, told("b", 10, 30, late=2))
@@ -296,7 +295,7 @@ def test_an_open_flow_lasts_until_the_latest_begin_of_the_next() -> None:
 
 
 @pytest.mark.parametrize("more", [{"system": "others"}, {"instance": "node-b"}, {"target": ("10.244.2.6", 8080)}])
-def test_flows_of_other_tellers_or_near_ends_do_not_touch_each_other(more: dict[str, object]) -> None:
+def test_flows_of_other_tellers_or_near_ends_do_not_touch_each_other(more: dict[str, Any]) -> None:
     assert spans(told("a", 10, None), told("b", 20, None, B, **more))[0] == ("a", 10, 10, 10, FOREVER, False)
 
 
@@ -349,6 +348,7 @@ def test_all_requests_of_one_number_are_on_one_flow() -> None:
 def test_numbers_that_cannot_be_laid_over_the_flows_are_not() -> None:
     assert ordered((1, 15, 15, [F]), (2, 16, 16, [F])) == [None, None]
     assert ordered((1, 15, 15, [F, G]), (2, 16, 16, [F, G]), (3, 17, 17, [F, G])) == [None, None, None]
+    assert ordered((1, 15, 15, [F, G]), (2, 16, 16, [F]), (3, 35, 35, [H])) == [None, None, None]
 
 
 def test_without_a_number_or_without_a_flow_order_says_nothing() -> None:
@@ -357,7 +357,9 @@ def test_without_a_number_or_without_a_flow_order_says_nothing() -> None:
     assert ordered((1, 15, 15, [F]), (2, 16, 16, []), (3, 17, 17, [G])) == ["f", None, "g"]
 
 
-@pytest.mark.parametrize("second", [flow("g", 10, 29), flow("g", 11, 29), flow("g", 9, 29, late=4)])
+@pytest.mark.parametrize(
+    "second", [flow("g", 10, 29), flow("g", 10, 29, late=5), flow("g", 11, 29), flow("g", 9, 29, late=4)]
+)
 def test_flows_of_which_the_first_cannot_be_said_have_no_order(second: Flow) -> None:
     first = flow("f", 10, 19, late=1)
     assert ordered((1, 15, 15, [first, second]), (2, 16, 16, [first, second])) == [None, None]
@@ -367,6 +369,13 @@ def test_flows_of_which_the_first_cannot_be_said_have_no_order(second: Flow) -> 
 def test_numbers_too_far_apart_were_not_counted_together(step: int, found: list[str | None]) -> None:
     assert MAX_STEP == 10_000
     assert ordered((1, 15, 15, [F, G]), (1 + step, 16, 16, [F, G])) == found
+
+
+def test_how_far_numbers_are_apart_counts_from_one_to_the_next() -> None:
+    many, two = [F, G, H], [F, G]
+    steps = (1, 1 + MAX_STEP, 1 + 2 * MAX_STEP)
+    assert ordered(*((step, 15, 15, many) for step in steps)) == ["f", "g", "h"]
+    assert ordered((1, 15, 15, [H]), (20_000, 15, 15, two), (20_001, 16, 16, two)) == ["h", "f", "g"]
 
 
 @pytest.mark.parametrize(("second", "found"), [(90, ["f", "g"]), (89, [None, None])])
@@ -385,7 +394,7 @@ def test_a_request_of_unknown_begin_counts_no_number_anew() -> None:
 
 
 @pytest.mark.parametrize("more", [{"system": "b"}, {"instance": "b"}, {"target": PORT}])
-def test_numbers_of_other_counters_are_not_compared(more: dict[str, object]) -> None:
+def test_numbers_of_other_counters_are_not_compared(more: dict[str, Any]) -> None:
     questions = [asked(15, 15, serial=1), asked(16, 16, serial=2, **more)]
     assert align(questions, [[F, G], [F, G]], 5) == [None, None]
 
@@ -551,7 +560,7 @@ def test_flows_of_one_holder_are_one_answer_with_the_smallest_record() -> None:
 
 
 @pytest.mark.parametrize("more", [{"peer": B}, {"local": POD}, {"own": True}, {"system": "lb"}])
-def test_holders_differ_in_either_end_the_teller_or_that_it_spoke_for_itself(more: dict[str, object]) -> None:
+def test_holders_differ_in_either_end_the_teller_or_that_it_spoke_for_itself(more: dict[str, Any]) -> None:
     facts = [told("a", 50, None), told("b", 99, None, **{"instance": "node-b", **more})]
     assert who(answer(facts, asked(100, 100, tellers=("nodes", "lb")))) == "ambiguous"
 
@@ -627,7 +636,7 @@ def test_order_does_not_take_the_place_of_an_answer() -> None:
 
 
 @pytest.mark.parametrize("more", [{"role": "connection", "event": ""}, {"target": ("10.244.2.5", None)}])
-def test_order_counts_only_translations_with_all_four_ends(more: dict[str, object]) -> None:
+def test_order_counts_only_translations_with_all_four_ends(more: dict[str, Any]) -> None:
     facts = [told("a", 50, 99), told("b", 100, 150, B, **more)]
     questions = [asked(99, 99, serial=1), asked(100, 100, serial=2)]
     assert [who(each) for each in answers(KEY, facts, questions, whole, BOUNDS)] == ["ambiguous"] * 2
@@ -762,7 +771,7 @@ def test_ids_and_traces_are_named_as_such() -> None:
     ],
 )
 def test_a_kept_id_needs_all_that_was_told_of_the_time_of_both(
-    fact: Told, more: dict[str, object], expected: tuple[int, int]
+    fact: Told, more: dict[str, Any], expected: tuple[int, int]
 ) -> None:
     met = []
 
@@ -875,3 +884,10 @@ def test_of_refusals_the_one_that_shows_most_is_told() -> None:
     assert together("evidence_incomplete", "ambiguous") == "ambiguous"
     assert together("ambiguous", "evidence_incomplete") == "ambiguous"
     assert together("evidence_missing", "evidence_missing") == "evidence_missing"
+
+
+def test_a_log_in_more_disorder_than_bounds_allow_covers_nothing() -> None:
+    assert MAX_RUNS == 100_000
+    pieces = [Run("s", 2 * n, 2 * n, n, n + 1, True) for n in range(MAX_RUNS + 1)]
+    assert coverage(*pieces[:-1]).of("nodes", NODE_A.address, 5, 6) == "yes"
+    assert coverage(*pieces).of("nodes", NODE_A.address, 5, 6) == "no"

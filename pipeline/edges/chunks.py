@@ -18,7 +18,7 @@ STDIN: Final = 0
 # for its length, so a line in parts is never joined without one of them.
 PART_BYTES: Final = 128 * 1024
 SHARD_BYTES: Final = 8 * 1024 * 1024  # of input behind one shard of the join keys
-SHARDS: Final = (16, 4096)
+SHARDS: Final = (4, 4096)
 UNPACKING: Final = 8  # a compressed file is taken for this many times as long
 
 
