@@ -55,10 +55,20 @@ class Asking:
             tellers,
             source=source.address.text,
             target=self._near(seen, stop.target, source) if not stop.passed else stop.target,
-            nat=tellers == stop.systems and all(self._graph.systems[name].translates for name in tellers),
+            nat=transport == "tcp" and len(stop.systems) <= 2 and self._is_one_translator(tellers, source),
             http1=protocol is not None and protocol.removeprefix("HTTP/").startswith(("1", "0")),
         )
         return [asked], None
+
+    def _is_one_translator(self, tellers: tuple[str, ...], source: Endpoint) -> bool:
+        """Whether the drawing says whose NAT log holds all that was translated to this address.
+
+        Without `instances` nobody knows which log that is; from a shared range strangers speak, too.
+        """
+        systems = [self._graph.systems[name] for name in tellers]
+        if len(systems) != 1 or not systems[0].translates or systems[0].shared:
+            return False
+        return any(each.address == source.address for _, own in systems[0].instances for each in own)
 
     def _near(self, seen: Observation, target: Endpoint | None, source: Endpoint) -> Endpoint | None:
         """The near end of the observer's own socket; what the line does not show, the drawing may."""
@@ -141,12 +151,14 @@ class Asking:
 
     def _is_closed(self, start: tuple[str, ...], gate: str) -> bool:
         systems, met, waiting = self._graph.systems, set[str](), [name for name in start if name != gate]
+        if systems[gate].shared:
+            return False  # strangers connect from its range, past it
         while waiting:
             name = waiting.pop()
             if name in met:
                 continue
             met.add(name)
-            if name not in systems or not systems[name].peers:
-                return False  # outside, a workload, or somebody of whom nothing is drawn
-            waiting += [other for other in systems[name].peers if other != gate]
+            if name not in systems or not systems[name].peers or systems[name].shared:
+                return False  # outside, a workload, strangers, or somebody of whom nothing is drawn
+            waiting += [other for other in (*systems[name].peers, *systems[name].carries) if other != gate]
         return True

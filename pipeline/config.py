@@ -346,7 +346,8 @@ def _check(drafts: Sequence[_Draft], systems: Sequence[System], faults: list[Fau
         draft = by_name[name]
         if draft.broken.isdisjoint(keys):
             draft.place.at(keys[0]).wrong(text)
-    owners = ((system.name, system.network, own) for system in systems for own in system.owns)
+    # A proxy on a node's own network has the node's address too: the node's NAT log tells whose connection it was.
+    owners = ((each.name, each.network, own) for each in systems if not each.translates for own in each.owns)
     for name, other, own in doubly_owned(owners):
         by_name[name].place.at("addresses").wrong(
             f'{own.text} is "{other}"\'s at the same time; give it to one of them, or to each in its own `network`'

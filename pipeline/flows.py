@@ -7,9 +7,11 @@ until the next one begins.  Only a line that shows both ends of its flow by itse
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
 
@@ -18,6 +20,8 @@ from pipeline.evidence import Told
 
 FOREVER: Final = 2**63 - 1
 NEVER: Final = -(2**63)
+
+Held = TypeVar("Held")
 
 
 class Flow(Struct, frozen=True, gc=False):
@@ -66,8 +70,17 @@ def _of_events(events: list[Told]) -> list[Flow]:
     flows += [_whole(each, solid=False) for each in ends if not known.ends(each)]
     flows += [each for each in whole if each.fact.assured is not False]
     flows = _closed(flows)
-    starts = sorted({(flow.begin_latest, flow.begin) for flow in [*flows, *whole] if flow.begin != NEVER})
-    return [_bounded(flow, starts) for flow in flows]
+    starts = sorted({(flow.begin, flow.begin_latest) for flow in [*flows, *whole] if flow.begin != NEVER})
+    rising = [begin for begin, _ in starts]
+    least = list(accumulate((latest for _, latest in reversed(starts)), min, initial=FOREVER))[::-1]
+    return [_bounded(flow, rising, least) for flow in flows]
+
+
+def unanswered(facts: Iterable[Told]) -> Iterator[Flow]:
+    """Flows that ended without both sides having spoken, as far as the device saw."""
+    for fact in facts:
+        if fact.assured is False and fact.end is not None:
+            yield _whole(fact, solid=False)
 
 
 def _is_whole(event: Told) -> bool:
@@ -79,22 +92,75 @@ class _Whole:
     """The whole flows of a group, to recognise events that only repeat a part of one."""
 
     def __init__(self, whole: Iterable[Flow]) -> None:
-        self._of: dict[tuple[Site | None, Site | None], list[Flow]] = defaultdict(list)
+        alike: dict[tuple[Site | None, Site | None], list[Flow]] = defaultdict(list)
         for flow in whole:
-            self._of[flow.fact.peer, flow.fact.local].append(flow)
+            alike[flow.fact.peer, flow.fact.local].append(flow)
+        self._begins = {
+            of: _Stretches((flow.begin, flow.begin_latest) for flow in flows) for of, flows in alike.items()
+        }
+        self._lives = {of: _Stretches((flow.begin, flow.end) for flow in flows) for of, flows in alike.items()}
 
     def tells(self, begun: Flow) -> bool:
         """Whether a whole flow of the same holder began at the same moment, or was alive then."""
-        alike = self._of.get((begun.fact.peer, begun.fact.local), ())
+        of = begun.fact.peer, begun.fact.local
+        if of not in self._lives:
+            return False
         if begun.begin == NEVER:
-            return any(flow.begin <= begun.begin_latest <= flow.end for flow in alike)
-        return any(flow.begin <= begun.begin_latest and begun.begin <= flow.begin_latest for flow in alike)
+            return self._lives[of].touch(begun.begin_latest, begun.begin_latest)
+        return self._begins[of].touch(begun.begin, begun.begin_latest)
 
     def ends(self, over: Told) -> bool:
         """Whether it is the end of a whole flow once more."""
         assert over.end is not None
-        alike = self._of.get((over.peer, over.local), ())
-        return any(flow.begin <= over.end <= flow.end + over.slack for flow in alike)
+        alike = self._lives.get((over.peer, over.local))
+        return alike is not None and alike.touch(over.end - over.slack, over.end)
+
+
+class _Stretches:
+    """Stretches of time, to say of another one whether any of them touches it."""
+
+    def __init__(self, stretches: Iterable[tuple[int, int]]) -> None:
+        rising = sorted(stretches)
+        self._lows = [low for low, _ in rising]
+        self._highs = list(accumulate((high for _, high in rising), max))
+
+    def touch(self, low: int, high: int) -> bool:
+        count = bisect_right(self._lows, high)
+        return count > 0 and self._highs[count - 1] >= low
+
+
+class Timeline(Generic[Held]):
+    """Things with a begin and an end, to find those of a moment in time that does not grow with all of them."""
+
+    def __init__(self, held: Iterable[tuple[int, int, Held]]) -> None:
+        rising = sorted(((begin, max(begin, end), each) for begin, end, each in held), key=lambda each: each[0])
+        self._held = [each for _, _, each in rising]
+        self._begins = [begin for begin, _, _ in rising]
+        self._ends = sorted(end for _, end, _ in rising)
+        self._leaves = 1 << (len(rising) - 1).bit_length() if rising else 1
+        # A tree of the latest end below each node; the children of n are 2n and 2n + 1.
+        self._latest = [NEVER] * self._leaves + [end for _, end, _ in rising]
+        self._latest += [NEVER] * (2 * self._leaves - len(self._latest))
+        for node in range(self._leaves - 1, 0, -1):
+            self._latest[node] = max(self._latest[2 * node], self._latest[2 * node + 1])
+
+    def count(self, low: int, high: int) -> int:
+        """How many there are between `low` and `high`."""
+        return bisect_right(self._begins, high) - bisect_left(self._ends, low)
+
+    def between(self, low: int, high: int) -> Iterator[Held]:
+        """Those that begin up to `high` and end from `low` on, by begin."""
+        until = bisect_right(self._begins, high)
+        waiting = [(1, 0, self._leaves)]
+        while waiting:
+            node, first, width = waiting.pop()
+            if first >= until or self._latest[node] < low:
+                continue
+            if width == 1:
+                yield self._held[first]
+                continue
+            half = width // 2
+            waiting += [(2 * node + 1, first + half, half), (2 * node, first, half)]
 
 
 def _closed(flows: list[Flow]) -> list[Flow]:
@@ -121,11 +187,14 @@ def _until(flow: Flow, over: Flow) -> Flow:
     return Flow(flow.fact, flow.begin, flow.begin_latest, flow.end_earliest, over.end, solid=False)
 
 
-def _bounded(flow: Flow, starts: list[tuple[int, int]]) -> Flow:
-    """A flow of unknown end lasts at most until the next one begins on its tuple."""
+def _bounded(flow: Flow, rising: Sequence[int], least: Sequence[int]) -> Flow:
+    """A flow of unknown end lasts at most until the next one begins on its tuple.
+
+    `rising`: the earliest begins of all; `least`: from each of them on the least latest begin.
+    """
     if flow.end != FOREVER:
         return flow
-    later = next((latest for latest, begin in starts if begin > flow.begin_latest), FOREVER)
+    later = least[bisect_right(rising, flow.begin_latest)]
     return Flow(flow.fact, flow.begin, flow.begin_latest, flow.end_earliest, later, solid=False)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Final
 
 from msgspec import Struct
@@ -18,11 +19,13 @@ from pipeline.addresses import parse_address
 from pipeline.answers import Answer, Awaits, Known, Refused, Site, Through
 from pipeline.coverage import Covered
 from pipeline.evidence import SEPARATOR, Asked, Told, kind_of
-from pipeline.flows import NEVER, Flow, flows_of
+from pipeline.flows import NEVER, Flow, Timeline, flows_of, unanswered
 from pipeline.model import Address, Candidate
 from pipeline.ordering import align
 
 CROWDED: Final = 256  # facts that fit one question's moment; more are an attack or a defect
+AROUND: Final = 4 * CROWDED  # the same, before near ends are compared: what is looked at for one question
+SLOW: Final = 60_000_000_000  # ns; no server takes longer to accept what has arrived
 SILENT: Final = Refused("evidence_missing")  # of a NAT device whose every translation is known
 WHOLE: Final = frozenset({"yes", "word"})  # `Covered` that says everything was told
 CANDIDATES: Final = 4  # shown of those that fit
@@ -48,7 +51,8 @@ def answers(
         return [_of_line(facts) for _ in questions]
     if kind == "conn":
         return list(_of_connection(facts, questions, covered, bounds))
-    return [_of_id(kind, facts, question, covered, bounds) for question in questions]
+    known = _Served(facts, bounds)
+    return [_of_id(kind, known, question, covered, bounds) for question in questions]
 
 
 def _of_line(facts: Facts) -> Answer | None:
@@ -62,14 +66,16 @@ def _of_line(facts: Facts) -> Answer | None:
 def _of_connection(
     facts: Facts, questions: Sequence[Asked], covered: IsCovered, bounds: Bounds
 ) -> Iterable[Answer | Awaits]:
-    flows = flows_of(facts)
+    flows = Timeline((flow.begin, flow.end, flow) for flow in flows_of(facts))
+    # What passed nothing on that was answered may have been answered all the same: see `_origin`.
+    silent = Timeline((flow.begin, flow.end, flow) for flow in unanswered(facts))
     found: list[Answer | Awaits] = []
     fitting: list[list[Flow]] = []
     for question in questions:
         fits = _fitting(flows, question, bounds)
-        fitting.append(fits)
-        answer = _one_connection(fits, question, covered, bounds)
-        found.append(_origin(flows, question, bounds) if answer is SILENT else answer)
+        answer = Refused("crowded") if fits is None else _one_connection(fits, question, covered, bounds)
+        fitting.append(fits or [])
+        found.append(_origin((flows, silent), question, bounds) if answer is SILENT else answer)
     unsure = [n for n, answer in enumerate(found) if isinstance(answer, Refused) and answer.reason == "ambiguous"]
     if unsure:
         complete = [n for n, question in enumerate(questions) if _is_complete(question, fitting[n], covered, bounds)]
@@ -86,13 +92,15 @@ def window(question: Asked, bounds: Bounds) -> tuple[int, int]:
     return earliest - bounds.tolerance, question.latest + bounds.tolerance
 
 
-def _fitting(flows: Sequence[Flow], question: Asked, bounds: Bounds) -> list[Flow]:
-    """The flows in which the request can have begun."""
+def _fitting(flows: Timeline[Flow], question: Asked, bounds: Bounds) -> list[Flow] | None:
+    """The flows in which the request can have begun; None: more than can be looked at."""
     low, high = window(question, bounds)
+    if flows.count(low, high) > AROUND:
+        return None
     found, elsewhere = [], []
-    for flow in flows:
+    for flow in flows.between(low, high):
         fact = flow.fact
-        if flow.begin > high or flow.end < low or fact.system not in question.tellers:
+        if fact.system not in question.tellers:
             continue
         if _same_target(question, fact):
             found.append(flow)
@@ -132,14 +140,15 @@ def _one_connection(fits: list[Flow], question: Asked, covered: IsCovered, bound
     return SILENT if question.nat and state == "yes" else Refused("evidence_missing")
 
 
-def _origin(flows: Sequence[Flow], question: Asked, bounds: Bounds) -> Answer:
+def _origin(translated: Iterable[Timeline[Flow]], question: Asked, bounds: Bounds) -> Answer:
     """Everything the device translated is known, and this is nothing of it: it spoke for itself.
 
     Unless it translated something from the same port a while before or after: a server that was slow to
-    accept stamps a request later than its connection lived.
+    accept stamps a request later than its connection lived, and a flow counts here even if the log says that
+    its two sides never spoke: a client may close with its first bytes.
     """
     low, high = window(question, bounds)
-    if any(flow.begin <= high + bounds.horizon and flow.end >= low - bounds.horizon for flow in flows):
+    if any(flows.count(low - SLOW, high + SLOW) for flows in translated):
         return Refused("evidence_missing")
     return Through(question.tellers[0], _source(question), None, "conntrack", "", own=True)
 
@@ -233,31 +242,59 @@ def _method(fact: Told) -> str:
 # Request ids and traces.
 
 
-def _of_id(kind: str, facts: Facts, question: Asked, covered: IsCovered, bounds: Bounds) -> Answer | Awaits:
+class _Served:
+    """What the tellers served under one id, by teller."""
+
+    def __init__(self, facts: Facts, bounds: Bounds) -> None:
+        self.requests: dict[str, Timeline[Told]] = {}
+        self._named: dict[tuple[str, str | None], list[Told]] = defaultdict(list)
+        self._callers: dict[tuple[str, str | None], set[str | None]] = defaultdict(set)
+        served: dict[str, list[tuple[int, int, Told]]] = defaultdict(list)
+        for fact in facts:
+            if fact.role == "link":
+                self._callers[fact.system, fact.span].add(fact.parent)
+            elif fact.role == "request":
+                served[fact.system].append((*_life(fact, bounds), fact))
+                self._named[fact.system, fact.span].append(fact)
+        for system, each in served.items():
+            self.requests[system] = Timeline(each)
+
+    def within(self, system: str, low: int, high: int) -> list[Told]:
+        """Requests that `system` served then; one more than are too many is enough."""
+        requests = self.requests.get(system)
+        return [] if requests is None else list(islice(requests.between(low, high), CROWDED + 1))
+
+    def named(self, system: str, span: str) -> Sequence[Told]:
+        """Requests whose own span that is; none where they are too many to be looked at."""
+        named = self._named.get((system, span), ())
+        return named if len(named) <= CROWDED else ()
+
+    def callers(self, system: str, span: str) -> set[str | None]:
+        """Which spans the inner span of that id names as its caller."""
+        return self._callers.get((system, span), set())
+
+
+def _of_id(kind: str, served: _Served, question: Asked, covered: IsCovered, bounds: Bounds) -> Answer | Awaits:
     """What the tellers say, nearest first: all that know must agree."""
     method = "trace" if kind == "trace" else "request_id"
-    said: list[Answer | Awaits] = []
-    for system in question.tellers:
-        own = [fact for fact in facts if fact.system == system]
-        requests = [fact for fact in own if fact.role == "request" and _is_within(fact, question, bounds)]
-        said.append(_of_teller(method, own, requests, question, covered, bounds))
-    return _together(said)
+    return _together([_of_teller(method, system, served, question, covered, bounds) for system in question.tellers])
 
 
-def _is_within(fact: Told, question: Asked, bounds: Bounds) -> bool:
-    """Whether the asker's request can have begun while the teller served this one."""
-    low, high = window(question, bounds)
+def _life(fact: Told, bounds: Bounds) -> tuple[int, int]:
+    """From when to when the teller can have served this request."""
     end = fact.end if fact.end is not None else (fact.begin_latest or 0) + bounds.horizon
     begin = fact.begin if fact.begin is not None else end - bounds.horizon
-    return begin <= high and low <= end + fact.slack
+    return begin, end + fact.slack
 
 
 def _of_teller(
-    method: str, own: Facts, requests: list[Told], question: Asked, covered: IsCovered, bounds: Bounds
+    method: str, system: str, served: _Served, question: Asked, covered: IsCovered, bounds: Bounds
 ) -> Answer | Awaits:
-    linked = _parent(own, requests, question)
+    low, high = window(question, bounds)
+    linked = _parent(system, served, question, bounds)
     if linked is not None:
         return _known(linked, method)
+    requests = served.within(system, low, high)
     if not requests:
         return Refused("evidence_missing")
     if len(requests) > CROWDED:
@@ -266,27 +303,24 @@ def _of_teller(
         return Refused("ambiguous", _candidates(requests))
     fact = min(requests, key=lambda each: each.record)
     if not all(each.minted for each in requests):
-        low, high = window(question, bounds)
         low, high = min(low, fact.begin or low), max(high, question.end or high, (fact.end or high) + fact.slack)
         if covered(fact.system, None, low, high, True) not in WHOLE:
             return Refused("evidence_incomplete", _candidates(requests))
     return _known(fact, method)
 
 
-def _parent(own: Facts, requests: list[Told], question: Asked) -> Told | None:
+def _parent(system: str, served: _Served, question: Asked, bounds: Bounds) -> Told | None:
     """The request whose span, or a span inside it, called the asker: the span id is the caller's own."""
+    low, high = window(question, bounds)
     span = question.parent
-    links: dict[str | None, set[str | None]] = defaultdict(set)
-    for fact in own:
-        if fact.role == "link":
-            links[fact.span].add(fact.parent)
     for _ in range(8):
         if span is None:
             return None
-        named = [fact for fact in requests if fact.span == span]
+        lives = ((*_life(fact, bounds), fact) for fact in served.named(system, span))
+        named = [fact for begin, end, fact in lives if begin <= high and low <= end]
         if named:
             return min(named, key=lambda each: each.record) if len({_name(fact) for fact in named}) == 1 else None
-        callers = links.get(span, ())
+        callers = served.callers(system, span)
         if len(callers) != 1:  # of two spans of one id nobody can say which is meant
             return None
         (span,) = callers

@@ -53,6 +53,8 @@ class Pursuit:
         self._heard: set[str] = set()  # keys whose facts are all here
         self._missed: set[str] = set()  # lines that were looked for
         self._passes = 0
+        self._keys, self._sought = frozenset[str](), frozenset[str]()
+        self._sources, self._ids_asked = frozenset[Site](), False
         for record in subjects:
             self._order.append(record.record_id)
             self._begin(record)
@@ -151,7 +153,7 @@ class Pursuit:
         """Set the keys and the lines that the next pass must look for, and whose questions may be the same."""
         self._keys, self._sought = self._next()
         ends = [key.split(SEPARATOR)[-2:] for key in self._keys if kind_of(key) == "conn"]
-        self._sources: frozenset[Site] = frozenset((address, int(port)) for address, port in ends)
+        self._sources = frozenset((address, int(port)) for address, port in ends)
         self._ids_asked = len(self._keys) > len(ends)
 
     def _next(self) -> tuple[frozenset[str], frozenset[str]]:

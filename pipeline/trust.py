@@ -111,8 +111,11 @@ def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole e
             return _stopped(graph, seen, reason, path, said, answers, None)
         said.over = tuple(own for name in here.believes for own in graph.systems[name].owns)
     probe = here.probes and _is_probe(here, seen)
+    sole: System | None = None  # whose process it must be on a device that passed nobody on
     for _ in range(MAX_STEPS):
         hop, reason = (owner, None) if at is None else _owner(graph, here, at, seen)
+        if sole is not None:
+            hop, reason, sole = sole, None, None
         name = hop.name if hop is not None else None
         step = Step(name, at.address.text, at.port, by, evidence, record) if at is not None else _unshown(name)
         path.append(step)
@@ -123,7 +126,7 @@ def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole e
         if hop is not None and hop.name not in allowed:  # 2. May it be there?
             return _unknown("unexpected_neighbour", path, said, seen, hop)
         # 10. A header-less request to a probe's path from an owner's own address; behind NAT that may be anybody.
-        if probe and (hop is None or name not in graph.witnesses):
+        if probe and hop is not None and not (hop.translates and name in graph.witnesses):
             return Resolution("internal", at, "probe", None, tuple(path), said.unread(), seen.notes)
         told: Endpoint | str
         teller: System | str
@@ -154,12 +157,21 @@ def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole e
                 path[-1] = Step(here.name, step.address, step.port, by, evidence, record)
             at, record = endpoint(through.peer), through.record
             target = None if through.local is None else endpoint(through.local)
+            moved = at.address.text != step.address or at.port != step.port
             if through.own:
-                if at.address.text != step.address or at.port != step.port:
-                    path.append(Step(here.name, at.address.text, at.port, through.method, "joined", record))
-                return _resolution("internal", at, path, said, seen)
-            by, evidence, allowed = through.method, "joined", graph.told[here.name]
-            wire, carried = wire and not through.stated, here.carries
+                # The device itself began it: if a drawn proxy runs there, that one; otherwise a workload.
+                sole = _tenant(graph, here, at, seen)
+                if sole is None or sole.name not in allowed:
+                    if moved:
+                        path.append(Step(here.name, at.address.text, at.port, through.method, "joined", record))
+                    return _resolution("internal", at, path, said, seen)
+                if not moved:
+                    path.pop()
+            if moved or not through.own:
+                by, evidence = through.method, "joined"
+            if not through.own:
+                allowed, carried = graph.told[here.name], here.carries
+            wire = wire and not through.stated
             continue
         here, owner, record = teller, None, None  # type: ignore[assignment]
         source = here.conveys[0].source
@@ -174,6 +186,13 @@ def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole e
             return _unknown("not_believed", path, said, seen, here)
         allowed = graph.told[here.name]
     return _unknown("too_many_steps", path, said, seen)
+
+
+def _tenant(graph: Graph, device: System, at: Endpoint, seen: Observation) -> System | None:
+    """The one other system drawn with an address of the device's own; None: there is none, or not one only."""
+    owners, certain = graph.owners.of(device.network, at.address, seen.start_ns, seen.start_latest_ns)
+    others = [owner for owner in owners if owner.name != device.name]
+    return others[0] if certain and len(others) == 1 else None
 
 
 def _stop(
@@ -259,7 +278,7 @@ def _teller(graph: Graph, hop: System, seen: Observation, path: list[Step]) -> S
         return "owner_unproved"
     if not hop.carries:
         return hop
-    if hop.name in graph.witnesses:
+    if hop.connects and hop.name in graph.witnesses:
         return "snat_no_witness"  # Its own log knows each connection: that decides, not the drawing.
     # 5. It passes bytes and hides its peer: go on as if the carried system had connected.
     first, *others = [graph.systems[name] for name in hop.carries]

@@ -152,7 +152,8 @@ def world(shape: Shape) -> Files:
             target = f"/{number}/{k}"
             rid = "one" if shape.one_id else f"id-{number}-{k}"
             found.truth[target] = f"{client[0]}:{client[1]}"
-            requests.append((at, _nginx(at + dice.randint(-shape.error, shape.error), seen_as, number, rid, target, shape)))
+            stamp = at + dice.randint(-shape.error, shape.error)
+            requests.append((at, _nginx(stamp, seen_as, number, rid, target, shape)))
             if shape.balancer:
                 lb_lines.append((at, _haproxy(at - MS, met, near, rid, target)))
     found.logs["app/app.log"] = _kept(dice, shape, [line for _, line in sorted(requests)])

@@ -28,7 +28,7 @@ def path(resolution: Resolution) -> list[tuple[str | None, str | None, int | Non
 
 
 APP = system("app", peers="node")
-NODE = replace(system("node", "10.0.0.0/24", peers="outside"), tells=True)
+NODE = replace(system("node", "10.0.0.0/24", peers="outside"), tells=True, connects=True)
 
 
 # Who may answer.
@@ -181,7 +181,7 @@ def test_a_proxy_header_of_the_observers_connection_is_not_that_of_one_further_o
 
 
 def test_who_came_through_the_carried_system_did_not_reach_around_it() -> None:
-    node = replace(system("node", "10.0.0.0/24", peers="lb outside", carries="lb"), tells=True)
+    node = replace(system("node", "10.0.0.0/24", peers="lb outside", carries="lb"), tells=True, connects=True)
     lb = system("lb", "10.1.0.0/24", peers="outside", conveys=(PROXY,))
     inside = answered([APP, node, lb], request("10.0.0.1:9"), through(peer=("10.1.0.1", 7)))
     around = answered([APP, node, lb], request("10.0.0.1:9"), through(peer=("203.0.113.9", 7)))
@@ -198,11 +198,44 @@ def test_what_a_hop_opened_itself_shows_its_own_address_where_it_is_another(peer
     assert path(resolution)[1:] == [("node", *peer, "conntrack", "joined", "rec")] * further
 
 
-def test_a_probe_through_a_witness_may_be_anybodys() -> None:
+def test_a_proxy_drawn_on_a_device_is_what_the_device_began_itself() -> None:
+    proxy = system("proxy", "10.0.0.1", peers="outside", conveys=(XFF,))
+    systems = [system("app", peers="node proxy"), NODE, proxy]
+    seen = request("10.0.0.1:9", claim("x-forwarded-for", "203.0.113.7"))
+    last = (None, "203.0.113.7", None, "x-forwarded-for", "vouched", None)
+    same = answered(systems, seen, through(peer=("10.0.0.1", 9), own=True))
+    assert path(same) == [("proxy", "10.0.0.1", 9, "socket", "seen", "rec"), last]
+    moved = answered(systems, seen, through(peer=("10.0.0.1", 8), own=True))
+    assert path(moved) == [
+        ("node", "10.0.0.1", 9, "socket", "seen", None),
+        ("proxy", "10.0.0.1", 8, "conntrack", "joined", "rec"),
+        last,
+    ]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [system("side", "10.0.0.1", peers="outside", conveys=(XFF,))],
+        [system(name, "10.0.0.1", peers="outside", conveys=(XFF,)) for name in ("proxy", "second")],
+        [system("proxy", own=owns("10.0.0.1", from_ns=5), peers="outside", conveys=(XFF,))],
+    ],
+)
+def test_a_device_on_which_nobody_or_not_one_alone_may_run_spoke_for_itself(others: list[System]) -> None:
+    systems = [system("app", peers="node proxy second"), NODE, *others]
+    seen = request("10.0.0.1:9", claim("x-forwarded-for", "203.0.113.7"), at=(1, 9))
+    assert found(answered(systems, seen, through(peer=("10.0.0.1", 9), own=True)))[:2] == ("internal", "10.0.0.1")
+
+
+def test_a_probe_through_a_witness_of_nat_may_be_anybodys() -> None:
     app = system("app", peers="node", probes=("/healthz",))
     seen = request("10.0.0.1:9", target="/healthz")
-    assert answered([app, NODE], seen).reason == "snat_no_witness"
-    assert found(answered([app, replace(NODE, tells=False)], seen))[0::2] == ("internal", "probe")
+    nat = replace(NODE, translates=True)
+    assert answered([app, nat], seen).reason == "snat_no_witness"
+    for node in (NODE, replace(nat, tells=False)):
+        assert found(answered([app, node], seen))[0::2] == ("internal", "probe")
+    other = system("other", "10.0.0.0/24", peers="outside", conveys=(XFF,))
+    assert answered([replace(app, peers=frozenset({"node", "other"})), NODE, other], seen).reason == "ambiguous"
 
 
 # A line that is this very request.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pipeline.coverage import Run, Runs, stitch
-from pipeline.model import Ids, Numbered, Outcome, Record
+from pipeline.model import Http, Ids, Numbered, Outcome, Record
 from pipeline.trust import Graph
 from tests.nat_worlds import (
     MS,
@@ -30,7 +30,7 @@ from tests.nat_worlds import (
     translation,
     wrong,
 )
-from tests.walks import PROXY, system
+from tests.walks import PROXY, XFF, claim, system
 
 SEEDS = st.integers(0, 10**6)
 CLIENT, OTHER, AS = "203.0.113.7:51000", "203.0.113.8:52000", f"{NODE}:40001"
@@ -166,6 +166,28 @@ def test_another_transport_another_port_or_another_near_end_is_another_connectio
 def test_what_a_complete_translator_did_not_translate_it_opened_itself() -> None:
     found = one([mark(1, 0), mark(2, 30 * SECOND)], asked(15 * SECOND))
     assert (found.resolution.verdict, client(found)) == ("internal", None)
+
+
+def test_a_proxy_on_the_nodes_own_network_is_told_apart_from_what_the_node_translates() -> None:
+    nodes, app = drawing()
+    edge = system("edge", NODE, peers="outside", conveys=(XFF,))
+    graph = graph_of([nodes, edge, replace(app, peers=frozenset({"nodes", "edge"}))])
+    header = claim("x-forwarded-for", "8.8.8.8, 203.0.113.9")
+    record = request(graph, "r", AS, 15 * SECOND, 15 * SECOND, claims=(header,))
+    translated = [mark(1, 0), *flow(10 * SECOND, 20 * SECOND, graph=graph), mark(4, 30 * SECOND)]
+    assert client(one(translated, record, graph)) == CLIENT
+    own = one([mark(1, 0), mark(2, 30 * SECOND)], record, graph)
+    assert (client(own), own.resolution.verdict) == ("203.0.113.9:None", "vouched")
+    assert [step.system for step in own.resolution.path] == ["edge", None]
+    assert client(one([], record, graph)) is None
+
+
+def test_a_probe_path_behind_a_node_that_translates_is_no_probe() -> None:
+    nodes, app = drawing()
+    graph = graph_of([nodes, replace(app, probes=("/ping",))])
+    told = [mark(1, 0), *flow(10 * SECOND, 20 * SECOND, graph=graph), mark(4, 30 * SECOND)]
+    record = request(graph, "r", AS, 15 * SECOND, 15 * SECOND, http=Http(target="/ping", protocol="HTTP/1.1"))
+    assert client(one(told, record, graph)) == CLIENT
 
 
 def test_a_request_read_long_after_its_connection_was_no_origin_of_the_node() -> None:

@@ -14,7 +14,7 @@ from pipeline.answers import Answer, Awaits, Ended, Known, Refused, Site, Throug
 from pipeline.coverage import MAX_RUNS, Coverage, Covered, Run, Runs, stitch
 from pipeline.evidence import Asked, Told, conn_key, line_key, request_key, trace_key
 from pipeline.flows import FOREVER, NEVER, Flow, flows_of
-from pipeline.joins import CANDIDATES, CROWDED, Bounds, answers, window
+from pipeline.joins import CANDIDATES, CROWDED, SLOW, Bounds, answers, window
 from pipeline.model import Address, Candidate, Numbered
 from pipeline.ordering import MAX_STEP, align
 from tests.walks import system
@@ -118,6 +118,11 @@ def test_a_run_is_fresh_from_the_first_line_or_from_a_gap_on() -> None:
 def test_runs_of_two_sessions_or_with_a_number_between_stay_apart() -> None:
     apart = (Run("s", 1, 4, 10, 40, True), Run("s", 6, 9, 50, 90, False), Run("t", 10, 12, 95, 99, False))
     assert stitch(apart) == apart
+
+
+def test_runs_of_a_later_session_are_stitched_among_themselves() -> None:
+    earlier, one, two = Run("s", 1, 4, 10, 40, True), Run("t", 1, 4, 50, 60, True), Run("t", 5, 9, 70, 90, False)
+    assert stitch([two, one, earlier]) == (earlier, Run("t", 1, 9, 50, 90, True))
 
 
 def test_a_run_inside_another_adds_nothing() -> None:
@@ -257,6 +262,7 @@ def test_a_flow_that_no_side_answered_is_none_but_ends_the_one_before() -> None:
     silent = told("b", 50, 60, B, assured=False)
     assert spans(told("a", 10, None), silent) == [("a", 10, 10, 10, 50, False)]
     assert spans(told("a", 50, None, B), silent) == []
+    assert spans(told("a", 50, 40, B, assured=False)) == []
     assert [each[-1] for each in spans(told("b", 50, 60, B, assured=None))] == [True]
 
 
@@ -276,6 +282,23 @@ def test_an_end_closes_every_begin_of_its_holder_before_it_and_none_after() -> N
     assert two == [("a", 10, 10, 10, 20, False), ("c", 30, 30, 30, 40, False)]
     again = spans(told("a", 10, None), told("b", None, 20), told("d", None, 40))
     assert again == [("d", NEVER, 40, 40, 40, False), ("a", 10, 10, 10, 20, False)]
+
+
+def test_whole_flows_neither_close_others_nor_are_closed() -> None:
+    assert spans(told("a", 10, None), told("b", 20, 30)) == [("a", 10, 10, 10, 20, False), ("b", 20, 20, 30, 30, True)]
+    assert spans(told("a", 10, 30), told("b", None, 50)) == [
+        ("b", NEVER, 50, 50, 50, False),
+        ("a", 10, 10, 30, 30, True),
+    ]
+
+
+def test_a_listed_flow_is_closed_by_its_end() -> None:
+    listed = told("a", None, None, event="LIST", begin_latest=20)
+    assert spans(listed, told("b", None, 30)) == [("a", NEVER, 20, 20, 30, False)]
+
+
+def test_a_destroy_that_shows_no_end_is_a_begin() -> None:
+    assert spans(told("a", 10, None, event="DESTROY")) == [("a", 10, 10, 10, FOREVER, False)]
 
 
 def test_an_end_of_another_holder_closes_nothing() -> None:
@@ -304,6 +327,14 @@ def test_a_translation_without_event_shows_its_flow_as_it_is() -> None:
         ("a", 10, 10, 30, 30, False),
         ("b", 20, 20, 40, 40, False),
     ]
+
+
+def test_only_events_bound_each_other() -> None:
+    for make in (line, told):
+        assert spans(make("a", 10, None, event=""), make("b", 20, None, B, event="")) == [
+            ("a", 10, 10, 10, FOREVER, False),
+            ("b", 20, 20, 20, FOREVER, False),
+        ]
 
 
 def test_equal_flows_are_one_the_solid_one_or_that_with_the_smaller_record() -> None:
@@ -593,15 +624,16 @@ def test_a_line_that_does_not_show_its_own_peer_ends_the_walk() -> None:
 @pytest.mark.parametrize(
     ("begin", "end", "reason"),
     [
-        (1105, 1106, "evidence_missing"),
-        (1106, 1107, None),
-        (-910, -905, "evidence_missing"),
-        (-910, -906, None),
+        (SLOW + 105, SLOW + 106, "evidence_missing"),
+        (SLOW + 106, SLOW + 107, None),
+        (-2 * SLOW, 95 - SLOW, "evidence_missing"),
+        (-2 * SLOW, 94 - SLOW, None),
     ],
 )
 def test_silence_of_nat_is_its_own_request_unless_the_port_was_translated_about_then(
     begin: int, end: int, reason: str | None
 ) -> None:
+    assert SLOW == 60_000_000_000
     found = answer([told("a", begin, end)], asked(100, 100, tellers=("nodes", "lb")))
     own = Through("nodes", ("198.51.100.11", 40001), None, "conntrack", "", own=True)
     assert found == (Refused(reason) if reason else own)

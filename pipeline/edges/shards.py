@@ -16,9 +16,11 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from pipeline.answers import Answer, Awaits
 from pipeline.coverage import Coverage, Run, Teller
+from pipeline.edges.heavy import Asker, Heavy
 from pipeline.edges.parts import part_path, temporary, told
-from pipeline.edges.slices import CROWDED, Bounds, answered
+from pipeline.edges.slices import Desk, answered
 from pipeline.edges.spill import BucketReader, BucketWriter, read_blocks
 from pipeline.edges.waiting import (
     RUNS,
@@ -34,7 +36,6 @@ from pipeline.edges.waiting import (
 from pipeline.evidence import Asked, Told
 from pipeline.joining import Joining
 
-ITEMS: Final = 100_000  # questions and facts in memory at a time; about 1 kB each
 PIECES: Final = 1024  # into which a shard is counted when it is too large
 
 Wanted = Callable[[int], bool]
@@ -49,20 +50,6 @@ class Answered(Struct, frozen=True, tag="answered"):
     settled: int  # questions that got an answer
     process_id: int
     parts: tuple[str, ...]
-
-
-class Desk(NamedTuple):
-    """What answers a shard's questions."""
-
-    joining: Joining
-    coverage: Coverage
-    items: int = ITEMS
-    bounds: Bounds = Bounds()
-
-
-class _Asker(NamedTuple):
-    chunk: int
-    number: int
 
 
 def coverage_of(joining: Joining, folder: Path, chunks: Iterator[int]) -> Coverage:
@@ -97,7 +84,7 @@ class _Shard:
     def run(self) -> None:
         for hashes in self._passes():
             if isinstance(hashes, int):
-                self._crowd(hashes)
+                self._heavy(hashes)
             else:
                 self._pass(hashes)
 
@@ -163,7 +150,7 @@ class _Shard:
 
     def _pass(self, wanted: Wanted) -> None:
         """Answer all questions under the wanted keys."""
-        questions: dict[str, tuple[list[_Asker], list[Asked]]] = {}
+        questions: dict[str, tuple[list[Asker], list[Asked]]] = {}
         hashes: set[int] = set()
         for chunk, block in self._questions():
             for each in block:
@@ -173,7 +160,7 @@ class _Shard:
                     held = questions.get(question.key)
                     if held is None:
                         held = questions[question.key] = [], []
-                    held[0].append(_Asker(chunk, each.number))
+                    held[0].append((chunk, each.number))
                     held[1].append(question)
         under: dict[str, list[Told]] = defaultdict(list)
         for told_facts in self._facts():
@@ -183,21 +170,31 @@ class _Shard:
                     under[one.key].append(one)
         desk = self._desk
         for key, (askers, ask) in questions.items():
-            said = answered(desk.joining, desk.coverage, key, under.get(key, ()), ask, desk.bounds)
+            said = answered(desk, key, under.get(key, ()), ask)
             for asker, answer in zip(askers, said, strict=True):
                 if answer is not None:
                     self._reply(asker, answer)
 
-    def _reply(self, asker: _Asker, answer: object) -> None:
-        sheet = self._round.sheets[asker.chunk] + asker.number // SHEET
-        self._out.add(sheet, (asker.number, answer))
+    def _reply(self, asker: Asker, answer: Answer | Awaits) -> None:
+        chunk, number = asker
+        self._out.add(self._round.sheets[chunk] + number // SHEET, (number, answer))
 
-    def _crowd(self, key: int) -> None:
-        """Refuse the questions under a key that alone is too much."""
-        for chunk, block in self._questions():
-            for each in block:
-                if each.hash == key:
-                    self._reply(_Asker(chunk, each.number), CROWDED)
+    def _heavy(self, key: int) -> None:
+        """Answer the questions under a key that alone is too much for one pass."""
+
+        def questions() -> Iterator[tuple[Asker, Asked]]:
+            for chunk, block in self._questions():
+                for each in block:
+                    if each.hash == key:
+                        yield (chunk, each.number), self._asked(each.body)
+
+        def told_facts() -> Iterator[Told]:
+            for block in self._facts():
+                for each in block:
+                    if each.hash == key:
+                        yield self._told(each.body)
+
+        Heavy(self._desk, questions, told_facts, self._reply, (self._folder, self._shard)).answer()
 
 
 class _Group(NamedTuple):

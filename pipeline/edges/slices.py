@@ -7,7 +7,7 @@ says something only of its own time; NAT events are read against each other, so 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from pipeline.answers import Answer, Awaits, Refused
@@ -15,6 +15,7 @@ from pipeline.coverage import Coverage
 from pipeline.evidence import Asked, Told
 from pipeline.joining import Joining
 
+ITEMS: Final = 100_000  # questions and facts in memory at a time; about 1 kB each
 DIRECT: Final = 4_000_000  # pairs of question and fact that are compared without further thought
 LARGEST: Final = 64_000_000  # pairs under a key with NAT events; more are an attack or a defect
 AROUND: Final = 2_048  # facts around one question's moment; the same
@@ -24,37 +25,33 @@ CROWDED: Final = Refused("crowded")
 Answers = list[Answer | Awaits | None]
 
 
-class Bounds(NamedTuple):
-    """How much work one key may be; a test sets less."""
+class Desk(NamedTuple):
+    """What answers questions, and how much of it there may be at a time."""
 
+    joining: Joining
+    coverage: Coverage
+    items: int = ITEMS
     direct: int = DIRECT
     largest: int = LARGEST
     around: int = AROUND
 
 
-def answered(
-    joining: Joining,
-    coverage: Coverage,
-    key: str,
-    facts: Sequence[Told],
-    questions: Sequence[Asked],
-    bounds: Bounds,
-) -> Answers:
+def answered(desk: Desk, key: str, facts: Sequence[Told], questions: Sequence[Asked]) -> Answers:
     """One answer per question, as `Joining.answer` gives them; `crowded` where that would be too much work."""
-    pairs = len(facts) * len(questions)
-    if pairs <= bounds.direct:
+    pairs, joining, coverage = len(facts) * len(questions), desk.joining, desk.coverage
+    if pairs <= desk.direct:
         return joining.answer(key, facts, questions, coverage)
     found: Answers = [CROWDED] * len(questions)
     if hang_together(facts):
-        return found if pairs > bounds.largest else joining.answer(key, facts, questions, coverage)
-    for numbers, near in _slices(joining, facts, questions, bounds.around):
+        return found if pairs > desk.largest else joining.answer(key, facts, questions, coverage)
+    for numbers, near in _slices(joining, facts, questions, desk.around):
         said = joining.answer(key, near, [questions[n] for n in numbers], coverage)
         for n, answer in zip(numbers, said, strict=True):
             found[n] = answer
     return found
 
 
-def hang_together(facts: Sequence[Told]) -> bool:
+def hang_together(facts: Iterable[Told]) -> bool:
     """Whether what one fact says depends on others."""
     return any(fact.role == "translation" for fact in facts)
 

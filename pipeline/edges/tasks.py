@@ -9,7 +9,8 @@ from pipeline.coverage import Coverage
 from pipeline.edges.assembly import Assembled, assemble
 from pipeline.edges.chunks import Plan, chunks_of
 from pipeline.edges.joined import read_joined
-from pipeline.edges.shards import Answered, Desk, answer_shard, coverage_of
+from pipeline.edges.shards import Answered, answer_shard, coverage_of
+from pipeline.edges.slices import Desk
 from pipeline.edges.walks import Walked, walk_chunk
 from pipeline.edges.worker import Done, Moved, open_job, process
 from pipeline.joining import Joining

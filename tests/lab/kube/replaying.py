@@ -44,11 +44,13 @@ probes    = ["/ping"]
 conveys   = [{{ header = "x-forwarded-for", mode = "append" }}]
 lossless  = true
 
-[systems.edge]                                 # Traefik on the network of node-b: its address is the node's
+[systems.edge]                                 # Traefik on the network of node-b: the addresses of that node are its own
 format    = "traefik_json"
 wrapper   = ["cri"]
 inputs    = ["logs/node-*/web_{{instance}}_*/edge/*.log"]
 logs_peer = "socket"
+addresses = {edge}
+conveys   = [{{ header = "x-forwarded-for", mode = "append" }}]
 peers     = ["nodes", "outside", "internal"]
 probes    = ["/ping"]
 
@@ -57,7 +59,7 @@ format    = "caddy"
 wrapper   = ["cri"]
 inputs    = ["logs/node-*/web_{{instance}}_*/caddy/*.log"]
 logs_peer = "socket"
-peers     = ["ingress", "nodes", "internal"]
+peers     = ["ingress", "edge", "nodes", "internal"]
 """
 
 # One cluster, drawn twice: the ingress known by its access log, and by its spans.
@@ -70,13 +72,13 @@ inputs    = ["spans.bin"]
 tells     = true""",
 }
 UNRECOVERABLE = {  # (drawing, scenario, system): what no log of this cluster knows
-    ("logs", "B12-host-network", "app"),  # the edge logs no upstream socket, and makes no id
-    ("spans", "B12-host-network", "app"),
-    ("logs", "forged-headers-edge", "app"),
-    ("spans", "forged-headers-edge", "app"),
     ("logs", "around-the-ingress", "app"),  # nobody from outside may connect to the application
     ("spans", "around-the-ingress", "app"),
     ("logs", "stolen-trace-cluster", "app"),  # one trace id for all; only its spans tell the requests apart
+    ("logs", "unlabelled", "edge"),  # probes of the kubelet before the collectors ran
+    ("logs", "unlabelled", "ingress"),
+    ("spans", "unlabelled", "edge"),
+    ("spans", "unlabelled", "ingress"),
     ("logs", "warm-up", "app"),  # before the collectors ran
     ("logs", "warm-up", "ingress"),
     ("spans", "warm-up", "app"),
@@ -112,6 +114,7 @@ def write_configs(cluster: Cluster) -> None:
             nodes=json.dumps(sorted({address for each in owned.values() for address in each})),
             node_instances=_inline(owned),
             ingress_log=log,
+            edge=json.dumps(owned["node-b"]),
             ingress=json.dumps([address for pod in ingress for address in pod.addresses]),
             ingress_instances=_inline({pod.name: _listening(pod) for pod in ingress}),
         )

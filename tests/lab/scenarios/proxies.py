@@ -9,7 +9,6 @@ from tests.lab.scenarios.sending import LB, NODE_A, NODE_B, spread, traceparent
 
 SILENT: drawing.Keys = {"conveys": []}  # the header is there, and the drawing does not trust it
 ENVOY_HOST = ["198.51.100.11"]
-NODE_RANGES = ["198.51.100.10/31" if own == "198.51.100.11" else own for own in drawing.nodes()["addresses"]]
 CADDY_HOST = ["198.51.100.12", "10.244.2.1"]
 
 
@@ -148,7 +147,7 @@ ALL = (
         rows="B1 B12",
         note="an ingress on a node that also translates NodePorts: one address, two owners",
         systems={
-            "nodes": drawing.nodes("outside", addresses=NODE_RANGES),  # the same address cannot be drawn twice
+            "nodes": drawing.nodes("outside"),
             "envoy": drawing.envoy("envoy", "outside", addresses=ENVOY_HOST, appends_before_log=True),
             "app": drawing.app("nodes", "envoy"),
         },
