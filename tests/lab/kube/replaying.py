@@ -44,7 +44,7 @@ probes    = ["/ping"]
 conveys   = [{{ header = "x-forwarded-for", mode = "append" }}]
 lossless  = true
 
-[systems.edge]                                 # Traefik on the network of node-b: the addresses of that node are its own
+[systems.edge]                                 # Traefik on the network of node-b: its addresses are the node's
 format    = "traefik_json"
 wrapper   = ["cri"]
 inputs    = ["logs/node-*/web_{{instance}}_*/edge/*.log"]
