@@ -7,8 +7,10 @@ Runs are a set: they may come in any order and any number of times.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -79,44 +81,64 @@ def stitch(runs: Iterable[Run]) -> tuple[Run, ...]:
     return tuple(joined)
 
 
+class _Told:
+    """The stretches that runs cover, to find the one that holds another without looking at all."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        rising = sorted(runs, key=lambda run: run.from_ns)
+        self._from = [run.from_ns for run in rising]
+        self._to = list(accumulate((run.to_ns for run in rising), max))
+
+    def holds(self, from_ns: int, to_ns: int) -> bool:
+        """Whether one run covers all of it."""
+        count = bisect_right(self._from, from_ns)
+        return count > 0 and to_ns <= self._to[count - 1]
+
+    def surrounds(self, from_ns: int, to_ns: int) -> bool:
+        """Whether it lies between the first and the last moment of them all."""
+        return bool(self._from) and self._from[0] <= from_ns and to_ns <= self._to[-1]
+
+
 class Coverage:
     """What all tellers of a run, or of a moment of the stream, have told whole."""
 
     def __init__(self, systems: Mapping[str, System], runs: Mapping[Teller, Iterable[Run]]) -> None:
         self._systems = systems
-        self._runs = {teller: stitch(each) for teller, each in runs.items()}
+        self._told: dict[Teller, tuple[_Told, _Told]] = {}  # all runs, and those that began with a list
         self._instances: dict[str, list[str]] = defaultdict(list)
-        for system, instance in sorted(self._runs):
-            self._instances[system].append(instance)
+        for teller, each in sorted(runs.items()):
+            stitched = stitch(each)
+            stitched = stitched if len(stitched) <= MAX_RUNS else ()
+            self._told[teller] = _Told(stitched), _Told([run for run in stitched if run.fresh])
+            self._instances[teller[0]].append(teller[1])
+        self._of_address: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for name, drawn in systems.items():
+            for instance, own in drawn.instances:
+                for address in {each.address.text for each in own}:
+                    self._of_address[name, address].append(instance)
 
     def of(self, system: str, address: Address | None, from_ns: int, to_ns: int, *, fresh: bool = False) -> Covered:
         """Whether `system` told everything of [from, to] that concerns connections from `address`.
 
-        `word`: the operator says so; `lost`: it numbers its lines, and some of this stretch are missing; `no`: nothing says so.
+        `word`: the operator says so; `lost`: it numbers its lines, and some of this stretch are missing;
+        `no`: nothing says so.
         `fresh`: also of what had begun earlier.
         """
         drawn = self._systems[system]
         if drawn.lossless:
             return "word"
-        instances = _of_address(drawn, address) or self._instances.get(system, [])
+        listed = None if address is None else self._of_address.get((system, address.text))
+        instances = listed or self._instances.get(system, [])
         if not instances:
             return "no"
         found = {self._of_instance((system, instance), from_ns, to_ns, fresh=fresh) for instance in instances}
         return "yes" if found == {"yes"} else "lost" if "lost" in found else "no"
 
     def _of_instance(self, teller: Teller, from_ns: int, to_ns: int, *, fresh: bool) -> Covered:
-        runs = self._runs.get(teller, ())
-        if not runs or len(runs) > MAX_RUNS:
+        told = self._told.get(teller)
+        if told is None:
             return "no"
-        for run in runs:
-            if run.from_ns <= from_ns and to_ns <= run.to_ns and (run.fresh or not fresh):
-                return "yes"
-        begins, ends = min(run.from_ns for run in runs), max(run.to_ns for run in runs)
-        return "lost" if begins <= from_ns and to_ns <= ends else "no"
-
-
-def _of_address(system: System, address: Address | None) -> list[str]:
-    """The instances whose own address it is; none where the drawing does not say."""
-    if address is None:
-        return []
-    return [name for name, own in system.instances if any(each.address == address for each in own)]
+        runs, fresh_runs = told
+        if (fresh_runs if fresh else runs).holds(from_ns, to_ns):
+            return "yes"
+        return "lost" if runs.surrounds(from_ns, to_ns) else "no"

@@ -126,7 +126,7 @@ def _is_exact(question: Asked, flow: Flow) -> bool:
 def _one_connection(fits: list[Flow], question: Asked, covered: IsCovered, bounds: Bounds) -> Answer | Awaits:
     certain = [flow for flow in fits if _is_certain(flow, question, bounds)]
     if certain:
-        return _agreed(certain, "contradiction")
+        return _agreed([*certain, *_inside(certain, fits)], "contradiction")
     if len(fits) > CROWDED:
         return Refused("crowded")
     if not question.http1 and any(flow.fact.role == "request" for flow in fits):
@@ -138,6 +138,18 @@ def _one_connection(fits: list[Flow], question: Asked, covered: IsCovered, bound
     if fits:
         return _agreed(fits, "ambiguous")
     return SILENT if question.nat and state == "yes" else Refused("evidence_missing")
+
+
+def _inside(certain: list[Flow], fits: list[Flow]) -> Iterable[Flow]:
+    """Flows that another device began on the tuple while the first still held it: an address that moved."""
+    whole = [(flow.fact.system, flow.fact.instance, flow.begin_latest, flow.end_earliest) for flow in certain]
+    for flow in fits:
+        fact = flow.fact
+        if fact.role == "translation" and any(
+            begin < flow.begin and flow.begin_latest < end and (fact.system, fact.instance) != (system, instance)
+            for system, instance, begin, end in whole
+        ):
+            yield flow
 
 
 def _origin(translated: Iterable[Timeline[Flow]], question: Asked, bounds: Bounds) -> Answer:

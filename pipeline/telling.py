@@ -6,9 +6,10 @@ what a system nearer to the observer could ask: an edge that nobody stands behin
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from pipeline.answers import Ended, ended, site
 from pipeline.evidence import Role, Told, conn_key, line_key, request_key, trace_key
@@ -30,12 +31,26 @@ _TRACE_HEADERS: Final = MappingProxyType(
 _SECOND: Final = 1_000_000_000
 
 
+class _Homes(NamedTuple):
+    """Whose addresses are whose, among the instances of one system; canonical text."""
+
+    of: Mapping[str, frozenset[str]]  # by instance
+    moving: frozenset[str]  # those of more than one
+
+
+def _homes(system: System) -> _Homes:
+    of = {name: frozenset(each.address.text for each in own) for name, own in system.instances}
+    met = Counter(address for own in of.values() for address in own)
+    return _Homes(of, frozenset(address for address, count in met.items() if count > 1))
+
+
 class Telling:
     """Which systems' lines tell what; compiled once from the drawing."""
 
     def __init__(self, graph: Graph) -> None:
         self._systems = graph.systems
         self._tellers = _asked_of(graph)
+        self._homes = {name: _homes(graph.systems[name]) for name in self._tellers}
 
     def any(self) -> bool:
         """Whether any system's lines can answer for others."""
@@ -59,7 +74,7 @@ class Telling:
         if not isinstance(record, Record) or record.observation.setup.system not in self._tellers:
             return
         system = self._systems[record.observation.setup.system]
-        yield from _connection(record, system)
+        yield from _connection(record, system, self._homes[system.name])
         if record.observation.kind in ("request", "span"):
             yield from _ids(record, system)
 
@@ -98,7 +113,7 @@ def _asked_of(graph: Graph) -> frozenset[str]:
     return frozenset(met & graph.witnesses)
 
 
-def _connection(record: Record, system: System) -> Iterator[Told]:
+def _connection(record: Record, system: System, homes: _Homes) -> Iterator[Told]:
     seen = record.observation
     near, far = seen.upstream_local, seen.upstream_peer
     if near is None or near.port is None or seen.time_by in (None, "arrival"):
@@ -107,11 +122,14 @@ def _connection(record: Record, system: System) -> Iterator[Told]:
     if seen.kind == "connection":
         role = "connection"
     peer = seen.peer if seen.peer is not None else seen.stated
-    own = role == "translation" and peer is not None and _is_of_instance(system, seen.instance, peer)
-    if role == "translation" and seen.peer == near and not own:
-        return  # passed on as it came: it says nothing of who is behind
-    if role == "translation" and not own and _is_foreign(system, seen.instance, near):
-        return
+    begin, own = seen.start_ns, False
+    if role == "translation":
+        mine = homes.of.get(seen.instance or "")
+        own = peer is not None and mine is not None and peer.address.text in mine
+        if not own and (seen.peer == near or (mine is not None and near.address.text not in mine)):
+            return  # passed on as it came, or as somebody else: it says nothing of who is behind
+        if seen.end_ns is not None and near.address.text in homes.moving:
+            begin = None  # a flow may outlive the stay of an address that moves: no line of it proves alone
     transport = seen.transport or "tcp"
     ended_as = _end_of(record) if role == "request" else None
     for network in _networks(system, near):
@@ -122,7 +140,7 @@ def _connection(record: Record, system: System) -> Iterator[Told]:
             record.record_id,
             role,
             _event(seen) if role == "translation" else "",
-            seen.start_ns,
+            begin,
             seen.start_latest_ns,
             seen.end_ns,
             _slack(seen),
@@ -213,19 +231,6 @@ def _slack(seen: Observation) -> int:
     if seen.kind == "translation" and seen.end_ns is not None:
         return max(skew, seen.start_latest_ns - seen.end_ns)  # it had begun by its end, give or take the same error
     return max(skew, _SECOND)
-
-
-def _is_of_instance(system: System, instance: str | None, near: Endpoint) -> bool:
-    """Whether the drawing says that the address is that very instance's own."""
-    own = dict(system.instances).get(instance or "", ())
-    return any(each.address == near.address for each in own)
-
-
-def _is_foreign(system: System, instance: str | None, near: Endpoint) -> bool:
-    """Whether the drawing gives the instance addresses, and this is none of them."""
-    own: Mapping[str, tuple[Endpoint, ...]] = dict(system.instances)
-    listed = own.get(instance or "")
-    return listed is not None and all(each.address != near.address for each in listed)
 
 
 def mints_trace(system: System, ids: Ids) -> bool:

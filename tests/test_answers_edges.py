@@ -137,6 +137,15 @@ def test_answers_are_used_one_by_one() -> None:
     assert found(answered([APP, ring], request("10.0.0.1:9"), *hops, through()))[:2] == ("joined", "203.0.113.7")
 
 
+def test_a_hop_that_kept_the_address_was_told_of_all_the_same() -> None:
+    systems = [APP, replace(NODE, peers=frozenset({"node"}))]
+    resolution = answered(systems, request("10.0.0.1:9"), through(peer=("10.0.0.1", 9)))
+    assert path(resolution) == [
+        ("node", "10.0.0.1", 9, "socket", "seen", None),
+        ("node", "10.0.0.1", 9, "conntrack", "joined", "rec"),
+    ]
+
+
 def test_only_a_system_that_may_be_there_sees_through() -> None:
     systems = [APP, NODE, system("side", "10.2.0.0/24", peers="outside")]
     resolution = answered(systems, request("10.0.0.1:9"), through("side"))
@@ -178,6 +187,16 @@ def test_a_proxy_header_of_the_observers_connection_is_not_that_of_one_further_o
     assert found(answered([APP, node, lb], seen, replace(hop, stated=True)))[2] == "proxy_missing"
     behind = request("10.2.0.1:9", claim("x-real-ip", "10.0.0.1:9"), proxied="203.0.113.9:5")
     assert found(answered([system("app", peers="near"), near, node, lb], behind, hop))[2] == "proxy_missing"
+
+
+def test_a_carrier_is_asked_only_if_its_own_log_tells_of_its_connections() -> None:
+    node = system("node", "10.0.0.0/24", peers="lb", carries="lb")
+    lb = system("lb", "10.1.0.0/24", peers="outside", conveys=(PROXY,))
+    seen = request("10.0.0.1:9", proxied="203.0.113.7:51000")
+    for tells, connects in ((False, False), (False, True), (True, False)):
+        drawn = replace(node, tells=tells, connects=connects)
+        assert found(answered([APP, drawn, lb], seen))[:2] == ("vouched", "203.0.113.7")
+    assert answered([APP, replace(node, tells=True, connects=True), lb], seen).reason == "snat_no_witness"
 
 
 def test_who_came_through_the_carried_system_did_not_reach_around_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import permutations
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from pipeline.addresses import read_endpoint
 from pipeline.answers import Answer, Awaits, Ended, Known, Refused, Site, Through
 from pipeline.coverage import MAX_RUNS, Coverage, Covered, Run, Runs, stitch
 from pipeline.evidence import Asked, Told, conn_key, line_key, request_key, trace_key
-from pipeline.flows import FOREVER, NEVER, Flow, flows_of
+from pipeline.flows import FOREVER, NEVER, Flow, Timeline, flows_of, unanswered
 from pipeline.joins import CANDIDATES, CROWDED, SLOW, Bounds, answers, window
 from pipeline.model import Address, Candidate, Numbered
 from pipeline.ordering import MAX_STEP, align
@@ -244,6 +245,12 @@ def test_a_listed_flow_is_a_whole_one_that_was_alive_then() -> None:
         assert len(spans(listed, over)) == 2
 
 
+def test_of_several_whole_flows_the_one_that_was_alive_counts() -> None:
+    whole_ones = told("b", 10, 20), told("c", 40, 50)
+    for alive, count in ((9, 3), (15, 2), (30, 3), (45, 2), (51, 3)):
+        assert len(spans(told("a", None, None, event="LIST", begin_latest=alive), *whole_ones)) == count
+
+
 def test_the_end_of_a_whole_flow_once_more_is_nothing_new() -> None:
     over = told("b", 10, 30, slack=1)
     for end in (10, 30, 33):
@@ -298,7 +305,9 @@ def test_a_listed_flow_is_closed_by_its_end() -> None:
 
 
 def test_a_destroy_that_shows_no_end_is_a_begin() -> None:
-    assert spans(told("a", 10, None, event="DESTROY")) == [("a", 10, 10, 10, FOREVER, False)]
+    for assured in (True, False):
+        open_ended = told("a", 10, None, event="DESTROY", assured=assured)
+        assert spans(open_ended) == [("a", 10, 10, 10, FOREVER, False)]
 
 
 def test_an_end_of_another_holder_closes_nothing() -> None:
@@ -342,6 +351,26 @@ def test_equal_flows_are_one_the_solid_one_or_that_with_the_smaller_record() -> 
     assert spans(told("b", 10, 30), told("a", 10, 30, event="")) == [("b", 10, 10, 30, 30, True)]
     requests = (told("a", 10, 30, role="request", event=""), told("b", 10, 30, role="request", event=""))
     assert [each[0] for each in spans(*requests)] == ["a", "b"]
+
+
+def test_flows_without_an_answer_are_those_that_say_so_and_ended() -> None:
+    facts = [
+        told(f"{assured}-{end}", 10, end, assured=assured) for assured in (True, False, None) for end in (30, None)
+    ]
+    assert [span(each) for each in unanswered(facts)] == [("False-30", 10, 10, 30, 30, False)]
+
+
+def test_a_timeline_finds_what_looking_at_all_would_find() -> None:
+    dice = Random(1)
+    for size in (0, 1, 2, 3, 4, 5, 8, 9, 17):
+        held = [(dice.randrange(20), dice.randrange(20), n) for n in range(size)]
+        timeline = Timeline(held)
+        for low in range(-1, 21):
+            for high in range(low, 21):
+                rising = sorted(held, key=lambda each: each[0])
+                expected = [n for begin, end, n in rising if begin <= high and max(begin, end) >= low]
+                assert list(timeline.between(low, high)) == expected
+                assert timeline.count(low, high) == len(expected)
 
 
 # Order: the asker's numbers against the flows.

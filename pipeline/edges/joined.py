@@ -84,7 +84,8 @@ class JoinedPass(Pass):
         shown = ended if self._judged is None else self._judged(ended)
         if isinstance(begun, Open):
             assert type(outcome) is Record
-            if shown is ended or self._tells:
+            # Others may wait for a line out of range, or find their place by the order of its connection.
+            if shown is ended or self._tells or begun.question.serial is not None:
                 self._wait(outcome, begun, shown=shown is ended)
             if shown is ended:
                 return

@@ -209,7 +209,8 @@ def _grouped(sizes: array[int], most: int) -> Iterator[_Group]:
     for number, size in enumerate(sizes):
         if total and total + size > most:
             yield _Group(first, number - 1, total)
-            first, total = number, 0
+            total = 0
+        first = first if total else number
         total += size
     if total:
         yield _Group(first, len(sizes) - 1, total)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 from struct import Struct as Layout
+from struct import error as LayoutError
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -81,7 +82,7 @@ def read_blocks(path: Path, of: type[list[T]]) -> Iterator[list[T]]:
                 block = decode(unpacked_block(file.read(_LENGTH.unpack(file.read(_LENGTH.size))[0])))
                 count += len(block)
                 yield block
-            if count != end.items:
+            if count != end.items or file.tell() != end.position:
                 raise ValueError
     except _DAMAGE as error:
         raise damaged(path) from error
@@ -95,12 +96,12 @@ class _End(msgspec.Struct, frozen=True):
 
 def _end_of(position: int, data: bytes | memoryview) -> _End:
     tables, items, mark = _END.unpack(data)
-    if mark != _MARK:
+    if mark != _MARK or not 0 <= tables <= position:
         raise ValueError
     return _End(position, tables, items)
 
 
-_DAMAGE: Final = (*DAMAGES, msgspec.DecodeError, ValueError, OverflowError, IndexError, msgspec.ValidationError)
+_DAMAGE: Final = (*DAMAGES, msgspec.DecodeError, ValueError, OverflowError, IndexError, LayoutError)
 
 
 def damaged(path: Path) -> SinkError:
