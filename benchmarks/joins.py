@@ -76,7 +76,9 @@ def measure(requests: int, rounds: int, per_connection: int = 1) -> Joined:
         taken: dict[str, list[Spent]] = {"alone": [], "joined": [], "nat": []}
         for number in range(rounds):
             for kind, spent in taken.items():
-                config, inputs = ("joined", ["--system", "nodes", folder / "nat.jsonl"]) if kind == "nat" else (kind, [])
+                config, inputs = (
+                    ("joined", ["--system", "nodes", folder / "nat.jsonl"]) if kind == "nat" else (kind, [])
+                )
                 out = folder / f"{kind}{number}"
                 call = ["-c", CLIENTIP, "replay", "-c", folder / f"{config}.toml", "-o", out, "--workers", "1", *inputs]
                 spent.append(run(list(map(str, call))))
@@ -118,7 +120,9 @@ def _numbered(events: Iterator[tuple[int, dict[str, object]]]) -> Iterator[dict[
     yield {"n": number + 1, "session": SESSION, "at": last + 10**10, "mark": True, "stamps": "kernel"}
 
 
-def _connections(dice: Random, count: int, per_connection: int, app, requests: int) -> Iterator[tuple[int, dict[str, object]]]:
+def _connections(
+    dice: Random, count: int, per_connection: int, app, requests: int
+) -> Iterator[tuple[int, dict[str, object]]]:
     ends: list[tuple[int, int, dict[str, object]]] = []
     written = 0
     for number in range(count):
@@ -162,5 +166,6 @@ def _connections(dice: Random, count: int, per_connection: int, app, requests: i
 
 if __name__ == "__main__":
     import sys
+
     done = measure(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
     print(done, done.ratio, done.per_line)

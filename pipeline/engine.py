@@ -6,7 +6,7 @@ line still waiting for their end); `feed` it lines in order, then `end` it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Final, Protocol
 
@@ -35,6 +35,8 @@ from pipeline.model import (
 from pipeline.reasons import REJECTED
 from pipeline.trust import Graph, draw, resolve
 from pipeline.wrappers import EMPTY, Held, join, peel
+
+Walk = Callable[[Graph, Observation], Resolution]
 
 BLOCK: Final = 64  # lines that `Reading.feed_all` takes best at a time
 
@@ -102,11 +104,15 @@ class Engine:
         """Whether any line can answer for another one."""
         return self.joining is not None and self.joining.active
 
-    def reading(self, system: str, instance: str | None = None) -> Reading:
-        """A reading of one input of `system`, from its beginning or from any line start."""
+    def reading(self, system: str, instance: str | None = None, *, walks_facts: bool = True) -> Reading:
+        """A reading of one input of `system`, from its beginning or from any line start.
+
+        Without `walks_facts` nobody walks from translations and connections: for whom only what they tell counts.
+        """
         source = self.sources[system]
         seed = sha256(f"{system}\0{instance or ''}\0".encode(), usedforsecurity=False)
-        return Reading(self.graph, source, self._readers[system], self.line_bytes, seed.digest())
+        walk = resolve if walks_facts else _walk_requests
+        return Reading(self.graph, source, self._readers[system], self.line_bytes, seed.digest(), walk)
 
     def again(self, system: str, line: Line) -> Observation:
         """What a line that became a record before was read as: its text is what the wrappers left of it."""
@@ -118,7 +124,8 @@ class Engine:
 class Reading:
     """One input being read. Feed lines in order, end with `end`."""
 
-    def __init__(self, graph: Graph, source: Source, reader: Reader, line_bytes: int, seed: bytes) -> None:
+    def __init__(self, graph: Graph, source: Source, reader: Reader, line_bytes: int, seed: bytes, walk: Walk) -> None:
+        self._resolve = walk
         self._graph = graph
         self._logging = graph.logging
         self._reader = reader
@@ -143,7 +150,7 @@ class Reading:
         if self._wrapper or self._split is not None:
             framed = [each for line in lines for each in self._unwrap(line)]
         read = [self._read(each) if each.__class__ is Line else each for each in framed]
-        graph = self._graph
+        graph, resolve = self._graph, self._resolve
         found = [resolve(graph, each) if each.__class__ is Observation else None for each in read]
         return [
             each if end is None else self._outcome(line, each, end)  # type: ignore[arg-type, misc]
@@ -205,6 +212,13 @@ class Reading:
             self._file, self._origin = line.file, b"%b%b" % (self._seed, line.file.encode())
         whole = b"%b\0%d\0%d\0%b" % (self._origin, line.offset, line.index, xxh3_128_digest(line.raw))
         return sha256(whole, usedforsecurity=False).hexdigest()[:32]
+
+
+_NO_WALK: Final = Resolution("unknown", None, None, None, ())
+
+
+def _walk_requests(graph: Graph, seen: Observation) -> Resolution:
+    return resolve(graph, seen) if seen.kind in ("request", "span") else _NO_WALK
 
 
 def _rejected(line: Line, error: FormatError) -> Rejected:

@@ -155,12 +155,12 @@ def _inside(certain: list[Flow], fits: list[Flow]) -> Iterable[Flow]:
 def _origin(translated: Iterable[Timeline[Flow]], question: Asked, bounds: Bounds) -> Answer:
     """Everything the device translated is known, and this is nothing of it: it spoke for itself.
 
-    Unless it translated something from the same port a while before or after: a server that was slow to
-    accept stamps a request later than its connection lived, and a flow counts here even if the log says that
-    its two sides never spoke: a client may close with its first bytes.
+    Unless it translated something from the same port at any time before, or soon after: forged packets can make
+    it believe that a connection is over which goes on, and a server that was slow to accept stamps a request later
+    than its connection lived.  A flow counts here even if the log says that its two sides never spoke.
     """
-    low, high = window(question, bounds)
-    if any(flows.count(low - SLOW, high + SLOW) for flows in translated):
+    _, high = window(question, bounds)
+    if any(flows.count(NEVER, high + SLOW) for flows in translated):
         return Refused("evidence_missing")
     return Through(question.tellers[0], _source(question), None, "conntrack", "", own=True)
 

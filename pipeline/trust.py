@@ -160,8 +160,11 @@ def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole e
             moved = at.address.text != step.address or at.port != step.port
             if through.own:
                 # The device itself began it: if a drawn proxy runs there, that one; otherwise a workload.
-                sole = _tenant(graph, here, at, seen)
-                if sole is None or sole.name not in allowed:
+                tenants, certain = _tenants(graph, here, at, seen)
+                if len(tenants) > 1 or not certain:
+                    return _unknown("ambiguous", path, said, seen, here)
+                sole = tenants[0] if tenants and tenants[0].name in allowed else None
+                if sole is None:
                     if moved:
                         path.append(Step(here.name, at.address.text, at.port, through.method, "joined", record))
                     return _resolution("internal", at, path, said, seen)
@@ -188,11 +191,10 @@ def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole e
     return _unknown("too_many_steps", path, said, seen)
 
 
-def _tenant(graph: Graph, device: System, at: Endpoint, seen: Observation) -> System | None:
-    """The one other system drawn with an address of the device's own; None: there is none, or not one only."""
+def _tenants(graph: Graph, device: System, at: Endpoint, seen: Observation) -> tuple[list[System], bool]:
+    """The other systems drawn with an address of the device's own, as proxies on its network; whether that is sure."""
     owners, certain = graph.owners.of(device.network, at.address, seen.start_ns, seen.start_latest_ns)
-    others = [owner for owner in owners if owner.name != device.name]
-    return others[0] if certain and len(others) == 1 else None
+    return [owner for owner in owners if owner.name != device.name], certain
 
 
 def _stop(

@@ -41,7 +41,6 @@ MODULES: Final = {  # module → the tests that answer for it, the quickest firs
     "said": WALKS,
     "owners": WALKS,
     "addresses": TEXTS,
-    "joins": JOINS,
     "flows": JOINS,
     "ordering": JOINS,
     "coverage": JOINS,

@@ -68,11 +68,11 @@ def test_the_next_hop_sees_the_reply_turned_round(hosts: list[str], ports: list[
     assert (seen.start_ns, seen.start_latest_ns, seen.end_ns) == (start, start, end)
 
 
-def test_the_bound_of_the_clock_spreads_the_start_and_leaves_the_number() -> None:
+def test_the_bound_of_the_clock_spreads_the_start_and_narrows_what_is_told() -> None:
     seen = read(WHOLE, max_skew_ns=5)
     assert isinstance(seen, Observation)
     assert (seen.start_ns, seen.start_latest_ns, seen.end_ns) == (T - 14, T - 4, T + 9)
-    assert seen.numbered == Numbered(SESSION, 17, T, T + 2 * GRACE_NS)
+    assert seen.numbered == Numbered(SESSION, 17, T - 5, T + 2 * GRACE_NS + 5)
     assert (seen.connection_serial, seen.transport, seen.assured) == ("tcp/3109841302@7/DESTROY", "tcp", True)
 
 

@@ -1,4 +1,4 @@
-"""Replay with joins: what `joining.settle` gives on everything at once, whatever the chunks, shards, workers and kills."""
+"""Replay with joins: what `settle` gives on everything at once, whatever the chunks, shards, workers and kills."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipeline.edges import tasks
 from pipeline.edges.chunks import Options, Reader, chunks_of
 from pipeline.edges.files import Block
 from pipeline.edges.replay import Request, plan_of, replay
-from pipeline.edges.slices import Desk, answered
+from pipeline.edges.slices import Desk
 from pipeline.edges.spill import BlockWriter, BucketReader, BucketWriter, read_blocks
 from pipeline.engine import build
 from pipeline.errors import SinkError
@@ -129,7 +129,8 @@ def test_records_are_those_of_all_lines_settled_together(
     names = [str(folder / name) for name in files.logs]
     dice.shuffle(names)
     with monkeypatch.context() as patch:
-        patch.setattr(tasks, "Desk", partial(Desk, items=dice.choice([60, 100_000]), direct=dice.choice([9, 4_000_000])))
+        items, direct = dice.choice([600, 100_000]), dice.choice([9, 4_000_000])
+        patch.setattr(tasks, "Desk", partial(Desk, items=items, direct=direct))
         patch.setattr("pipeline.edges.chunks.SHARDS", (dice.randint(1, 9), 9))
         patch.setattr("pipeline.edges.spill.SPILL_BYTES", dice.choice([300, 16 << 20]))
         patch.setattr("pipeline.edges.spill.BLOCK_BYTES", dice.choice([300, 16 << 20]))
@@ -144,6 +145,35 @@ def test_records_are_those_of_all_lines_settled_together(
         assert sum(tally["verdicts"].values()) == tally["records"]
     if shape.error <= MS:
         clients(folder, files)
+
+
+def test_a_key_cut_by_time_gives_the_same_answers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "Desk", partial(Desk, items=60, direct=50))
+    monkeypatch.setattr("pipeline.edges.heavy.MANY_SLICES", 3)
+    cut = 0
+    for seed in range(5 * SIZE):
+        shape = Shape(seed, flows=150, ports=40, balancer=True, one_id=True, shows_port=False, mints=seed % 2 == 0)
+        folder = home / str(seed)
+        folder.mkdir()
+        write(world(shape), folder)
+        run(folder, chunk_bytes=3_000)
+        assert (folder / "out/record.ndjson").read_bytes() == settled(folder)
+        cut += sum(row["verdict"] == "joined" for row in rows(folder))
+    assert cut > 50
+
+
+def test_a_key_with_more_nat_events_than_memory_holds_is_refused_and_never_answered_from_a_part(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = world(Shape(flows=100, balancer=True, ports=1))
+    write(files, home)
+    monkeypatch.setattr(tasks, "Desk", partial(Desk, items=60))
+    reasons = run(home)["systems"]["app"]["reasons"]
+    monkeypatch.setattr(tasks, "Desk", partial(Desk, direct=50, largest=50))
+    assert reasons == run(home)["systems"]["app"]["reasons"]
+    clients(home, files)
+    write(world(Shape(flows=100, ports=1)), home)
+    assert run(home)["systems"]["app"]["reasons"].keys() == {"crowded"}
 
 
 def test_what_other_logs_know_is_found(home: Path) -> None:

@@ -16,7 +16,7 @@ from pipeline.edges.files import Block
 from pipeline.edges.parts import temporary, told
 from pipeline.edges.spill import BlockWriter, BucketWriter
 from pipeline.edges.tally import count_unlisted
-from pipeline.edges.waiting import ROWS, RUNS, Hole, Spill, asked, facts, holes
+from pipeline.edges.waiting import ROWS, RUNS, Hole, Shelf, Spill, asked, facts, holes
 from pipeline.edges.worker import Done, Job, Moved, Pass, Rows, joined_rows, run_through
 from pipeline.engine import BLOCK
 from pipeline.inquiry import Open
@@ -44,9 +44,11 @@ class JoinedPass(Pass):
 
     def __init__(self, job: Job, joining: Joining, chunk: Chunk, sinks: Sinks) -> None:
         super().__init__(job, chunk)
+        self._reading = job.engine.reading(chunk.input.system, chunk.input.instance, walks_facts=job.plan.options.facts)
         self._whole = self._reading.feed_all  # a range cuts records, and never what they tell
         self._joining, self._sinks = joining, sinks
-        self._spill = Spill(joining, job.plan)
+        self._spill = Spill(job.plan)
+        self._shelf = Shelf(job.engine, chunk.input.system)
         self._tells = joining.telling.tells(chunk.input.system)
         self._runs: dict[Teller, Runs] = defaultdict(Runs)
         self._position = 0  # bytes of rows so far
@@ -119,6 +121,7 @@ class JoinedPass(Pass):
                 record.record_id,
                 record.entry,
                 shown,
+                self._shelf.put(record.observation),
                 begun.inquiry,
             )
         )

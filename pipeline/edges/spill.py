@@ -7,16 +7,16 @@ cut short or damaged is told, never read as a shorter one.
 from __future__ import annotations
 
 import mmap
+import struct
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
-from struct import Struct as Layout
-from struct import error as LayoutError
 from typing import Final, Generic, TypeVar
 
 import msgspec
+from xxhash import xxh3_64_intdigest
 
 from pipeline.edges.compression import DAMAGES, packed, unpacked_block
 from pipeline.edges.parts import PartFile
@@ -25,8 +25,8 @@ from pipeline.errors import SinkError
 BLOCK_BYTES: Final = 512 * 1024  # of a block in sequence
 SPILL_BYTES: Final = 16 * 1024 * 1024  # held back, so that a bucket's items come in long blocks
 
-_LENGTH: Final = Layout("<Q")
-_END: Final = Layout("<QQ8s")  # where the list of tables begins, how many items, mark
+_LENGTH: Final = struct.Struct("<Q")
+_END: Final = struct.Struct("<QQ8s")  # where the list of tables begins, a check, mark
 _MARK: Final = b"clientip"
 _ARRAY: Final = b"\xdd"  # msgpack: an array with a length of four bytes
 
@@ -82,7 +82,7 @@ def read_blocks(path: Path, of: type[list[T]]) -> Iterator[list[T]]:
                 block = decode(unpacked_block(file.read(_LENGTH.unpack(file.read(_LENGTH.size))[0])))
                 count += len(block)
                 yield block
-            if count != end.items or file.tell() != end.position:
+            if count != end.check or file.tell() != end.position:
                 raise ValueError
     except _DAMAGE as error:
         raise damaged(path) from error
@@ -91,17 +91,17 @@ def read_blocks(path: Path, of: type[list[T]]) -> Iterator[list[T]]:
 class _End(msgspec.Struct, frozen=True):
     position: int  # of the end itself
     tables: int
-    items: int
+    check: int  # how many items; of buckets, the sum of the list of tables
 
 
 def _end_of(position: int, data: bytes | memoryview) -> _End:
-    tables, items, mark = _END.unpack(data)
+    tables, check, mark = _END.unpack(data)
     if mark != _MARK or not 0 <= tables <= position:
         raise ValueError
-    return _End(position, tables, items)
+    return _End(position, tables, check)
 
 
-_DAMAGE: Final = (*DAMAGES, msgspec.DecodeError, ValueError, OverflowError, IndexError, LayoutError)
+_DAMAGE: Final = (*DAMAGES, msgspec.DecodeError, ValueError, OverflowError, IndexError, struct.error)
 
 
 def damaged(path: Path) -> SinkError:
@@ -140,8 +140,8 @@ class BucketWriter:
         if not self.items:
             self._file.drop()
             return False
-        position = self._file.length
-        self._file.write(self._tables.tobytes() + _END.pack(position, self.items, _MARK))
+        position, tables = self._file.length, self._tables.tobytes()
+        self._file.write(tables + _END.pack(position, xxh3_64_intdigest(tables), _MARK))
         self._file.close()
         return True
 
@@ -157,8 +157,9 @@ class BucketWriter:
             lengths.append(len(block))
             self._file.write(block)
         places = array("Q", accumulate(lengths, initial=begin))
-        self._tables.extend((self._file.length, len(numbers)))
-        self._file.write(numbers.tobytes() + places.tobytes() + counts.tobytes())
+        table = numbers.tobytes() + places.tobytes() + counts.tobytes()
+        self._tables.extend((self._file.length, len(numbers), xxh3_64_intdigest(table)))
+        self._file.write(table)
         self.items += sum(counts)
         self.buckets.update(numbers)
         self._counts.clear()
@@ -176,7 +177,10 @@ class BucketReader(Generic[T]):
                 self._data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             size = len(self._data)
             end = _end_of(size - _END.size, self._data[size - _END.size :])
-            self._tables = self._data[end.tables : size - _END.size].cast("Q").tolist()
+            tables = self._data[end.tables : size - _END.size]
+            if xxh3_64_intdigest(tables) != end.check:
+                raise ValueError
+            self._tables: list[int] = tables.cast("Q").tolist()
         except (*_DAMAGE, TypeError) as error:
             raise damaged(path) from error
 
@@ -197,19 +201,11 @@ class BucketReader(Generic[T]):
 
     def _blocks(self, bucket: int) -> Iterator[tuple[int, int, int]]:
         tables = iter(self._tables)
-        for position, length in zip(tables, tables, strict=True):
-            try:
-                numbers, places, counts = self._table(position, length)
-                at = bisect_left(numbers, bucket)
-                found = at < length and numbers[at] == bucket
-                block = (places[at], places[at + 1], counts[at]) if found else None
-            except (*_DAMAGE, TypeError) as error:
-                raise damaged(self._path) from error
-            if block is not None:
-                yield block
-
-    def _table(self, position: int, length: int) -> tuple[memoryview[int], memoryview[int], memoryview[int]]:
-        second = position + 8 * length
-        third = second + 8 * (length + 1)
-        table = (self._data[position:second], self._data[second:third], self._data[third : third + 8 * length])
-        return table[0].cast("Q"), table[1].cast("Q"), table[2].cast("Q")
+        for position, length, check in zip(tables, tables, tables, strict=True):
+            table = self._data[position : position + 8 * (3 * length + 1)]
+            if xxh3_64_intdigest(table) != check:
+                raise damaged(self._path)
+            numbers = table.cast("Q")
+            at = bisect_left(numbers, bucket, 0, length)
+            if at < length and numbers[at] == bucket:
+                yield numbers[length + at], numbers[length + at + 1], numbers[2 * length + 1 + at]

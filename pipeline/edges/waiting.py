@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from xxhash import xxh3_64_intdigest
 
 from pipeline.answers import Awaits, Known, Refused, Through
@@ -18,10 +19,10 @@ from pipeline.coverage import Run
 from pipeline.edges.chunks import Plan
 from pipeline.edges.parts import part_path, replace_file, told
 from pipeline.edges.spill import BucketWriter, damaged
+from pipeline.engine import Engine
 from pipeline.evidence import Asked, Told
 from pipeline.inquiry import Inquiry
-from pipeline.joining import Joining
-from pipeline.model import Line
+from pipeline.model import Line, Observation, Setup
 
 SHEET: Final = 50_000  # holes whose answers are in memory at a time
 
@@ -71,6 +72,7 @@ class Hole(Struct, frozen=True, gc=False, array_like=True):
     record: str
     entry: bool
     shown: bool  # False: out of the range asked for; others may wait for it
+    seen: msgspec.Raw | None  # what the line was read as, without its setup; None: it has to be read again
     inquiry: Inquiry
     question: Asked | None = None  # what it asks again, where a round left it unanswered
 
@@ -94,8 +96,6 @@ class Fact(Struct, frozen=True, gc=False, array_like=True):
     """A fact as it waits; `body` is a `Told`, left packed until somebody asks for its key."""
 
     hash: int
-    low: int  # outside of these moments it is about no question
-    high: int
     body: msgspec.Raw
 
 
@@ -103,8 +103,6 @@ class Question(Struct, frozen=True, gc=False, array_like=True):
     """A question as it waits; `body` is an `Asked`."""
 
     hash: int
-    low: int
-    high: int
     number: int  # of the hole
     body: msgspec.Raw
 
@@ -125,23 +123,49 @@ class Round(Struct, frozen=True):
 
 
 class Spill:
-    """Questions and facts of one chunk on their way to the shards."""
+    """Questions and facts of one chunk on their way to the shards.
 
-    def __init__(self, joining: Joining, plan: Plan) -> None:
+    The seed of the hash is the operator's own, so that who chooses ids cannot choose their shard.
+    """
+
+    def __init__(self, plan: Plan) -> None:
         self._shards, self._seed = plan.shards, int(plan.rules[:16] or "0", 16)
-        self._window, self._extent = joining.window, joining.extent
 
     def ask(self, out: BucketWriter, number: int, question: Asked) -> None:
         """The question of a hole."""
-        low, high = self._window(question)
         key = xxh3_64_intdigest(question.key.encode(), self._seed)
-        out.add(key % self._shards, (key, low, high, number, question))
+        out.add(key % self._shards, (key, number, question))
 
     def tell(self, out: BucketWriter, fact: Told) -> None:
         """A fact, to whoever asks."""
-        low, high = self._extent(fact)
         key = xxh3_64_intdigest(fact.key.encode(), self._seed)
-        out.add(key % self._shards, (key, low, high, fact))
+        out.add(key % self._shards, (key, fact))
+
+
+class Shelf:
+    """Observations of one system, put away packed and taken out again; what cannot be packed is read again.
+
+    The setup stays here: it is the same for all, and holds the operator's secrets.
+    """
+
+    def __init__(self, engine: Engine, system: str) -> None:
+        self._setup, self._system, self._again = engine.sources[system].setup, system, engine.again
+        self._stand_in = Setup(system=system, format=self._setup.format)
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(Observation).decode
+
+    def put(self, seen: Observation) -> msgspec.Raw | None:
+        """The observation packed."""
+        try:
+            return msgspec.Raw(self._encode(replace(seen, setup=self._stand_in)))
+        except OverflowError:  # an IPv6 address is a number of more than 64 bits
+            return None
+
+    def take(self, hole: Hole, line: Line) -> Observation:
+        """The observation of a hole, whose line is `line`."""
+        if hole.seen is None:
+            return self._again(self._system, line)
+        return replace(self._decode(hole.seen), setup=self._setup)
 
 
 def write_struct(path: Path, value: object) -> None:

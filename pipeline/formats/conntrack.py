@@ -248,7 +248,7 @@ CONNTRACK_SAMPLES: Final = (
             ("start_ns", 1714557600000000000),
             ("start_latest_ns", 1714557600999999999),
             ("end_ns", 1714557660000000000),
-            ("assured", False),
+            ("assured", None),
         ),
     ),
     Sample(  # another zone; deleted by a command

@@ -84,7 +84,7 @@ def assured_of(protocol: str | None, event: str, flags: Container[str]) -> bool 
     """Whether both ends were seen to speak; `flags` holds `assured` and `unreplied` where they are set."""
     if "assured" in flags:
         return True
-    if event == "DESTROY" and (protocol == "tcp" or "unreplied" in flags):
+    if event == "DESTROY" and "unreplied" in flags:
         return False
     return None
 

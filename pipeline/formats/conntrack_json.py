@@ -46,13 +46,13 @@ def _compile(setup: Setup) -> Reader:
         numbered = Numbered(
             _text(fields, "session", _SESSION),
             _number(fields, "n", 1, _LARGEST),
-            _moment(fields, "at"),
-            _since(fields),
+            _moment(fields, "at") - setup.max_skew_ns,
+            _since(fields) + setup.max_skew_ns,
             _flag(fields, "gap") is True,
         )
         if "mark" not in fields:
             return _event(setup, line, fields, numbered)
-        if not fields.keys() <= _MARK_KEYS or fields["mark"] is not True or fields.get("stamps") not in _STAMPS:
+        if not fields.keys() <= _MARK_KEYS or fields["mark"] is not True or str(fields.get("stamps")) not in _STAMPS:
             raise FormatError("no_match")
         return Mark(line, setup, numbered)
 
@@ -198,7 +198,7 @@ SAMPLES: Final = (
             ("end_ns", None),
             ("numbered.session", "8f1c2d34-5e6f-4a1b-9c0d-7e8f9a0b1c2d-18eb4f7a3c5d6e7f"),
             ("numbered.number", 17),
-            ("numbered.at_ns", 1714557600000000000),
+            ("numbered.at_ns", 1714557599999999000),
             ("numbered.gap", False),
             ("extendable", True),
         ),

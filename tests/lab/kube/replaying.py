@@ -75,6 +75,10 @@ UNRECOVERABLE = {  # (drawing, scenario, system): what no log of this cluster kn
     ("logs", "around-the-ingress", "app"),  # nobody from outside may connect to the application
     ("spans", "around-the-ingress", "app"),
     ("logs", "stolen-trace-cluster", "app"),  # one trace id for all; only its spans tell the requests apart
+    ("logs", "B12-host-network", "app"),  # a port that the node translated before is not told apart
+    ("spans", "B12-host-network", "app"),
+    ("logs", "forged-headers-edge", "app"),
+    ("spans", "forged-headers-edge", "app"),
     ("logs", "unlabelled", "edge"),  # probes of the kubelet before the collectors ran
     ("logs", "unlabelled", "ingress"),
     ("spans", "unlabelled", "edge"),
