@@ -25,7 +25,7 @@ NGINX = (
     '"local":"$server_addr:$server_port","xrid":"$http_x_request_id","tp":"$http_traceparent","conn":"$connection",'
     '"req":"$request","st":"$status"}'
 )
-HAPROXY = '%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %{+Q}[var(txn.rid)] %{+Q}r'
+HAPROXY = "%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %{+Q}[var(txn.rid)] %{+Q}r"
 
 
 class Shape(Struct, frozen=True):

@@ -114,7 +114,8 @@ SHAPES = st.builds(
 )
 
 
-@settings(max_examples=30 * SIZE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.edge
+@settings(max_examples=15 * SIZE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(SHAPES, st.integers(200, 5000), st.randoms(use_true_random=False), st.booleans())
 def test_records_are_those_of_all_lines_settled_together(
     home: Path, monkeypatch: pytest.MonkeyPatch, shape: Shape, size: int, dice: random.Random, rotated: bool
@@ -147,6 +148,7 @@ def test_records_are_those_of_all_lines_settled_together(
         clients(folder, files)
 
 
+@pytest.mark.edge
 def test_a_key_cut_by_time_gives_the_same_answers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "Desk", partial(Desk, items=60, direct=50))
     monkeypatch.setattr("pipeline.edges.heavy.MANY_SLICES", 3)
@@ -184,6 +186,7 @@ def test_what_other_logs_know_is_found(home: Path) -> None:
     assert clients(home, files) > requests * 0.9
 
 
+@pytest.mark.edge
 @pytest.mark.parametrize("compress", ["none", "zstd"])
 def test_the_same_bytes_for_any_number_of_workers(home: Path, compress: str) -> None:
     write(world(Shape(flows=300, balancer=True, outer=True, ports=6, lost=0.02)), home)
@@ -194,6 +197,7 @@ def test_the_same_bytes_for_any_number_of_workers(home: Path, compress: str) -> 
     assert digests[0] == digests[1] == digests[2]
 
 
+@pytest.mark.edge
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(home: Path) -> None:
     write(world(Shape(flows=400, balancer=True, outer=True, ports=6, lost=0.02)), home)
     run(home, out="clean", chunk_bytes=20_000)
@@ -242,6 +246,7 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing may catch it."""
 
 
+@pytest.mark.edge
 def test_a_run_that_ends_between_any_two_steps_goes_on_to_the_same_bytes(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,6 +371,7 @@ def test_a_torn_or_damaged_file_is_told_and_never_read_as_a_shorter_one(tmp_path
             assert sum(len(block) for bucket in range(7) for block in torn.read(bucket)) == 1000
 
 
+@pytest.mark.edge
 @pytest.mark.parametrize("part", ["holes.1", "asked.1", "facts.0", "answers.1", "filled.1", "runs"])
 def test_a_run_over_damaged_parts_ends_in_words(home: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     write(world(Shape(flows=30)), home)
@@ -397,6 +403,7 @@ def test_an_empty_file_is_none(tmp_path: Path) -> None:
 # Bounds.
 
 
+@pytest.mark.edge
 def test_one_id_in_every_line_costs_neither_memory_nor_all_of_the_time(home: Path) -> None:
     hostile(home, 20_000)
 

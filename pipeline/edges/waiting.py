@@ -72,7 +72,7 @@ class Hole(Struct, frozen=True, gc=False, array_like=True):
     record: str
     entry: bool
     shown: bool  # False: out of the range asked for; others may wait for it
-    seen: msgspec.Raw | None  # what the line was read as, without its setup; None: it has to be read again
+    seen: bytes  # what the line was read as, without its setup; empty: it has to be read again
     inquiry: Inquiry
     question: Asked | None = None  # what it asks again, where a round left it unanswered
 
@@ -154,16 +154,16 @@ class Shelf:
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Observation).decode
 
-    def put(self, seen: Observation) -> msgspec.Raw | None:
-        """The observation packed."""
+    def put(self, seen: Observation) -> bytes:
+        """The observation packed; empty where that cannot be."""
         try:
-            return msgspec.Raw(self._encode(replace(seen, setup=self._stand_in)))
+            return self._encode(replace(seen, setup=self._stand_in))
         except OverflowError:  # an IPv6 address is a number of more than 64 bits
-            return None
+            return b""
 
     def take(self, hole: Hole, line: Line) -> Observation:
         """The observation of a hole, whose line is `line`."""
-        if hole.seen is None:
+        if not hole.seen:
             return self._again(self._system, line)
         return replace(self._decode(hole.seen), setup=self._setup)
 
