@@ -38,7 +38,7 @@ def findings(
 
 def _usual(claims: tuple[Claim, ...], path: tuple[Step, ...]) -> bool:
     """Whether every header is the one that was walked, or repeats an address of the path: nothing to compare."""
-    if path[0].system is None and claims:
+    if not path or (path[0].system is None and claims):
         return False
     met = [step.address for step in path]
     if len(set(met)) != len(met):

@@ -121,6 +121,7 @@ def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole e
         path.append(step)
         if carried and name not in carried:
             said.noticed = ("reached_around",)
+        carried = ()
         if reason is None and hop is None:
             return _unowned(graph, allowed, path, at, said, seen)
         if hop is not None and hop.name not in allowed:  # 2. May it be there?

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from pipeline.coverage import Run, Runs, stitch
 from pipeline.model import Http, Ids, Numbered, Outcome, Record
-from pipeline.trust import Graph
+from pipeline.trust import Graph, resolve
 from tests.nat_worlds import (
     MS,
     NODE,
@@ -271,7 +271,8 @@ def test_what_a_node_carries_is_held_against_its_own_log() -> None:
     around = [mark(1, 0), *flow(10 * SECOND, 20 * SECOND, OTHER, graph=graph), mark(4, 30 * SECOND)]
     through = [mark(1, 0), *flow(10 * SECOND, 20 * SECOND, "10.0.0.10:47898", graph=graph), mark(4, 30 * SECOND)]
     record = request(graph, "r", AS, 15 * SECOND, 15 * SECOND, proxied=endpoint(CLIENT), proxied_by="proxy_v2")
-    assert client(one(through, record, graph)) == CLIENT
+    passed = one(through, record, graph)
+    assert (client(passed), passed.resolution.findings) == (CLIENT, ())
     forged = one(around, record, graph)
     assert (client(forged), forged.resolution.reason) == (None, "peer_unlisted")
     assert "reached_around" in forged.resolution.findings
@@ -317,6 +318,14 @@ def test_a_kept_id_needs_a_log_without_losses(ids: dict[str, object]) -> None:
         assert client(found) == expected
         assert found.resolution.reason == (None if lossless else "evidence_incomplete")
         assert [each.address for each in found.resolution.candidates] == ([] if lossless else ["203.0.113.7"])
+
+
+def test_an_application_that_logs_no_peer_is_told_by_its_trace() -> None:
+    graph = ids_graph(lossless=True)
+    record = called(graph, 10 * SECOND + 5 * MS, **TRACE)
+    seen = replace(record.observation, peer=None)
+    record = replace(record, observation=seen, resolution=resolve(graph, seen))
+    assert client(one([served(graph, "i", CLIENT, 10 * SECOND, **TRACE)], record, graph)) == CLIENT
 
 
 def test_a_stolen_id_at_the_same_moment_names_nobody() -> None:

@@ -29,10 +29,13 @@ from pipeline.edges.files import Block
 from pipeline.edges.replay import Request, plan_of, replay
 from pipeline.edges.slices import Desk
 from pipeline.edges.spill import BlockWriter, BucketReader, BucketWriter, read_blocks
-from pipeline.engine import build
+from pipeline.edges.waiting import Hole, Shelf
+from pipeline.engine import Engine, Source, build
 from pipeline.errors import SinkError
+from pipeline.formats import FORMATS
+from pipeline.inquiry import Inquiry
 from pipeline.joining import settle
-from pipeline.model import Line, Outcome, Record
+from pipeline.model import Line, Outcome, Record, Setup, System
 from pipeline.outputs import OUTPUTS
 from tests.replay_worlds import BEGIN, MS, Files, Shape, world, write
 from tests.sizes import SIZE
@@ -392,6 +395,25 @@ def test_a_run_over_damaged_parts_ends_in_words(home: Path, monkeypatch: pytest.
     assert hurt
     run(home, out="out")
     assert (home / "out/record.ndjson").read_bytes() == settled(home)
+
+
+def test_what_every_format_reads_is_put_away_and_taken_out_the_same() -> None:
+    packed = 0
+    for made in FORMATS.values():
+        for sample in made.samples:
+            if sample.rejected is not None or sample.skipped is not None:
+                continue
+            chosen = {"logs_peer": made.logs_peer[0] if made.logs_peer else None, **dict(sample.setup)}
+            setup = Setup(system="web", format=made.name, **chosen)  # type: ignore[arg-type]
+            engine = Engine([System(name="web")], [Source(setup)], line_bytes=1 << 20)
+            shelf, line = Shelf(engine, "web"), Line(sample.line, sample.line)
+            seen = engine.again("web", line)
+            body = shelf.put(seen)
+            packed += bool(body)
+            assert setup.proof_key == b"" or setup.proof_key not in body
+            hole = Hole(0, 0, b"", None, "", 0, 0, None, None, "", "", True, True, body, Inquiry())
+            assert shelf.take(hole, line) == seen, sample
+    assert packed > 100
 
 
 def test_an_empty_file_is_none(tmp_path: Path) -> None:

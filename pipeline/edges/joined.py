@@ -143,8 +143,11 @@ class JoinedPass(Pass):
 
 
 def fewest(runs: list[Run]) -> list[Run]:
-    """The runs with neighbours joined, and no more than can be of use: fewer runs only cover less."""
-    return list(stitch(runs)[: MAX_RUNS + 1])
+    """The runs, or where they are very many, with neighbours joined, and no more than can be of use.
+
+    Whoever has fewer runs only covers less.
+    """
+    return runs if len(runs) <= MAX_RUNS else list(stitch(runs)[: MAX_RUNS + 1])
 
 
 def read_joined(job: Job, chunk: Chunk, folder: Path, moved: Moved) -> Done:
