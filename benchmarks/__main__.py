@@ -14,7 +14,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bench_core, bench_parse, bench_render, bench_replay, bench_resolve, floor, peer_vrl
+from benchmarks import bench_core, bench_parse, bench_render, bench_replay, bench_resolve, floor, joins, peer_vrl
 from benchmarks.cases import CASES, Case
 from benchmarks.lines import lines
 from benchmarks.setting import check_agreement, make_ready
@@ -82,10 +82,33 @@ def verdict(case: Case, each: Figures) -> str:
     return f"{case.bar:,}/s{goal}: {'reached' if reached else 'missed'}"
 
 
+def joined(requests: int, rounds: int) -> Figures:
+    """What a replay with joins costs, in lines of one without."""
+    done = joins.measure(requests, rounds)
+    lines_read = done.requests + done.events
+    return {
+        "joined lines/s": lines_read / done.joined.processor,
+        "line × plain": done.per_line,
+        "both logs × alone": done.together,
+        "request × plain": done.per_request,
+    }
+
+
+def show_joined(figures: Figures) -> Table:
+    """The same as a table."""
+    table = Table(title="replay with joins: nginx behind NAT, two events per request")
+    for head in (*figures, "bar"):
+        table.add_column(head, justify="right")
+    reached = figures["line × plain"] <= joins.GOAL
+    values = (f"{value:,.0f}" if value > 100 else f"{value:.2f}" for value in figures.values())
+    table.add_row(*values, f"line ≤ {joins.GOAL:.0f} × plain: {'reached' if reached else 'missed'}")
+    return table
+
+
 def main() -> None:
     """Measure, print, and write the figures down where asked to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("names", nargs="*", help="only formats whose name begins so")
+    parser.add_argument("names", nargs="*", help="only formats whose name begins so; `joins` for the joins")
     parser.add_argument("--quick", action="store_true", help="a minute instead of ten: figures are rough")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--size", type=int, default=200, help="MB of the replayed file")
@@ -99,7 +122,12 @@ def main() -> None:
             measured = stages(case, *((3_000, 3) if given.quick else (15_000, 7)))
             measured |= whole(case, *((20, 1) if given.quick else (given.size, 3)))
             figures[case.name] = measured
-    console.print(show(figures, cases))
+    if cases:
+        console.print(show(figures, cases))
+    if not given.names or "joins" in given.names:
+        with console.status("joins"):
+            figures["joins"] = joined(*((20_000, 1) if given.quick else (200_000, 3)))
+        console.print(show_joined(figures["joins"]))
     if given.json is not None:
         given.json.write_text(json.dumps(figures, indent=2) + "\n")
 

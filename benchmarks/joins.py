@@ -1,7 +1,7 @@
-"""What a join costs: the same nginx lines joined with the NAT events of their connections, and resolved alone.
+"""What a join costs: nginx lines joined with the NAT events of their connections, and the same lines resolved alone.
 
-Clients → nodes that translate → nginx in a pod.  Each connection is told when it begins and when it ends, by
-numbered lines of `clientip collect conntrack`.
+Clients → a node that translates → nginx in a pod.  Each connection carries one request, and is told when it begins
+and when it ends, by numbered lines as `clientip collect conntrack` writes them.
 """
 
 from __future__ import annotations
@@ -13,24 +13,28 @@ from heapq import heappop, heappush
 from pathlib import Path
 from random import Random
 from statistics import median
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from benchmarks.bench_replay import CLIENTIP, Spent, run
 
-GOAL: Final = 2.0  # times the processor time of a line that is resolved alone
+GOAL: Final = 2.0  # processor time of a line of a joined replay, in lines of the plain one
 NODE, APP, SERVICE, SESSION = "198.51.100.11", "10.244.2.5", "198.51.100.99", "8f1c2d34-18eb4f7a"
 BEGIN: Final = 1_772_442_000_000_000_000
 EVERY: Final = 400_000  # ns between two connections
+PORTS: Final = 28_000  # of the node, taken in turn
 
 PATTERN: Final = (
     '{"msec":"$msec","rt":"$request_time","peer":"$remote_addr","peer_port":"$remote_port",'
     '"local":"$server_addr:$server_port","xff":"$http_x_forwarded_for","conn":"$connection","req":"$request",'
     '"st":"$status","ua":"$http_user_agent"}'
 )
-ALONE: Final = f"""
+CONFIG: Final = f"""
 [systems.nodes]
+format = "conntrack_json"
+inputs = ["nat.jsonl"]
 addresses = ["{NODE}"]
 peers = ["outside"]
+tells = TELLS
 
 [systems.app]
 format = "nginx"
@@ -40,10 +44,8 @@ inputs = ["app.log"]
 logs_peer = "socket"
 peers = ["nodes"]
 """
-TOLD: Final = (
-    'peers = ["outside"]\nformat = "conntrack_json"\ninputs = ["nat.jsonl"]\n' + f'instances = {{ "" = ["{NODE}"] }}'
-)
-JOINED: Final = ALONE.replace('peers = ["outside"]', TOLD.replace(f'\ninstances = {{ "" = ["{NODE}"] }}', ""))
+
+Event = tuple[int, dict[str, Any]]
 
 
 class Joined(NamedTuple):
@@ -51,121 +53,112 @@ class Joined(NamedTuple):
 
     requests: int
     events: int
-    alone: Spent
-    joined: Spent
-    events_alone: Spent  # the events read, and nobody asks
-
-    @property
-    def ratio(self) -> float:
-        """Processor time of a joined request, with its share of the events, per one resolved alone."""
-        return self.joined.processor / self.alone.processor
+    plain: Spent  # the requests, resolved alone
+    events_alone: Spent  # the events, read for nobody
+    joined: Spent  # both, joined
 
     @property
     def per_line(self) -> float:
-        """The same per line that was read, whatever it is."""
-        return self.ratio * self.requests / (self.requests + self.events)
+        """What a line of the joined replay costs, in lines of the plain one."""
+        return self.joined.processor / (self.requests + self.events) / (self.plain.processor / self.requests)
+
+    @property
+    def per_request(self) -> float:
+        """What a request costs beyond the reading of the events, in requests resolved alone."""
+        return (self.joined.processor - self.events_alone.processor) / self.plain.processor
+
+    @property
+    def together(self) -> float:
+        """The joined replay, in replays of both logs without joins."""
+        return self.joined.processor / (self.plain.processor + self.events_alone.processor)
 
 
-def measure(requests: int, rounds: int, per_connection: int = 1) -> Joined:
-    """Replay both, `rounds` times in turn."""
+def measure(requests: int, rounds: int) -> Joined:
+    """Replay all three, `rounds` times in turn, with one worker."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        events = _write(folder, requests, per_connection)
-        (folder / "alone.toml").write_text(ALONE)
-        (folder / "joined.toml").write_text(JOINED)
-        taken: dict[str, list[Spent]] = {"alone": [], "joined": [], "nat": []}
+        events = write(folder, requests)
+        for word in ("true", "false"):
+            (folder / f"{word}.toml").write_text(CONFIG.replace("TELLS", word))
+        calls = {"plain": ("false", "app.log"), "nat": ("false", "nat.jsonl"), "joined": ("true", "")}
+        taken: dict[str, list[Spent]] = {kind: [] for kind in calls}
         for number in range(rounds):
-            for kind, spent in taken.items():
-                config, inputs = (
-                    ("joined", ["--system", "nodes", folder / "nat.jsonl"]) if kind == "nat" else (kind, [])
-                )
+            for kind, (config, only) in calls.items():
                 out = folder / f"{kind}{number}"
-                call = ["-c", CLIENTIP, "replay", "-c", folder / f"{config}.toml", "-o", out, "--workers", "1", *inputs]
-                spent.append(run(list(map(str, call))))
+                call = ["replay", "-c", str(folder / f"{config}.toml"), "-o", str(out), "--workers", "1"]
+                taken[kind].append(run(["-c", CLIENTIP, *call, *([str(folder / only)] if only else [])]))
                 _check(out, kind, requests)
-        alone, joined, nat = (_middle(each) for each in taken.values())
-        return Joined(requests, events, alone, joined, nat)
+        return Joined(requests, events, *(_middle(each) for each in taken.values()))
 
 
 def _check(out: Path, kind: str, requests: int) -> None:
     """Nobody is fast with the wrong answer."""
-    systems = json.loads((out / "summary.json").read_text())["systems"]
-    if kind == "joined":
-        assert systems["app"]["verdicts"] == {"joined": requests}, systems
-    elif kind == "alone":
-        assert systems["app"]["verdicts"] == {"unknown": requests}, systems
+    verdicts = json.loads((out / "summary.json").read_text())["systems"].get("app", {}).get("verdicts")
+    assert verdicts == {"plain": {"unknown": requests}, "nat": None, "joined": {"joined": requests}}[kind], verdicts
 
 
 def _middle(runs: list[Spent]) -> Spent:
     return Spent(median(each.processor for each in runs), median(each.wall for each in runs))
 
 
-def _write(folder: Path, requests: int, per_connection: int) -> int:
+def write(folder: Path, requests: int) -> int:
     """Both logs; how many lines of NAT there are."""
-    dice = Random(1)
-    count = 0
-    with (folder / "app.log").open("w") as app, (folder / "nat.jsonl").open("w") as nat:
-        for row in _numbered(_connections(dice, -(-requests // per_connection), per_connection, app, requests)):
-            nat.write(json.dumps(row, separators=(",", ":")) + "\n")
+    dice, count = Random(1), 0
+    with (folder / "app.log").open("w") as app:
+        for number in range(requests):
+            app.write(_text(_request(number)))
+    with (folder / "nat.jsonl").open("w") as nat:
+        for row in _numbered(_events(dice, requests)):
+            nat.write(_text(row))
             count += 1
     return count
 
 
-def _numbered(events: Iterator[tuple[int, dict[str, object]]]) -> Iterator[dict[str, object]]:
-    yield {"n": 1, "session": SESSION, "at": BEGIN - 10**9, "mark": True, "stamps": "kernel"}
-    number, last = 1, 0
-    for number, (at, event) in enumerate(events, 2):
-        last = at
-        yield {"n": number, "session": SESSION, "at": at, **event}
-    yield {"n": number + 1, "session": SESSION, "at": last + 10**10, "mark": True, "stamps": "kernel"}
+def _text(row: dict[str, Any]) -> str:
+    return json.dumps(row, separators=(",", ":")) + "\n"
 
 
-def _connections(
-    dice: Random, count: int, per_connection: int, app, requests: int
-) -> Iterator[tuple[int, dict[str, object]]]:
-    ends: list[tuple[int, int, dict[str, object]]] = []
-    written = 0
-    for number in range(count):
+def _request(number: int) -> dict[str, Any]:
+    ended = BEGIN + number * EVERY + 25_000_000
+    return {
+        "msec": f"{ended // 1_000_000 / 1000:.3f}",
+        "rt": "0.004",
+        "peer": NODE,
+        "peer_port": str(32768 + number % PORTS),
+        "local": f"{APP}:8080",
+        "xff": "-",
+        "conn": str(number + 1),
+        "req": f"GET /shop/{number}?page=2&sort=price HTTP/1.1",
+        "st": "200",
+        "ua": "Mozilla/5.0 (X11; Linux x86_64; rv:136.0) Gecko/20100101 Firefox/136.0",
+    }
+
+
+def _events(dice: Random, connections: int) -> Iterator[Event]:
+    """Begin and end of each connection, in the order of their time."""
+    open_: list[tuple[int, int, dict[str, Any]]] = []
+    for number in range(connections):
         begin = BEGIN + number * EVERY
+        while open_ and open_[0][0] <= begin:
+            yield _over(heappop(open_))
+        client = [f"20.{dice.randrange(256)}.{dice.randrange(256)}.7", dice.randrange(1024, 65536)]
+        ends = {"orig": [*client, SERVICE, 30080], "reply": [APP, 8080, NODE, 32768 + number % PORTS]}
+        flow = {"proto": "tcp", "id": dice.getrandbits(32), "start": begin}
+        yield begin, {"event": "NEW", **flow, **ends}
         end = begin + dice.randrange(50, 400) * 1_000_000
-        while ends and ends[0][0] <= begin:
-            at, _, event = heappop(ends)
-            yield at, event
-        port = 32768 + number % 28000
-        flow: dict[str, object] = {
-            "proto": "tcp",
-            "id": dice.getrandbits(32),
-            "start": begin,
-        }
-        tuples = {
-            "orig": [f"20.{dice.randrange(256)}.{dice.randrange(256)}.7", dice.randrange(1024, 65535), SERVICE, 30080],
-            "reply": [APP, 8080, NODE, port],
-        }
-        yield begin, {"event": "NEW", **flow, **tuples}
-        heappush(ends, (end, number, {"event": "DESTROY", **flow, "end": end, "assured": True, **tuples}))
-        for k in range(min(per_connection, requests - written)):
-            at = begin + 21_000_000 + k * 1_000_000
-            row = {
-                "msec": f"{(at + 4_000_000) // 1_000_000 / 1000:.3f}",
-                "rt": "0.004",
-                "peer": NODE,
-                "peer_port": str(port),
-                "local": f"{APP}:8080",
-                "xff": "-",
-                "conn": str(number + 1),
-                "req": f"GET /shop/{number}?page=2&sort=price HTTP/1.1",
-                "st": "200",
-                "ua": "Mozilla/5.0 (X11; Linux x86_64; rv:136.0) Gecko/20100101 Firefox/136.0",
-            }
-            app.write(json.dumps(row, separators=(",", ":")) + "\n")
-            written += 1
-    while ends:
-        at, _, event = heappop(ends)
-        yield at, event
+        heappush(open_, (end, number, {"event": "DESTROY", **flow, "end": end, "assured": True, **ends}))
+    while open_:
+        yield _over(heappop(open_))
 
 
-if __name__ == "__main__":
-    import sys
+def _over(event: tuple[int, int, dict[str, Any]]) -> Event:
+    return event[0], event[2]
 
-    done = measure(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
-    print(done, done.ratio, done.per_line)
+
+def _numbered(events: Iterator[Event]) -> Iterator[dict[str, Any]]:
+    """The events between two marks, numbered."""
+    number, last = 1, BEGIN
+    yield {"n": number, "session": SESSION, "at": BEGIN - 10**9, "mark": True, "stamps": "kernel"}
+    for number, (last, event) in enumerate(events, 2):
+        yield {"n": number, "session": SESSION, "at": last, **event}
+    yield {"n": number + 1, "session": SESSION, "at": last + 10**10, "mark": True, "stamps": "kernel"}
