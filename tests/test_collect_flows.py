@@ -88,12 +88,11 @@ def test_a_flow_that_never_got_an_answer_is_not_assured() -> None:
         assert taken(flows)[1]["assured"] is False
 
 
-def test_whoever_was_answered_counts_even_if_refused() -> None:
-    """A client may close with its first bytes, and is served all the same."""
+def test_a_handshake_that_was_answered_and_refused_is_not_assured() -> None:
     flows = begun()
     flows.event(entry(stamp=T + 5), 0)
     flows.event(entry(UPDATE, state=CLOSE, status=STATUS_NAT | STATUS_SEEN, stamp=T + 9), 0)
-    assert taken(flows)[1]["assured"] is True
+    assert taken(flows)[1]["assured"] is False
 
 
 def test_without_stamps_of_the_kernel_the_time_of_reading_counts() -> None:

@@ -90,7 +90,7 @@ class Flows:
             return
         begun = _start_of(entry, self._before.pop(entry.key, _TOLD_TO_ITS_END) or -seen_ns)
         self._remember(entry.key, begun)
-        assured = '"assured":true,' if _assured(entry) else ""
+        assured = '"assured":true,' if _assured(entry, both[0].protocol) else ""
         self._tell(entry, "LIST", _begun(begun) + assured, both)
 
     def end_list(self) -> None:
@@ -155,7 +155,7 @@ class Flows:
         if both is None or not self._wanted(entry, both[0]):
             return
         self._rise(moment)
-        assured = "true" if _assured(entry) else "false"
+        assured = "true" if _assured(entry, both[0].protocol) else "false"
         end = max(end, abs(begun))  # a clock may have been set back
         self._tell(entry, "DESTROY", f'{_begun(begun)}"end":{end},"assured":{assured},', both)
 
@@ -210,9 +210,10 @@ def _tuple(ends: Ends) -> str:
     return f'["{source}",{sport},"{destination}",{dport}]'
 
 
-def _assured(entry: Entry) -> bool:
-    """Whether both sides were seen to speak.
-
-    Not whether a handshake was done: a client may close with its first bytes, and is answered all the same.
-    """
-    return bool(entry.status & (netlink.ASSURED | netlink.SEEN_REPLY))
+def _assured(entry: Entry, protocol: int) -> bool:
+    """Whether both sides were seen to speak; of TCP, whether the handshake was done."""
+    if entry.status & netlink.ASSURED:
+        return True
+    if not entry.status & netlink.SEEN_REPLY:
+        return False
+    return protocol != netlink.TCP or netlink.ESTABLISHED <= (entry.state or 0) <= netlink.TIME_WAIT
