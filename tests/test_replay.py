@@ -516,6 +516,9 @@ def test_progress_is_told_in_lines_where_there_is_no_terminal(
     with Meter(total=4 << 20, done=1 << 20) as meter:
         meter.moved(1 << 20)
     assert re.match(r"2 of 4 MiB, [0-9,.]+ MiB/s, \d+ s left\n", capsys.readouterr().err)
+    with Meter(total=4096, phase="answering, round 1") as meter:
+        meter.moved(17)
+    assert capsys.readouterr().err == "answering, round 1: 17 of 4,096\n"
 
 
 def test_a_pipe_with_a_name_is_refused_because_its_size_says_nothing(home: Path) -> None:

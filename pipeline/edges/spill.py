@@ -12,6 +12,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -22,7 +23,7 @@ from pipeline.edges.compression import DAMAGES, packed, unpacked_block
 from pipeline.edges.parts import PartFile
 from pipeline.errors import SinkError
 
-BLOCK_BYTES: Final = 512 * 1024  # of a block in sequence
+BLOCK_BYTES: Final = 512 * 1024  # of a block: as much is unpacked at a time
 SPILL_BYTES: Final = 16 * 1024 * 1024  # held back, so that a bucket's items come in long blocks
 
 _LENGTH: Final = struct.Struct("<Q")
@@ -115,6 +116,7 @@ class BucketWriter:
     def __init__(self, path: Path) -> None:
         self._file = PartFile(path, "none")
         self._encode = msgspec.msgpack.Encoder().encode_into
+        self._full: list[tuple[int, bytearray, int]] = []  # bucket, block, how many items
         self._held: dict[int, bytearray] = {}
         self._counts: dict[int, int] = {}
         self._bytes, self.items = 0, 0
@@ -131,6 +133,8 @@ class BucketWriter:
         self._encode(item, held, -1)
         self._counts[bucket] += 1
         self._bytes += len(held) - before
+        if len(held) >= BLOCK_BYTES:
+            self._full.append((bucket, self._held.pop(bucket), self._counts.pop(bucket)))
         if self._bytes >= SPILL_BYTES:
             self._flush()
 
@@ -146,24 +150,25 @@ class BucketWriter:
         return True
 
     def _flush(self) -> None:
-        """Blocks in the order of their buckets, then a table: buckets, where each begins, how many items."""
-        if not self._held:
+        """Blocks in the order of their buckets, then a table: buckets, where each block begins, how many items."""
+        blocks = self._full + [(bucket, held, self._counts[bucket]) for bucket, held in self._held.items()]
+        if not blocks:
             return
-        numbers = array("Q", sorted(self._held))
-        counts = array("Q", (self._counts[number] for number in numbers))
+        blocks.sort(key=itemgetter(0))  # keeps the order within a bucket
         begin, lengths = self._file.length, []
-        for number, count in zip(numbers, counts, strict=True):
-            block = packed(_array(self._held.pop(number), count))
+        for _, items, count in blocks:
+            block = packed(_array(items, count))
             lengths.append(len(block))
             self._file.write(block)
+        numbers = array("Q", (bucket for bucket, _, _ in blocks))
+        counts = array("Q", (count for _, _, count in blocks))
         places = array("Q", accumulate(lengths, initial=begin))
         table = numbers.tobytes() + places.tobytes() + counts.tobytes()
         self._tables.extend((self._file.length, len(numbers), xxh3_64_intdigest(table)))
         self._file.write(table)
         self.items += sum(counts)
         self.buckets.update(numbers)
-        self._counts.clear()
-        self._bytes = 0
+        self._full, self._held, self._counts, self._bytes = [], {}, {}, 0
 
 
 class BucketReader(Generic[T]):
@@ -207,5 +212,6 @@ class BucketReader(Generic[T]):
                 raise damaged(self._path)
             numbers = table.cast("Q")
             at = bisect_left(numbers, bucket, 0, length)
-            if at < length and numbers[at] == bucket:
+            while at < length and numbers[at] == bucket:
                 yield numbers[length + at], numbers[length + at + 1], numbers[2 * length + 1 + at]
+                at += 1
