@@ -76,7 +76,7 @@ def _of_connection(
         answer = Refused("crowded") if fits is None else _one_connection(fits, question, covered, bounds)
         fitting.append(fits or [])
         found.append(_origin((flows, silent), question, bounds) if answer is SILENT else answer)
-    unsure = [n for n, answer in enumerate(found) if isinstance(answer, Refused) and answer.reason == "ambiguous"]
+    unsure = {n for n, answer in enumerate(found) if isinstance(answer, Refused) and answer.reason == "ambiguous"}
     if unsure:
         complete = [n for n, question in enumerate(questions) if _is_complete(question, fitting[n], covered, bounds)]
         aligned = align([questions[n] for n in complete], [fitting[n] for n in complete], bounds.tolerance)
