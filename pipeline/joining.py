@@ -18,7 +18,7 @@ from pipeline.coverage import Coverage, Run, Runs, Teller
 from pipeline.evidence import Asked, Told, kind_of
 from pipeline.flows import FOREVER, NEVER
 from pipeline.inquiry import Inquirer, Open
-from pipeline.joins import Bounds, answers, window
+from pipeline.joins import Bounds, answers, life, window
 from pipeline.model import Address, Fact, Mark, Numbered, Outcome, Record, Resolution
 from pipeline.telling import Telling, settled
 from pipeline.trust import Graph
@@ -73,8 +73,7 @@ class Joining:
             return NEVER, FOREVER
         if kind == "conn":
             return NEVER if fact.begin is None else fact.begin, FOREVER if fact.end is None else fact.end + fact.slack
-        end = fact.end if fact.end is not None else (fact.begin_latest or 0) + self.bounds.horizon
-        return end - self.bounds.horizon if fact.begin is None else fact.begin, end + fact.slack
+        return life(fact, self.bounds)
 
 
 Answers = list[Answer | Awaits | None]

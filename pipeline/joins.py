@@ -266,7 +266,7 @@ class _Served:
             if fact.role == "link":
                 self._callers[fact.system, fact.span].add(fact.parent)
             elif fact.role == "request":
-                served[fact.system].append((*_life(fact, bounds), fact))
+                served[fact.system].append((*life(fact, bounds), fact))
                 self._named[fact.system, fact.span].append(fact)
         for system, each in served.items():
             self.requests[system] = Timeline(each)
@@ -292,7 +292,7 @@ def _of_id(kind: str, served: _Served, question: Asked, covered: IsCovered, boun
     return _together([_of_teller(method, system, served, question, covered, bounds) for system in question.tellers])
 
 
-def _life(fact: Told, bounds: Bounds) -> tuple[int, int]:
+def life(fact: Told, bounds: Bounds) -> tuple[int, int]:
     """From when to when the teller can have served this request."""
     end = fact.end if fact.end is not None else (fact.begin_latest or 0) + bounds.horizon
     begin = fact.begin if fact.begin is not None else end - bounds.horizon
@@ -328,7 +328,7 @@ def _parent(system: str, served: _Served, question: Asked, bounds: Bounds) -> To
     for _ in range(8):
         if span is None:
             return None
-        lives = ((*_life(fact, bounds), fact) for fact in served.named(system, span))
+        lives = ((*life(fact, bounds), fact) for fact in served.named(system, span))
         named = [fact for begin, end, fact in lives if begin <= high and low <= end]
         if named:
             return min(named, key=lambda each: each.record) if len({_name(fact) for fact in named}) == 1 else None
