@@ -14,7 +14,7 @@ from ipaddress import IPv6Address, ip_network
 from typing import Final, Literal
 
 from pipeline.errors import FormatError
-from pipeline.model import Address, Endpoint, Node
+from pipeline.model import Address, Endpoint, Node, Ownership
 
 Scope = Literal["global", "local", "impossible"]
 Version = Literal[4, 6]
@@ -149,6 +149,15 @@ def _prefix(text: str, bits: int) -> int:
     if length is None or length > bits:
         raise FormatError("range")
     return length
+
+
+def holds(own: Ownership, address: Address) -> bool:
+    """Whether the address lies in the range, whenever that is owned.
+
+    >>> holds(Ownership(*parse_range("10.0.0.0/8")), parse_address("10.1.2.3"))
+    True
+    """
+    return own.version == address.version and own.low <= address.number <= own.high
 
 
 def parse_range(text: str) -> tuple[int, int, Version, str]:

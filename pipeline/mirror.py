@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from pipeline.addresses import format_endpoint
 from pipeline.model import Endpoint, Http, Line, Observation, Record, Resolution, Setup, System
+from pipeline.owners import networks_of
 from pipeline.times import SECOND_NS, resolution_of, rfc3339_ns
 from pipeline.trust import Graph, draw, resolve
 
@@ -49,13 +50,7 @@ def moment(text: str) -> tuple[int, int]:
 
 def asked_in(systems: Sequence[System], mirror: Mirror) -> tuple[str, ...]:
     """The networks in which the drawing knows an owner of the address; else those a system is in."""
-    at = mirror.peer.address
-    owned = {
-        own.network or system.network
-        for system in systems
-        for own in system.owns
-        if own.version == at.version and own.low <= at.number <= own.high
-    }
+    owned = {network for system in systems for network in networks_of(system, mirror.peer.address)}
     return tuple(sorted(owned)) or tuple(sorted({system.network for system in systems}))[:1]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pipeline.addresses import holds
 from pipeline.model import Address, Ownership, System
 
 _REMEMBERED = 65_536  # addresses whose owners are kept; client addresses of a busy hour fit
@@ -15,6 +16,17 @@ _REMEMBERED = 65_536  # addresses whose owners are kept; client addresses of a b
 _NOBODY: tuple[tuple[System, ...], bool] = ((), True)
 
 Owned = tuple[Ownership, System]
+
+
+def networks_of(system: System, address: Address) -> frozenset[str]:
+    """The networks in which the system ever owns the address.
+
+    >>> from pipeline.addresses import parse_address
+    >>> own = Ownership(low=167772160, high=184549375, version=4, text="10.0.0.0/8", network="pods")
+    >>> networks_of(System(name="lb", owns=(own,)), parse_address("10.1.2.3"))
+    frozenset({'pods'})
+    """
+    return frozenset(own.network or system.network for own in system.owns if holds(own, address))
 
 
 class Owners:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from pipeline.addresses import MAX_ENTRIES, format_endpoint, parse_node
+from pipeline.addresses import MAX_ENTRIES, format_endpoint, holds, parse_node
 from pipeline.headers import claim_nodes
-from pipeline.model import Address, Claim, Endpoint, Node, Observation, Ownership, Promise, Unbelieved
+from pipeline.model import Claim, Endpoint, Node, Observation, Ownership, Promise, Unbelieved
 
 #: Told instead of an endpoint when a list was read to its left end: every entry belonged to a system.
 EXHAUSTED = "exhausted"
@@ -149,7 +149,7 @@ class Said:
         while (node := _pop(unread)) is not None:
             if stated is not None and node.address == stated.address:
                 return True
-            if node.address is None or not any(_holds(own, node.address) for own in self.over):
+            if node.address is None or not any(holds(own, node.address) for own in self.over):
                 return False
         return False
 
@@ -197,10 +197,6 @@ def _pop(unread: list[str] | list[Node]) -> Node | None:
         if node.text:
             return node
     return None
-
-
-def _holds(own: Ownership, address: Address) -> bool:
-    return own.version == address.version and own.low <= address.number <= own.high
 
 
 def _joined(unread: list[str] | list[Node]) -> str:

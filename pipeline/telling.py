@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 from pipeline.answers import Ended, ended, site
 from pipeline.evidence import Role, Told, conn_key, line_key, request_key, trace_key
-from pipeline.model import Endpoint, Fact, Ids, Observation, Outcome, Record, Skipped, System
+from pipeline.model import Fact, Ids, Observation, Outcome, Record, Skipped, System
+from pipeline.owners import networks_of
 from pipeline.trust import Graph
 
 #: Header a system mints → schemes of the trace ids it then makes (`Ids.scheme`).
@@ -132,7 +133,8 @@ def _connection(record: Record, system: System, homes: _Homes) -> Iterator[Told]
             begin = None  # a flow may outlive the stay of an address that moves: no line of it proves alone
     transport = seen.transport or "tcp"
     ended_as = _end_of(record) if role == "request" else None
-    for network in _networks(system, near):
+    # Its own network where the drawing does not list the address.
+    for network in sorted(networks_of(system, near.address)) or [system.network]:
         yield Told(
             conn_key(network, transport, (near.address.text, near.port)),
             system.name,
@@ -152,17 +154,6 @@ def _connection(record: Record, system: System, homes: _Homes) -> Iterator[Told]
             assured=seen.assured,
             ended=ended_as,
         )
-
-
-def _networks(system: System, near: Endpoint) -> list[str]:
-    """The networks in which the address is the system's own; its own network where the drawing does not list it."""
-    address = near.address
-    found = {
-        own.network or system.network
-        for own in system.owns
-        if own.version == address.version and own.low <= address.number <= own.high
-    }
-    return sorted(found) or [system.network]
 
 
 def _ids(record: Record, system: System) -> Iterator[Told]:

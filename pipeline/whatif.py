@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from pipeline.addresses import parse_range, read_endpoint
+from pipeline.addresses import holds, parse_range, read_endpoint
 from pipeline.drawing import promise_fault
 from pipeline.errors import FormatError
 from pipeline.headers import sort_headers
@@ -221,8 +221,7 @@ def _counted_from(entry: Trusted, first: System, peer: Endpoint | None) -> bool:
     """Whether the hops of an entry that also has addresses are counted from this peer on."""
     if entry.hops is None or peer is None:
         return False
-    at = peer.address
-    return any(own.version == at.version and own.low <= at.number <= own.high for own in first.owns)
+    return any(holds(own, peer.address) for own in first.owns)
 
 
 def _owning_where_counted(trust: Sequence[Trusted], systems: list[System]) -> list[System]:

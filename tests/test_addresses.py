@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from pipeline.addresses import (
     from_number,
+    holds,
     parse_address,
     parse_range,
     read_port,
     scope_of,
 )
 from pipeline.errors import FormatError
+from pipeline.model import Ownership
 
 V4 = st.integers(0, 2**32 - 1)
 V6 = st.integers(0, 2**128 - 1).filter(lambda n: n >> 32 != 0xFFFF)
@@ -246,3 +248,18 @@ def test_a_range_holds_its_address_and_has_a_power_of_two_members(address, data)
     # An IPv6 range that begins in mapped space and is wider than it has no text of its own.
     if low >> 32 != 0xFFFF or version == 4:
         assert parse_range(text) == (low, high, version, text)
+
+
+@pytest.mark.parametrize(
+    ("address", "inside"),
+    [
+        ("10.0.0.0", True),
+        ("10.255.255.255", True),
+        ("9.255.255.255", False),
+        ("11.0.0.0", False),
+        ("::a00:1", False),  # the same number in the other version
+        ("::ffff:10.0.0.1", True),
+    ],
+)
+def test_a_range_holds_its_first_and_its_last_address_of_its_own_version(address: str, inside: bool) -> None:
+    assert holds(Ownership(*parse_range("10.0.0.0/8")), parse_address(address)) is inside

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.addresses import parse_address
 from pipeline.model import Proof, System
-from pipeline.owners import Owners
+from pipeline.owners import Owners, networks_of
 from pipeline.trust import MAX_STEPS, Graph, draw, resolve
 from tests.walks import FORWARDED, PROXY, XFF, claim, found, owns, request, system, walk
 
@@ -352,3 +352,10 @@ def test_carriers_that_carry_each_other_are_followed_once() -> None:
     nat, other = system("nat", carries="other lb"), system("other", carries="nat")
     lb = system("lb", peers="outside")
     assert told(nat, other, lb, peers="nat", believes="nat", logs_peer="proxy") == {"nat", "outside"}
+
+
+def test_an_address_is_owned_in_the_network_of_its_range_else_in_its_systems() -> None:
+    lb = system("lb", own=(*owns("10.0.0.0/8", network="pods"), *owns("10.1.0.0/16", "192.0.2.1")), network="edge")
+    assert networks_of(lb, parse_address("10.0.0.1")) == {"pods"}
+    assert networks_of(lb, parse_address("10.1.0.1")) == {"pods", "edge"}
+    assert networks_of(lb, parse_address("192.0.2.2")) == frozenset()
