@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pipeline"
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"pipeline", "model", "errors", "reasons"}),
+    frozenset({"pipeline", "model", "errors", "reasons", "transports"}),
     frozenset({"addresses", "times", "patterns", "jsonlines"}),
     frozenset({"forwarded", "proxyheader", "traceids", "slots", "roles", "answers"}),
     frozenset({"headers", "stamps", "evidence", "coverage"}),
@@ -135,7 +135,6 @@ def test_the_core_has_no_clock_and_no_io() -> None:
 def test_formats_do_not_see_each_other_only_the_table_does() -> None:
     shared = {"envoy_operators"}  # kernels shared by the formats of one family
     families = {("varnish", "apache"), ("varnish", "apache_pattern"), ("otlp", "traefik"), ("otlp_fields", "traefik")}
-    families |= {("flows", "conntrack_flow"), ("vpc_flow", "conntrack_flow")}
     wrong = []
     for name, path in modules().items():
         if not name.startswith("formats."):

@@ -22,6 +22,7 @@ from typing import Final
 
 from pipeline.edges import netlink
 from pipeline.edges.netlink import Ends, Entry
+from pipeline.transports import PROTOCOLS
 
 REMEMBERED: Final = 100_000  # living flows; about 200 bytes each
 # The same as the format's, which is not imported: all formats together take more memory than all flows.
@@ -187,7 +188,7 @@ class Flows:
         protocol = both[0].protocol
         zone = f'"zone":{entry.zone},' if entry.zone else ""
         self.lines.append(
-            f'{self._head()},"event":"{event}","proto":"{netlink.PROTOCOLS.get(protocol, protocol)}",'
+            f'{self._head()},"event":"{event}","proto":"{PROTOCOLS.get(protocol, protocol)}",'
             f'"id":{entry.number},{told}{zone}"orig":{_tuple(both[0])},"reply":{_tuple(both[1])}}}\n'
         )
 

@@ -12,7 +12,6 @@ import socket
 import struct
 import sys
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 NEW: Final = 0
@@ -28,9 +27,6 @@ ESTABLISHED: Final = 3  # values of `Entry.state`
 TIME_WAIT: Final = 7
 CLOSE: Final = 8
 
-PROTOCOLS: Final = MappingProxyType(
-    {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 47: "gre", 58: "icmpv6", 132: "sctp", 136: "udplite"}
-)
 _WITH_PORTS: Final = frozenset({6, 17, 33, 132, 136})  # what GRE has in their place are keys
 
 # Attributes, nfnetlink_conntrack.h.

@@ -20,7 +20,6 @@ from typing import Any, Final
 
 from pipeline.errors import FormatError
 from pipeline.formats.conntrack_flow import (
-    PROTOCOLS,
     UNKNOWN,
     Ends,
     Flow,
@@ -32,6 +31,7 @@ from pipeline.formats.conntrack_flow import (
 from pipeline.jsonlines import extendable, int_of, read_object, text_of
 from pipeline.model import Endpoint, Format, Line, Observation, Reader, Sample, Setup, Skipped
 from pipeline.times import MICROSECOND_NS, SECOND_NS, epoch_ns, local_ns
+from pipeline.transports import PROTOCOLS
 
 # [stamp] [EVENT] [ipv4 2] proto number [timeout] [STATE]; what follows are words.
 _HEAD: Final = re.compile(
@@ -81,7 +81,7 @@ def _compile_text(setup: Setup) -> Reader:
                 start,
                 end,
                 seen,
-                assured_of(protocol, event, flags),
+                assured_of(event, flags),
             ),
         )
 

@@ -8,8 +8,8 @@ unique only while its entry lives.  Two zones may hold the same tuple at the sam
 ids, and two facts, which disagree where they name different ends.  EVENT is NEW, UPDATE, DESTROY, or LIST for a line
 of a table.
 
-`assured`: True with the flag; False at the end of a flow that never got an answer, and of a TCP flow that ends without
-the flag; otherwise it may still come, or nobody says.
+`assured`: True with the flag; False at the end of a flow that never got an answer; otherwise it may still come, or
+nobody says.
 
 The kernel's stop is the moment the entry expired, so it is later than the last packet.  Until then no other flow can
 have had the tuple.
@@ -18,7 +18,6 @@ have had the tuple.
 from __future__ import annotations
 
 from collections.abc import Container
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from pipeline.addresses import parse_address, read_port
@@ -26,9 +25,6 @@ from pipeline.errors import FormatError
 from pipeline.model import Endpoint, Line, Observation, Setup
 from pipeline.times import SECOND_NS, local_ns, spread
 
-PROTOCOLS: Final = MappingProxyType(
-    {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 47: "gre", 58: "icmpv6", 132: "sctp", 136: "udplite"}
-)
 UNKNOWN: Final = "unknown"  # what conntrack-tools call a protocol without a name
 
 
@@ -80,7 +76,7 @@ def nanosecond_stamp(digits: str) -> Stamp:
     return Stamp(moment, moment, 1)
 
 
-def assured_of(protocol: str | None, event: str, flags: Container[str]) -> bool | None:
+def assured_of(event: str, flags: Container[str]) -> bool | None:
     """Whether both ends were seen to speak; `flags` holds `assured` and `unreplied` where they are set."""
     if "assured" in flags:
         return True

@@ -21,7 +21,7 @@ is not exactly of this shape is refused.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from pipeline.addresses import parse_address
 from pipeline.errors import FormatError
@@ -52,7 +52,8 @@ def _compile(setup: Setup) -> Reader:
         )
         if "mark" not in fields:
             return _event(setup, line, fields, numbered)
-        if not fields.keys() <= _MARK_KEYS or fields["mark"] is not True or str(fields.get("stamps")) not in _STAMPS:
+        stamps = fields.get("stamps")
+        if not fields.keys() <= _MARK_KEYS or fields["mark"] is not True or not _is_one_of(stamps, _STAMPS):
             raise FormatError("no_match")
         return Mark(line, setup, numbered)
 
@@ -72,7 +73,7 @@ def _since(fields: dict[str, Any]) -> int:
 
 def _event(setup: Setup, line: Line, fields: dict[str, Any], numbered: Numbered) -> Observation:
     event = fields.get("event")
-    if not fields.keys() <= _EVENT_KEYS or type(event) is not str or event not in _EVENTS:
+    if not fields.keys() <= _EVENT_KEYS or not _is_one_of(event, _EVENTS):
         raise FormatError("no_match")
     start_ns, latest_ns, end_ns = _interval(fields, event, setup.max_skew_ns)
     protocol = _text(fields, "proto", _PROTOCOL)
@@ -117,6 +118,10 @@ def _interval(fields: dict[str, Any], event: str, skew: int) -> tuple[int | None
     if "seen" in fields:
         begun = _moment(fields, "seen")
     return None, None if begun is None else spread(begun, 1, skew)[1], end
+
+
+def _is_one_of(value: object, words: frozenset[str]) -> TypeGuard[str]:
+    return type(value) is str and value in words
 
 
 def _text(fields: dict[str, Any], key: str, shape: re.Pattern[str]) -> str:

@@ -76,7 +76,7 @@ def _compile(setup: Setup) -> Reader:
             Ends(endpoint(original[0], original[4]), endpoint(original[1], original[5])),
             Ends(endpoint(reply[0], reply[4]), endpoint(reply[1], reply[5])),
             *_stamps(elements, event, setup.timezone),
-            assured_of(protocol, event, elements),
+            assured_of(event, elements),
         )
         return translation(setup, line, flow)
 

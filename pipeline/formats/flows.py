@@ -33,11 +33,11 @@ from typing import Any, Final, NamedTuple
 
 from pipeline.addresses import parse_address, read_port
 from pipeline.errors import FormatError
-from pipeline.formats.conntrack_flow import PROTOCOLS
 from pipeline.formats.flows_samples import SAMPLES
 from pipeline.jsonlines import extendable, int_of, read_object, text_of
 from pipeline.model import Address, Endpoint, Format, Line, Observation, Reader, Setup, Skipped
 from pipeline.times import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, resolution_of, rfc3339_ns, spread
+from pipeline.transports import PROTOCOLS
 
 _PREFIXES: Final = ("iana:", "antrea:")
 _ENVELOPES: Final = ("ipfix", "netflow")

@@ -21,11 +21,11 @@ from typing import Final
 
 from pipeline.addresses import parse_address, read_port
 from pipeline.errors import FormatError
-from pipeline.formats.conntrack_flow import PROTOCOLS
 from pipeline.model import Endpoint, Format, Line, Observation, Reader, Sample, Setup, Skipped
 from pipeline.patterns import decode_text, refuse
 from pipeline.stamps import number
 from pipeline.times import SECOND_NS, epoch_ns, spread
+from pipeline.transports import PROTOCOLS
 
 _DEFAULT: Final = (
     "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status"
