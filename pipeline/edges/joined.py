@@ -4,39 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from itertools import compress
 from pathlib import Path
 from typing import Final
-
-from msgspec import Struct
 
 from pipeline.coverage import MAX_RUNS, Run, Runs, Teller, stitch
 from pipeline.edges.chunks import Chunk
 from pipeline.edges.files import Block
-from pipeline.edges.parts import temporary, told
-from pipeline.edges.spill import BlockWriter, BucketWriter
-from pipeline.edges.tally import count_unlisted
-from pipeline.edges.waiting import ROWS, RUNS, Hole, Shelf, Spill, asked, facts, holes
+from pipeline.edges.waiting import ROWS, RUNS, Hole, Shelf, Sinks, Spill, asked, facts, holes, open_sinks
 from pipeline.edges.worker import Done, Job, Moved, Pass, Rows, joined_rows, run_through
-from pipeline.engine import BLOCK
 from pipeline.inquiry import Open
 from pipeline.joining import Joining, numbered
-from pipeline.model import Line, Outcome, Record
+from pipeline.model import Outcome, Record
 
 MANY_RUNS: Final = 2 * MAX_RUNS  # of one teller in one chunk, before neighbours are joined
-
-
-class Sinks(Struct, frozen=True):
-    """What a chunk leaves for the rounds."""
-
-    holes: BlockWriter
-    asked: BucketWriter
-    facts: BucketWriter
-    runs: BlockWriter
-
-    def close(self) -> tuple[bool, ...]:
-        """End the files; which of them hold anything."""
-        return self.holes.close(), self.asked.close(), self.facts.close(), self.runs.close()
 
 
 class JoinedPass(Pass):
@@ -44,8 +24,7 @@ class JoinedPass(Pass):
 
     def __init__(self, job: Job, joining: Joining, chunk: Chunk, sinks: Sinks) -> None:
         super().__init__(job, chunk)
-        self._reading = job.engine.reading(chunk.input.system, chunk.input.instance, walks_facts=job.plan.options.facts)
-        self._whole = self._reading.feed_all  # a range cuts records, and never what they tell
+        self._feed = self._reading.feed_all  # a range cuts records, and never what they tell
         self._joining, self._sinks = joining, sinks
         self._spill = Spill(job.plan)
         self._shelf = Shelf(job.engine, chunk.input.system)
@@ -55,19 +34,10 @@ class JoinedPass(Pass):
         self.open = 0
 
     def _block(self, block: Block) -> Rows:
-        feed, take = self._whole, self._take
-        file, instance = self._file, self._source.instance
-        offset, step, lines = block.offset, block.step, block.lines
-        self._tally.lines += len(lines)
+        take = self._take
         rows: list[bytes] = []
         rejected: list[bytes] = []
-        for first in range(0, len(lines), BLOCK):
-            framed = []
-            for raw in lines[first : first + BLOCK]:
-                framed.append(Line(raw, raw, file, offset, 0, None, instance))
-                offset += len(raw) + step
-            outcomes = feed(framed)
-            self._tally.lines += len(outcomes) - len(framed)  # messages beyond the first of a line
+        for outcomes in self._fed(block):
             for outcome in outcomes:
                 take(outcome, rows, rejected)
         return joined_rows(rows, rejected)
@@ -92,10 +62,7 @@ class JoinedPass(Pass):
             if shown is ended:
                 return
         if type(shown) is Record:
-            found = shown.resolution
-            self._answers[found.verdict, found.method, found.reason, found.findings] += 1
-            if found.reason == "peer_unlisted":
-                count_unlisted(self._unlisted, shown)
+            self._endings.count(shown)
             row = self._render(shown, self._rules)
             rows.append(row)
             self._position += len(row) + 1
@@ -139,7 +106,7 @@ class JoinedPass(Pass):
     def runs(self) -> None:
         """Write down the stretches that were told whole; to be called once, at the end."""
         for (system, instance), runs in sorted(self._runs.items()):
-            self._sinks.runs.add((system, instance, fewest(runs.all())))
+            self._sinks.last.add((system, instance, fewest(runs.all())))
 
 
 def fewest(runs: list[Run]) -> list[Run]:
@@ -154,12 +121,9 @@ def read_joined(job: Job, chunk: Chunk, folder: Path, moved: Moved) -> Done:
     """Read a chunk into temporary parts named after this process; the caller renames them."""
     joining = job.engine.joining
     assert joining is not None
-    names = (holes(1), asked(1), facts(0), RUNS)
-    with told(folder):
-        path = [temporary(folder, chunk.number, name, os.getpid()) for name in names]
-        sinks = Sinks(BlockWriter(path[0]), BucketWriter(path[1]), BucketWriter(path[2]), BlockWriter(path[3]))
+    sinks = open_sinks(folder, chunk.number, (holes(1), asked(1), facts(0), RUNS))
     through = JoinedPass(job, joining, chunk, sinks)
     lengths, fault = run_through(job, chunk, through, (folder, ROWS, "none"), moved)
     through.runs()
-    kept = (ROWS, "rejected", *compress(names, sinks.close()))
+    kept = (ROWS, "rejected", *sinks.close())
     return Done(chunk.number, *lengths, through.tally(), os.getpid(), fault, kept, through.open)

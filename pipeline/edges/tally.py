@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Final
 
@@ -44,7 +44,7 @@ class Tally(Struct):
 _COUNTERS: Final = ("skipped", "rejected", "verdicts", "methods", "reasons", "findings", "unlisted")
 
 
-def add_answers(tally: Tally, answers: dict[Answer, int]) -> None:
+def _add_answers(tally: Tally, answers: dict[Answer, int]) -> None:
     """Count records by each part of their answer."""
     for (verdict, method, reason, findings), times in answers.items():
         tally.records += times
@@ -57,7 +57,7 @@ def add_answers(tally: Tally, answers: dict[Answer, int]) -> None:
             _count(tally.findings, finding, times)
 
 
-def count_unlisted(unlisted: dict[str, int], record: Record) -> None:
+def _count_unlisted(unlisted: dict[str, int], record: Record) -> None:
     """Count the address at which the walk met nobody; bounded, whoever sends."""
     path = record.resolution.path
     address = (path[-1].address if path else None) or OTHER
@@ -71,6 +71,29 @@ def most_frequent(unlisted: dict[str, int]) -> dict[str, int]:
     for _, times in ranked[KEPT_UNLISTED:]:
         _count(kept, OTHER, times)
     return kept
+
+
+class Endings:
+    """How records ended, counted line by line and bounded in memory; `into` a tally at the end."""
+
+    __slots__ = ("_answers", "_unlisted")
+
+    def __init__(self) -> None:
+        self._answers: dict[Answer, int] = defaultdict(int)
+        self._unlisted: dict[str, int] = {}
+
+    def count(self, record: Record) -> None:
+        """One more record."""
+        found = record.resolution
+        self._answers[found.verdict, found.method, found.reason, found.findings] += 1
+        if found.reason == "peer_unlisted":
+            _count_unlisted(self._unlisted, record)
+
+    def into(self, tally: Tally) -> Tally:
+        """The tally with these counts in it; to be called once."""
+        _add_answers(tally, self._answers)
+        tally.unlisted = most_frequent(self._unlisted)
+        return tally
 
 
 def totals(tallies: Iterable[Tally]) -> tuple[Tally, ...]:

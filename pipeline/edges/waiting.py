@@ -6,8 +6,10 @@ their key, answers in buckets by the *sheet* (a bounded number of holes of one c
 
 from __future__ import annotations
 
+import os
+from itertools import compress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -17,8 +19,8 @@ from xxhash import xxh3_64_intdigest
 from pipeline.answers import Awaits, Known, Refused, Through
 from pipeline.coverage import Run
 from pipeline.edges.chunks import Plan
-from pipeline.edges.parts import part_path, replace_file, told
-from pipeline.edges.spill import BucketWriter, damaged
+from pipeline.edges.parts import part_path, replace_file, temporary, told
+from pipeline.edges.spill import BlockWriter, BucketWriter, damaged
 from pipeline.engine import Engine
 from pipeline.evidence import Asked, Told
 from pipeline.inquiry import Inquiry
@@ -120,6 +122,30 @@ class Round(Struct, frozen=True):
     sheets: tuple[int, ...]  # of each chunk: number of its first sheet
     asked: tuple[int, ...]  # chunks with questions
     told: tuple[tuple[int, int], ...]  # (chunk, round) of each part with facts
+
+
+class Sinks(NamedTuple):
+    """The parts in which a task leaves what waits; their names are in the order of the files."""
+
+    names: tuple[str, str, str, str]
+    holes: BlockWriter
+    asked: BucketWriter
+    facts: BucketWriter
+    last: BlockWriter  # runs of a chunk that was read, rows of one that went on
+
+    def close(self) -> tuple[str, ...]:
+        """End the files; the names of those that hold anything."""
+        return tuple(
+            compress(self.names, (self.holes.close(), self.asked.close(), self.facts.close(), self.last.close()))
+        )
+
+
+def open_sinks(folder: Path, chunk: int, names: tuple[str, str, str, str]) -> Sinks:
+    """Temporary parts named after this process; the caller renames them."""
+    with told(folder):
+        paths = [temporary(folder, chunk, name, os.getpid()) for name in names]
+        writers = BucketWriter(paths[1]), BucketWriter(paths[2])
+        return Sinks(names, BlockWriter(paths[0]), *writers, BlockWriter(paths[3]))
 
 
 class Spill:

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from itertools import compress
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.answers import Answer, Awaits
 from pipeline.edges.chunks import Chunk
-from pipeline.edges.parts import part_path, temporary, told
-from pipeline.edges.spill import BlockWriter, BucketReader, BucketWriter, read_blocks
-from pipeline.edges.tally import Answer as Ending
-from pipeline.edges.tally import Tally, add_answers, count_unlisted, most_frequent
+from pipeline.edges.parts import part_path
+from pipeline.edges.spill import BucketReader, read_blocks
+from pipeline.edges.tally import Endings, Tally
 from pipeline.edges.waiting import (
     SHEET,
     Hole,
     Reply,
     Shelf,
+    Sinks,
     Spill,
     answers,
     asked,
     facts,
     filled,
     holes,
+    open_sinks,
     read_round,
 )
 from pipeline.edges.worker import Job, rendering
@@ -60,9 +59,7 @@ def walk_chunk(job: Job, joining: Joining, chunk: Chunk, folder: Path, number: i
     `last`: no answer will ever come: every line that still asks ends here.
     """
     names = (holes(number + 1), asked(number + 1), facts(number), filled(number))
-    with told(folder):
-        path = [temporary(folder, chunk.number, name, os.getpid()) for name in names]
-        sinks = _Sinks(BlockWriter(path[0]), BucketWriter(path[1]), BucketWriter(path[2]), BlockWriter(path[3]))
+    sinks = open_sinks(folder, chunk.number, names)
     walk = _Walk(job, joining, chunk, sinks)
     sheet = 0 if last else read_round(folder, number).sheets[chunk.number]
     replies = None if last else _Replies(job.plan.shards, sheet, folder, number)
@@ -70,20 +67,9 @@ def walk_chunk(job: Job, joining: Joining, chunk: Chunk, folder: Path, number: i
         for first in range(0, len(block), BLOCK):
             few = block[first : first + BLOCK]
             walk.go_on(few, [GIVE_UP] * len(few) if replies is None else list(map(replies.of, few)))
-    kept = tuple(compress(names, sinks.close()))
+    kept = sinks.close()
     shards = tuple(sorted(sinks.asked.buckets))
     return Walked(number, chunk.number, sinks.holes.items, shards, walk.tally(), os.getpid(), kept)
-
-
-class _Sinks(NamedTuple):
-    holes: BlockWriter
-    asked: BucketWriter
-    facts: BucketWriter
-    filled: BlockWriter
-
-    def close(self) -> tuple[bool, ...]:
-        """End the files; which of them hold anything."""
-        return self.holes.close(), self.asked.close(), self.facts.close(), self.filled.close()
 
 
 class _Replies:
@@ -112,14 +98,13 @@ class _Replies:
 class _Walk:
     """Lines of one chunk going on."""
 
-    def __init__(self, job: Job, joining: Joining, chunk: Chunk, sinks: _Sinks) -> None:
+    def __init__(self, job: Job, joining: Joining, chunk: Chunk, sinks: Sinks) -> None:
         self._system, self._shelf = chunk.input.system, Shelf(job.engine, chunk.input.system)
         self._inquirer, self._sinks = joining.inquirer, sinks
         self._spill = Spill(job.plan)
         self._render, self._rules = rendering(job), job.plan.rules
         self._tells = joining.telling.tells(self._system)
-        self._endings: dict[Ending, int] = defaultdict(int)
-        self._unlisted: dict[str, int] = {}
+        self._endings = Endings()
 
     def go_on(self, few: list[Hole], answers: list[Answer | Awaits | GiveUp | None]) -> None:
         """Lines that were told something, or nothing yet: each asks again, or ends.
@@ -147,18 +132,12 @@ class _Walk:
 
     def tally(self) -> Tally:
         """The counts of what has ended; to be called once, at the end."""
-        tally = Tally(self._system)
-        add_answers(tally, self._endings)
-        tally.unlisted = most_frequent(self._unlisted)
-        return tally
+        return self._endings.into(Tally(self._system))
 
     def _end(self, hole: Hole, record: Record) -> None:
         if self._tells:
             self._spill.tell(self._sinks.facts, settled(record))
         if not hole.shown:
             return
-        found = record.resolution
-        self._endings[found.verdict, found.method, found.reason, found.findings] += 1
-        if found.reason == "peer_unlisted":
-            count_unlisted(self._unlisted, record)
-        self._sinks.filled.add((hole.number, hole.position, self._render(record, self._rules)))
+        self._endings.count(record)
+        self._sinks.last.add((hole.number, hole.position, self._render(record, self._rules)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -19,7 +18,7 @@ from pipeline.edges.files import Block, Broken, Frame, Refused
 from pipeline.edges.geo import Geo
 from pipeline.edges.inputs import BEGINNING, fingerprint_of
 from pipeline.edges.parts import PartFile, temporary, told
-from pipeline.edges.tally import Answer, Tally, add_answers, count_unlisted, most_frequent
+from pipeline.edges.tally import Endings, Tally
 from pipeline.engine import BLOCK, Engine, Reading, build
 from pipeline.errors import ConfigError, Fault
 from pipeline.model import Fact, Line, Mark, Outcome, Part, Record, Rejected, Skipped
@@ -81,7 +80,7 @@ class Pass:
     def __init__(self, job: Job, chunk: Chunk) -> None:
         options, source = job.plan.options, chunk.input
         self._source = source
-        self._reading: Reading = job.engine.reading(source.system, source.instance)
+        self._reading: Reading = job.engine.reading(source.system, source.instance, walks_facts=options.facts)
         self._feed: Feed = self._reading.feed_all
         self._judged = within(options.from_ns, options.until_ns)
         if self._judged is not None:
@@ -89,8 +88,7 @@ class Pass:
         self._render = rendering(job)
         self._facts, self._rules = options.facts, job.plan.rules
         self._file = source.fingerprint
-        self._answers: dict[Answer, int] = defaultdict(int)
-        self._unlisted: dict[str, int] = {}
+        self._endings = Endings()
         self._tally = Tally(source.system)
 
     def frame(self, frame: Block | Refused) -> Rows:
@@ -110,19 +108,13 @@ class Pass:
 
     def tally(self) -> Tally:
         """The counts so far; to be called once, at the end."""
-        add_answers(self._tally, self._answers)
-        self._tally.unlisted = most_frequent(self._unlisted)
-        return self._tally
+        return self._endings.into(self._tally)
 
-    def _block(self, block: Block) -> Rows:
-        # The hot loop: everything that can be chosen before it has been.
-        feed, render, rules, answers = self._feed, self._render, self._rules, self._answers
-        file, instance = self._file, self._source.instance
+    def _fed(self, block: Block) -> Iterator[list[Outcome]]:
+        """What a block's lines became, as many at a time as the engine takes best."""
+        feed, file, instance = self._feed, self._file, self._source.instance
         offset, step, lines = block.offset, block.step, block.lines
         self._tally.lines += len(lines)
-        rows: list[bytes] = []
-        append = rows.append
-        rejected: list[bytes] = []
         for first in range(0, len(lines), BLOCK):
             framed = []
             for raw in lines[first : first + BLOCK]:
@@ -130,12 +122,18 @@ class Pass:
                 offset += len(raw) + step
             outcomes = feed(framed)
             self._tally.lines += len(outcomes) - len(framed)  # messages beyond the first of a line
+            yield outcomes
+
+    def _block(self, block: Block) -> Rows:
+        # The hot loop: everything that can be chosen before it has been.
+        render, rules, count = self._render, self._rules, self._endings.count
+        rows: list[bytes] = []
+        append = rows.append
+        rejected: list[bytes] = []
+        for outcomes in self._fed(block):
             for outcome in outcomes:
                 if type(outcome) is Record:
-                    found = outcome.resolution
-                    answers[found.verdict, found.method, found.reason, found.findings] += 1
-                    if found.reason == "peer_unlisted":
-                        count_unlisted(self._unlisted, outcome)
+                    count(outcome)
                     append(render(outcome, rules))
                 else:
                     self._other(outcome, rows, rejected)
