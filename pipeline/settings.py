@@ -16,8 +16,8 @@ class Limits(Struct, frozen=True):
 class Joins(Struct, frozen=True):
     """How lines of different logs are held together; `[joins]`. Units: ns."""
 
-    tolerance_ns: int = 20_000_000
-    horizon_ns: int = 600_000_000_000
+    tolerance_ns: int
+    horizon_ns: int
 
 
 class Geo(Struct, frozen=True):
