@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.edge  # each test starts the program
+
 MAIN = [sys.executable, "-c", "from pipeline.edges.cli import main; main()"]
 
 CONFIG = """

@@ -132,6 +132,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
+@pytest.mark.edge
 @pytest.mark.parametrize("compress", ["none", "gzip", "zstd"])
 def test_the_same_bytes_for_any_number_of_workers(home: Path, compress: str) -> None:
     for number in range(3):
@@ -393,6 +394,7 @@ def has(name: str) -> Callable[[Path], bool]:
     return lambda out: (out / name).exists()
 
 
+@pytest.mark.edge
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(home: Path) -> None:
     for number in range(3):
         (home / f"logs/w{number}.log").write_bytes(text_of(log_lines(2000, seed=number)))
@@ -443,6 +445,7 @@ def test_a_killed_merge_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: p
         assert [path.name for path in folder.iterdir()] == ["whole"]
 
 
+@pytest.mark.edge
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_says_so_and_can_go_on(home: Path, sent: signal.Signals, code: int) -> None:
     for number in range(3):
@@ -527,6 +530,7 @@ def test_a_pipe_with_a_name_is_refused_because_its_size_says_nothing(home: Path)
         run(home, "fifo")
 
 
+@pytest.mark.edge
 def test_a_defect_in_a_worker_shows_its_traceback_and_ends_the_run(home: Path) -> None:
     (home / "logs/a.log").write_bytes(text_of(log_lines(500)))
     (home / "sitecustomize.py").write_text(
