@@ -19,21 +19,22 @@ from msgspec import Struct
 
 from pipeline import __version__
 from pipeline.addresses import read_endpoint
-from pipeline.configkeys import NAME_PATTERN, RESERVED, TABLES, Table, default, keys_of
+from pipeline.configkeys import NAME_PATTERN, RESERVED, TABLES, default, keys_of
 from pipeline.drawing import drawing_faults, promise_fault
 from pipeline.errors import ConfigError, Fault, FormatError
 from pipeline.formats import FORMATS
 from pipeline.headers import proof_hash
+from pipeline.keyshapes import Table
 from pipeline.model import Endpoint, Promise, Proof, Setup, System
 from pipeline.ownership import doubly_owned, ownerships
 from pipeline.places import Place
 from pipeline.settings import Geo, Joins, Limits, Settings, SystemSettings
 from pipeline.shapes import instead, nearest, shape_faults
+from pipeline.streamconfig import duration_ns, feed_of, kafka_of, shared_topics, stream_of
 
 __all__ = ["Geo", "Joins", "Limits", "Settings", "SystemSettings", "load", "promise_fault"]
 
 _KEY_BYTES: Final = range(16, 65)  # shorter can be guessed; BLAKE2 takes no more
-_UNITS: Final = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _PLACEHOLDER: Final = re.compile(r"\{[^}]*\}?")
 
 
@@ -67,20 +68,27 @@ def load(paths: Sequence[Path]) -> Settings:
         faults.append(Fault(str(paths[0]) if paths else "", "systems", "no system is drawn; write [systems.NAME]"))
     limits, joins = _spread("limits", documents), _spread("joins", documents)
     geo, secrets = _spread("geo", documents), _spread("secrets", documents)
+    kafka, stream = _spread("kafka", documents), _spread("stream", documents)
     key = _proof_key(secrets, drafts)
     systems = [_system(draft, key) for draft in drafts]
-    settings = [_with_log(*each) for each in zip(drafts, systems, _setups(drafts, systems, key), strict=True)]
+    joining = Joins(*[duration_ns(joins.values.get(name, default("joins", name))) for name in keys_of("joins")])
+    setups = _setups(drafts, systems, key)
+    settings = [_with_log(*each, joining) for each in zip(drafts, systems, setups, strict=True)]
     _check(drafts, systems, faults)
+    shared_topics((draft.name, draft.keys.get("topics", ()), draft.place.at("topics")) for draft in drafts)
     places = {name: _geo_file(geo, name) for name in keys_of("geo")}
+    cluster = kafka_of(kafka.values, kafka.places)
     if faults:
         raise ConfigError(faults)
     bounds = {name: limits.values.get(name, default("limits", name)) for name in keys_of("limits")}
-    joining = Joins(*[_duration_ns(joins.values.get(name, default("joins", name))) for name in keys_of("joins")])
     deciding = [_deciding(each) for each in sorted(settings, key=lambda each: each.system.name)]
     rules = _hash([__version__, deciding, joining])
     written = [(draft.name, draft.keys.get("inputs")) for draft in drafts]
     digest = _hash([rules, written, bounds, geo.values])
-    return Settings(tuple(settings), Limits(**bounds), joining, Geo(**places), rules[:16], digest)
+    place = Geo(**places)
+    return Settings(
+        tuple(settings), Limits(**bounds), joining, place, rules[:16], cluster, stream_of(stream.values), digest
+    )
 
 
 def _documents(path: Path, faults: list[Fault]) -> Iterator[tuple[Place, dict[str, Any]]]:
@@ -276,7 +284,7 @@ def _setup(draft: _Draft, conveyed: frozenset[str], proving: frozenset[str], key
         escape=keys.get("escape"),
         logs_peer=keys.get("logs_peer"),
         timezone=_timezone(draft),
-        max_skew_ns=_duration_ns(keys.get("max_skew", default("systems", "max_skew"))),
+        max_skew_ns=duration_ns(keys.get("max_skew", default("systems", "max_skew"))),
         captures=tuple(keys.get("captures", ())),
         trace_fields=tuple(keys.get("trace_fields", ())),
         mints=tuple(name.lower() for name in keys.get("mints", ())),
@@ -296,11 +304,6 @@ def _timezone(draft: _Draft) -> str | None:
         draft.place.at("timezone").wrong(f'"{zone}" is no IANA time zone; {mend}')
         draft.broken.add("timezone")
     return zone
-
-
-def _duration_ns(text: str) -> int:
-    digits = text.rstrip("numsh")
-    return int(digits) * _UNITS[text[len(digits) :]]
 
 
 def _unfit(setup: Setup, draft: _Draft) -> None:
@@ -326,7 +329,7 @@ def _compile(setup: Setup, draft: _Draft) -> None:
                 draft.place.at(fault.key).wrong(fault.text)
 
 
-def _with_log(draft: _Draft, system: System, setup: Setup | None) -> SystemSettings:
+def _with_log(draft: _Draft, system: System, setup: Setup | None, joins: Joins) -> SystemSettings:
     written = draft.keys.get("inputs", ())
     for index, pattern in enumerate(written):
         names = _PLACEHOLDER.findall(pattern)
@@ -335,7 +338,7 @@ def _with_log(draft: _Draft, system: System, setup: Setup | None) -> SystemSetti
     wrapper = draft.keys.get("wrapper", ())
     wrappers = (wrapper,) if isinstance(wrapper, str) else tuple(wrapper)
     inputs = tuple(str(draft.place.folder / pattern) for pattern in written)
-    return SystemSettings(system, setup, inputs, wrappers)
+    return SystemSettings(system, setup, inputs, wrappers, feed_of(draft.keys, joins.horizon_ns))
 
 
 def _check(drafts: Sequence[_Draft], systems: Sequence[System], faults: list[Fault]) -> None:

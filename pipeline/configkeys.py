@@ -10,30 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from msgspec import Struct
-
-from pipeline.keyshapes import ADDRESSES, CONVEYS, DURATION, FLAG, HEADER, INSTANCES, NAMES, PROOF, TEXT, TEXTS, WRAPPER
-from pipeline.shapes import Shape
-
-Table = Literal["systems", "limits", "joins", "geo", "secrets"]
+from pipeline.keyshapes import (
+    ADDRESSES,
+    CONVEYS,
+    DURATION,
+    FLAG,
+    HEADER,
+    INSTANCES,
+    NAMES,
+    PROOF,
+    TEXT,
+    TEXTS,
+    WRAPPER,
+    Key,
+    Table,
+)
+from pipeline.streamkeys import OF_STREAM, OF_SYSTEMS
 
 OUTSIDE: Final = "outside"
 INTERNAL: Final = "internal"
 RESERVED: Final = frozenset({OUTSIDE, INTERNAL})  # words of `peers`, so no system may be called so
-
-
-class Key(Struct, frozen=True):
-    """One key; `systems` keys stand under `[systems.NAME]`."""
-
-    table: Table
-    name: str
-    shape: Shape
-    meaning: str
-    example: str  # what stands right of `=`
-    default: int | str | None = None  # None: absent
-    of_log: bool = False  # makes sense only for a system that writes a log
 
 
 KEYS: Final = (
@@ -228,6 +226,7 @@ KEYS: Final = (
         "{}",
         of_log=True,
     ),
+    *OF_SYSTEMS,
     Key(
         "limits",
         "line_bytes",
@@ -280,6 +279,7 @@ KEYS: Final = (
         "A file of 16 to 64 bytes: the key under which secret headers are hashed when they are read.",
         '"clientip.key"',
     ),
+    *OF_STREAM,
 )
 
 TABLES: Final[Mapping[Table, str]] = MappingProxyType(
@@ -289,6 +289,8 @@ TABLES: Final[Mapping[Table, str]] = MappingProxyType(
         "joins": "How lines of different logs are held together.",
         "geo": "Databases that place the client.",
         "secrets": "Secrets, never written here but in files.",
+        "kafka": "The cluster of a stream.",
+        "stream": "How a stream works; nothing here changes an answer.",
     }
 )
 _BY_TABLE: Final[Mapping[str, Mapping[str, Key]]] = MappingProxyType(

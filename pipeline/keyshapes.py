@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
+
+from msgspec import Struct
 
 from pipeline.shapes import Shape
 from pipeline.wrappers import WRAPPERS
+
+Table = Literal["systems", "limits", "joins", "geo", "secrets", "kafka", "stream"]
+
+
+class Key(Struct, frozen=True):
+    """One key; `systems` keys stand under `[systems.NAME]`."""
+
+    table: Table
+    name: str
+    shape: Shape
+    meaning: str
+    example: str  # what stands right of `=`
+    default: int | str | None = None  # None: absent
+    of_log: bool = False  # makes sense only for a system that writes a log
+
 
 TEXT: Final[Shape] = {"type": "string", "minLength": 1}
 TEXTS: Final[Shape] = {"type": "array", "items": TEXT}
@@ -77,3 +94,16 @@ INSTANCES: Final[Shape] = {
     "additionalProperties": TEXTS,
     "description": 'a table of lists like { node-a = ["198.51.100.11", "10.244.1.0"] }',
 }
+
+COUNT: Final[Shape] = {"type": "integer", "minimum": 1}
+BROKERS: Final[Shape] = {
+    "type": "array",
+    "items": {"type": "string", "pattern": r"^[^\s,:]+:[0-9]{1,5}$", "description": 'a broker like "kafka-1:9092"'},
+}
+TOPIC: Final[Shape] = {
+    "type": "string",
+    "pattern": r"^[A-Za-z0-9._-]{1,200}$",
+    "description": 'a name like "raw.ingress"',
+}
+TOPICS: Final[Shape] = {"type": "array", "items": TOPIC}
+MESSAGES: Final[Shape] = {"type": "string", "enum": ["line", "lines", "json_array", "otlp_json", "otlp_proto"]}

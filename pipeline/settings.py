@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 from pipeline.model import Setup, System
@@ -28,6 +30,50 @@ class Geo(Struct, frozen=True):
     asn: str | None = None
 
 
+class Kafka(Struct, frozen=True):
+    """How to reach the cluster, and what our topics are called; `[kafka]`. Paths are absolute."""
+
+    brokers: tuple[str, ...]
+    prefix: str
+    generation: int
+    tls: bool = False
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    sasl: str | None = None
+    user: str | None = None
+    password_file: str | None = None
+
+    def topic(self, name: str) -> str:
+        """The topic, or the consumer group, of ours that `name` stands for."""
+        return f"{self.prefix}.{name}"
+
+    def generational(self, name: str) -> str:
+        """The topic of ours whose partitions hang together with those of the join topic."""
+        return f"{self.prefix}.{name}.{self.generation}"
+
+
+class Stream(Struct, frozen=True):
+    """How a stream works; `[stream]`. Units: ns, bytes."""
+
+    commit_ns: int
+    batch_lines: int
+    join_partitions: int
+    replication: int | None
+    memory: int
+    spool: str | None
+
+
+class Feed(Struct, frozen=True):
+    """How the lines of one system come through Kafka. Units: ns."""
+
+    topics: tuple[str, ...]
+    messages: str  # word of messages.MESSAGES
+    instance_by: Literal["key"] | None
+    arrives_ns: int  # lines come at most so long after their event
+    longest_ns: int  # no request or connection of it lasts longer
+
+
 class SystemSettings(Struct, frozen=True):
     """One drawn system and, where it writes a log, how to find and read it."""
 
@@ -35,6 +81,7 @@ class SystemSettings(Struct, frozen=True):
     setup: Setup | None = None  # None: it writes no log
     inputs: tuple[str, ...] = ()  # glob patterns, each below its configuration file's folder
     wrapper: tuple[str, ...] = ()  # outermost first
+    feed: Feed | None = None  # None: no line of it comes through Kafka
 
 
 class Settings(Struct, frozen=True):
@@ -45,4 +92,6 @@ class Settings(Struct, frozen=True):
     joins: Joins
     geo: Geo
     rules: str  # 16 hex: what decides (systems, ranges, program version); same drawing, same rules
+    kafka: Kafka | None  # None: no cluster is named
+    stream: Stream
     digest: str  # 64 hex: everything, inputs and limits too; a run goes on only under the same one

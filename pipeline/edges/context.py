@@ -1,0 +1,38 @@
+"""What a worker process of the stream is given: its configuration, its name, and whom it tells how it fares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from pipeline.settings import Settings
+
+
+class Told(Protocol):
+    """Where a worker's figures go (`telemetry.Telemetry`); names and labels are those of `telemetry.METRICS`."""
+
+    def add(self, name: str, amount: float = 1, *labels: str) -> None:
+        """Something was counted."""
+
+    def set(self, name: str, value: float, *labels: str) -> None:
+        """Something has this value now."""
+
+    def took(self, name: str, seconds: float, *labels: str) -> None:
+        """Something took so long."""
+
+    def say(self, event: str, **fields: str | float) -> None:
+        """One line of the log; never an address, an id or any text of a line that was read."""
+
+    def beat(self, *, ready: bool) -> None:
+        """The worker's loop has come round; to be called at least once a second."""
+
+
+class Context(NamedTuple):
+    """One worker: `reader.work(context)` and `answerer.work(context)` return when they are told to stop."""
+
+    settings: Settings
+    previous: tuple[Settings, ...]  # older configurations under which questions may still be open
+    name: str  # of this worker, the same after every restart: group.instance.id and part of transactional.id
+    telemetry: Told
+    stopping: Callable[[], bool]  # whether SIGTERM or SIGINT came
+    reloaded: Callable[[], Settings | None]  # a new configuration after SIGHUP, once; None: as before
