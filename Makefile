@@ -23,10 +23,12 @@ test-core: .venv/developer
 
 test: .venv/developer
 	sh tests/lab/install.sh .venv
+	sh deploy/kafka/install.sh .venv
 	CLIENTIP_SIZE=$(SIZE) $(BIN)/pytest -n auto -m 'not prove'
 
 prove: .venv/developer
 	sh tests/lab/install.sh .venv
+	sh deploy/kafka/install.sh .venv
 	$(BIN)/pip install --quiet --editable '.[prove]'
 	CLIENTIP_SIZE=100 $(BIN)/pytest
 	$(MAKE) cluster
@@ -46,6 +48,7 @@ lint: .venv/developer
 	$(BIN)/mypy
 
 bench: .venv/developer
+	sh deploy/kafka/install.sh .venv
 	$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/python -m benchmarks
 

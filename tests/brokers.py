@@ -20,12 +20,12 @@ import contextlib
 import os
 import random
 import select
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -62,8 +62,8 @@ share.coordinator.state.topic.min.isr={in_sync}
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
-broker.heartbeat.interval.ms=1000
-broker.session.timeout.ms=6000
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
 log.message.timestamp.before.max.ms=9223372036854775807
 log.message.timestamp.after.max.ms=9223372036854775807
 log.retention.ms=-1
@@ -100,6 +100,7 @@ class Brokers:
         self._plain = {node: next(ports) for node in nodes}
         self._control = {node: next(ports) for node in nodes}
         self._secured = {node: next(ports) for node in nodes}
+        self._heap = 512 if count == 1 else 320  # MB
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self.address = ",".join(f"{HOST}:{port}" for port in self._plain.values())
         self.secure_address = ",".join(f"{HOST}:{port}" for port in self._secured.values())
@@ -123,19 +124,18 @@ class Brokers:
             self.kill(node)
 
     def start(self, *nodes: int) -> None:
-        """Start these brokers and wait until each of them tells that all running ones are there."""
+        """Start these brokers and wait until each of them tells that they are there."""
         for node in nodes:
+            command = _java("kafka.Kafka", str(self._home(node) / "server.properties"), heap=self._heap)
             with self._log(node).open("ab") as log:
-                heap = f"-Xmx{512 if self.count == 1 else 320}m"
-                command = _java("kafka.Kafka", str(self._home(node) / "server.properties"), options=[heap])
                 self._running[node] = subprocess.Popen(
-                    ["setpriv", "--pdeathsig", "KILL", *command],
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                )  # fmt: skip
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
         deadline = time.monotonic() + START_SECONDS
         for node in nodes:
-            while not self._answers(node):
+            while not set(nodes) <= self._known_to(node):
                 if self._running[node].poll() is not None or time.monotonic() > deadline:
+                    self.kill(node)
                     raise AssertionError(f"broker {node} does not come up:\n{self.log_tail(node)}")
                 time.sleep(0.05)
 
@@ -214,20 +214,23 @@ class Brokers:
             text += SECURE_SETTINGS.format(user=self.user, password=self.password, keys=keys, ca=ca)
         return text
 
-    def _answers(self, node: int) -> bool:
+    def _known_to(self, node: int) -> set[int]:
+        """The brokers that this one tells its clients about; none while it does not serve."""
         with socket.socket() as probe:
             if probe.connect_ex((HOST, self._plain[node])):
-                return False
+                return set()
         admin = AdminClient({"bootstrap.servers": f"{HOST}:{self._plain[node]}", "log_level": 0})
         try:
-            return set(self._running) <= set(admin.list_topics(timeout=2).brokers)
+            return set(admin.list_topics(timeout=2).brokers)
         except KafkaException:
-            return False  # it listens before it serves
+            return set()  # it listens before it serves
 
 
-def _java(program: str, *arguments: str, options: Sequence[str] = ()) -> list[str]:
+def _java(program: str, *arguments: str, heap: int = 256) -> list[str]:
+    # setpriv: the kernel kills the program when the thread that started it has ended.
+    options = [f"-Xmx{heap}m", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
     log = f"-Dlog4j2.configurationFile={CONF / 'log4j2.properties'}"
-    return ["java", "-XX:+UseSerialGC", *options, log, "-cp", f"{JARS}/*", program, *arguments]
+    return ["setpriv", "--pdeathsig", "KILL", "java", *options, log, "-cp", f"{JARS}/*", program, *arguments]
 
 
 def _free_ports(count: int) -> list[int]:
@@ -246,23 +249,29 @@ def _free_ports(count: int) -> list[int]:
 
 def _make_certificates(folder: Path) -> None:
     """`ca.pem`, and signed by it `server.pem`: a key with its certificate for this host."""
-    new_key = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
+    new_key = shlex.split("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30")
     ca = ["-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=clientip test CA"]
-    server = ["-keyout", "server.key", "-out", "server.crt", "-subj", "/CN=localhost", "-CA", "ca.pem", "-CAkey", "ca.key"]
+    server = shlex.split("-keyout server.key -out server.crt -subj /CN=localhost -CA ca.pem -CAkey ca.key")
     names = ["-addext", f"subjectAltName=IP:{HOST},DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]
     for command in ([*new_key, *ca], [*new_key, *server, *names]):
         subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
     (folder / "server.pem").write_text((folder / "server.key").read_text() + (folder / "server.crt").read_text())
 
 
-@contextlib.contextmanager
-def _until_terminated(other: int | None) -> Iterator[list[int]]:
-    """Descriptors; one of them becomes readable when this process is asked to end, or when the other one has ended."""
-    raise NotImplementedError(other)
-
-
 def main() -> None:
-    """Run one broker as a program; the address also goes to FOLDER/address, once it serves."""
+    """Run one broker as a program; once it serves, the address stands in FOLDER/address as well."""
+    parser = argparse.ArgumentParser(prog="python -m tests.brokers", description="Run one Kafka broker.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--while", dest="other", type=int, help="end with this process as well")
+    wanted = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit())
+    watched = [] if wanted.other is None else [os.pidfd_open(wanted.other)]
+    with Brokers(wanted.folder) as kafka:
+        (kafka.folder / "address.new").write_text(kafka.address)
+        (kafka.folder / "address.new").rename(kafka.folder / "address")
+        print(kafka.address, flush=True)
+        select.select(watched, [], [])
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ mkdir -p "$target"
 part="$(mktemp -d "$target/kafka.XXXXXX")"
 trap 'rm -rf "$part"' EXIT
 trap 'exit 1' HUP INT TERM
-mvn --quiet --batch-mode -Dstyle.color=never --strict-checksums --file "$pom" dependency:copy-dependencies \
-    -DincludeScope=runtime -DoutputDirectory="$(cd "$part" && pwd)/jars"
+mvn --quiet --batch-mode --strict-checksums --file "$pom" dependency:copy-dependencies -DincludeScope=runtime \
+    -DoutputDirectory="$(cd "$part" && pwd)/jars" >"$part/log" || { cat "$part/log" >&2; exit 1; }
+rm "$part/log"
 cp "$pom" "$part/pom.xml"
 chmod 755 "$part"
 rm -rf "$target/kafka"

@@ -1,0 +1,52 @@
+"""What several test modules share: one real Kafka broker for all workers of a run, and names for topics."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of one broker that all workers of this run share: the first that asks starts it.
+
+    It ends with the run, whoever started it.  Tests that stop brokers start their own (`tests.brokers`).
+    """
+    base, run = tmp_path_factory.getbasetemp(), os.getpid()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base, run = base.parent, os.getppid()
+    address, log = base / "kafka" / "address", base / "kafka.log"
+    with (base / "kafka.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not log.exists():
+            _start_broker(address, log, run)
+    if not address.exists():
+        raise AssertionError(log.read_text())
+    return address.read_text()
+
+
+def _start_broker(address: Path, log: Path, run: int) -> None:
+    command = [sys.executable, "-m", "tests.brokers", str(address.parent), "--while", str(run)]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    while process.poll() is None and not address.exists():
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def topic_prefix(request: pytest.FixtureRequest) -> str:
+    """A beginning for the names of topics, groups and transactions that no other test uses; ends with a hyphen."""
+    words = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[:60]
+    return f"{words}-{uuid.uuid4().hex[:12]}-"
