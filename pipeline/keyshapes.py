@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from pipeline.messages import MESSAGES
 from pipeline.shapes import Shape
 from pipeline.wrappers import WRAPPERS
 
@@ -106,4 +107,4 @@ TOPIC: Final[Shape] = {
     "description": 'a name like "raw.ingress"',
 }
 TOPICS: Final[Shape] = {"type": "array", "items": TOPIC}
-MESSAGES: Final[Shape] = {"type": "string", "enum": ["line", "lines", "json_array", "otlp_json", "otlp_proto"]}
+ONE_MESSAGE: Final[Shape] = {"type": "string", "enum": list(MESSAGES)}

@@ -104,13 +104,47 @@ UNKNOWN: Final = MappingProxyType(
             "the walk passed the bound of steps without an end",
             "look for a loop among the systems' `peers` and `carries`",
         ),
+        "too_late": Reason(
+            "the line came after what could answer it had been forgotten",
+            "raise `arrives_within` of its system, or look what holds up its log",
+        ),
+        "source_silent": Reason(
+            "a system whose log could tell has sent nothing while the line waited",
+            "look whether its lines still come; raise its `arrives_within` if they come later than that",
+        ),
+        "overload": Reason(
+            "too much waited at once, and what had waited longest was given up",
+            "raise `memory` in [stream], or start more answerers",
+        ),
+        "time_implausible": Reason(
+            "the line's time lies far ahead of the time it arrived",
+            "set the clock of what writes the log, or its `timezone`",
+        ),
+    }
+)
+
+# What a stream may give where a replay, which waits for everything, knows the client.
+WAITING: Final = frozenset(
+    {
+        "too_late",
+        "source_silent",
+        "overload",
+        "time_implausible",
+        "crowded",
+        "evidence_missing",
+        "evidence_incomplete",
+        "events_lost",
     }
 )
 
 REJECTED: Final = MappingProxyType(
     {
         "too_long": Reason(
-            "the line is longer than `limits.line_bytes`", "raise the limit, or look what writes such lines"
+            "the line is longer than `limits.line_bytes`, or the message or batch than any may be",
+            "raise the limit, or look what writes such lines",
+        ),
+        "too_many_lines": Reason(
+            "one message holds more lines than any may hold", "let the shipper send smaller batches"
         ),
         "empty_message": Reason("a wrapper holds no message", "check the shipper"),
         "wrapper": Reason("the wrapper (CRI, syslog, envelope) is not as configured", "check `wrapper`"),
@@ -181,6 +215,10 @@ FINDINGS: Final = MappingProxyType(
         "hop_listed_twice": Reason("the same address stands twice on the path", "a loop"),
         "trace_ids_disagree": Reason("two propagation headers name different traces", "somebody sent one of them"),
         "several_values": Reason("a header that must be single came several times", "somebody sent one of them"),
+        "time_implausible": Reason(
+            "the line's time lies far ahead of the time it arrived",
+            "a clock or `timezone` is wrong, or somebody made the time up",
+        ),
         "statement_differs": Reason(
             "the address the server derived differs from the one the walk finds",
             "the server's own trusted list differs from the drawing",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pipeline.keyshapes import BROKERS, COUNT, DURATION, FLAG, MESSAGES, TEXT, TOPIC, TOPICS, Key
+from pipeline.keyshapes import BROKERS, COUNT, DURATION, FLAG, ONE_MESSAGE, TEXT, TOPIC, TOPICS, Key
 
 OF_SYSTEMS: Final = (
     Key(
@@ -18,7 +18,7 @@ OF_SYSTEMS: Final = (
     Key(
         "systems",
         "messages",
-        MESSAGES,
+        ONE_MESSAGE,
         "What one Kafka message holds: a `line`, `lines`, a `json_array`, or OTLP logs whose bodies are lines.",
         '"lines"',
         default="line",

@@ -16,9 +16,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"flows"}),
     frozenset({"ordering"}),
     frozenset({"joins"}),
-    frozenset({"said", "owners", "wrappers", "columns"}),
+    frozenset({"said", "owners", "wrappers", "columns", "shipped"}),
     frozenset({"formats.*"}),
-    frozenset({"findings", "formats"}),
+    frozenset({"findings", "formats", "messages"}),
     frozenset({"trust", "outputs.rows"}),
     frozenset({"outputs.*"}),
     frozenset({"outputs"}),
@@ -39,9 +39,17 @@ LAYERS: tuple[frozenset[str], ...] = (
 
 HOMES = {  # third-party package → the only modules that may import it
     "maxminddb": {"edges.geo"},
-    "typer": {"edges.cli"},
+    "typer": {"edges.cli", "edges.streamcli"},
     "simdjson": {"jsonlines"},
-    "opentelemetry": {"formats.otlp", "formats.otlp_wire"},
+    "opentelemetry": {"formats.otlp", "formats.otlp_wire", "edges.telemetry", "edges.exporting"},
+    "confluent_kafka": {
+        "edges.kafka",
+        "edges.topics",
+        "edges.reader",
+        "edges.answerer",
+        "edges.fromkafka",
+        "edges.tokafka",
+    },
     "zstandard": {"edges.compression"},
 }
 

@@ -58,6 +58,19 @@ def groups_of(signal: Signal, batch: dict[str, Any]) -> list[tuple[dict[str, Any
     return list(_groups(signal, batch))
 
 
+def bodies(raw: bytes) -> Iterator[str]:
+    """The body of every log record of a protobuf batch, in order.
+
+    Raises FormatError: `protobuf`, `no_match` at the first body that is no string.
+    """
+    for resource in _parsed(LOGS, raw):
+        for scope in resource.scope_logs:
+            for record in scope.log_records:
+                if record.body.WhichOneof("value") != "string_value":
+                    raise FormatError("no_match")
+                yield record.body.string_value
+
+
 def _groups(signal: Signal, batch: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any], list[Any]]]:
     if signal.resources not in batch:
         raise FormatError("no_match", 0)
@@ -115,15 +128,20 @@ def _dumps(value: dict[str, Any]) -> bytes:
 
 def _decoded(signal: Signal, raw: bytes) -> dict[str, Any]:
     """A protobuf batch as OTLP/JSON."""
+    return {signal.resources: [_resource(signal, entry) for entry in _parsed(signal, raw)]}
+
+
+def _parsed(signal: Signal, raw: bytes) -> Sequence[Any]:
+    """The resources of a protobuf batch."""
     message = signal.message()
     try:
         message.ParseFromString(raw)
     except DecodeError:
         raise FormatError("protobuf") from None
-    resources = getattr(message, "resource_spans" if signal is TRACES else "resource_logs")
+    resources: Sequence[Any] = getattr(message, "resource_spans" if signal is TRACES else "resource_logs")
     if raw and not resources:
         raise FormatError("protobuf")
-    return {signal.resources: [_resource(signal, entry) for entry in resources]}
+    return resources
 
 
 def _resource(signal: Signal, entry: Any) -> dict[str, Any]:
