@@ -114,7 +114,7 @@ UNKNOWN: Final = MappingProxyType(
         ),
         "overload": Reason(
             "too much waited at once, and what had waited longest was given up",
-            "raise `memory` in [stream], or start more answerers",
+            "raise `stream.memory`, or start more answerers",
         ),
         "time_implausible": Reason(
             "the line's time lies far ahead of the time it arrived",

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pipeline.configkeys import config_help
+from pipeline.edges.metrics import metrics_help
 from pipeline.formats import FORMATS
 from pipeline.model import Format
 from pipeline.outputs import OUTPUTS
@@ -55,5 +56,5 @@ def _reason_table(name: str, table: Mapping[str, Reason]) -> Iterator[str]:
 
 
 TOPICS: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
-    {"config": config_help, "formats": _formats, "outputs": _outputs, "reasons": _reasons}
+    {"config": config_help, "formats": _formats, "metrics": metrics_help, "outputs": _outputs, "reasons": _reasons}
 )
