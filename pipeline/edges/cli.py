@@ -23,7 +23,7 @@ from rich.console import Console
 
 from pipeline import __version__, config
 from pipeline.addresses import read_endpoint
-from pipeline.edges import checking, collect, scaffold, skews
+from pipeline.edges import checking, collect, scaffold, skews, streamcli
 from pipeline.edges.chunks import CHUNK_BYTES, Options
 from pipeline.edges.compression import Compression
 from pipeline.edges.explaining import Wish, explanations
@@ -34,6 +34,7 @@ from pipeline.edges.reading import read_rows
 from pipeline.edges.reference import TOPICS
 from pipeline.edges.replay import Request, replay
 from pipeline.edges.resolving import resolve_lines
+from pipeline.edges.streamcli import Configs
 from pipeline.edges.summary import Summary, show
 from pipeline.errors import ConfigError, Fault, FormatError, SinkError
 from pipeline.formats import FORMATS
@@ -53,10 +54,9 @@ app = typer.Typer(
 
 collecting = typer.Typer(help="Collect evidence that no log holds.", no_args_is_help=True)
 app.add_typer(collecting, name="collect")
+kafka = typer.Typer(help="What a stream needs of its Kafka cluster.", no_args_is_help=True)
+app.add_typer(kafka, name="kafka")
 
-Configs = Annotated[
-    list[Path], typer.Option("-c", "--config", help="A TOML file, or a folder of them. May be repeated.")
-]
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(help="Files, folders, globs, or - for standard input. Without any: the configured `inputs`."),
@@ -316,6 +316,10 @@ def collect_conntrack_command(
     """Write the NAT events of this network namespace as numbered lines (format conntrack_json). Needs root."""
     with _one_line_errors():
         collect.start(collect.Options(out, not all_flows, tuple(to or ()), zone, receive_buffer, once, duration))
+
+
+app.command("stream")(_one_line_errors()(streamcli.stream_command))
+kafka.command("topics")(_one_line_errors()(streamcli.topics_command))
 
 
 @app.command("resolve")
