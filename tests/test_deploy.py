@@ -1,0 +1,66 @@
+"""What `deploy/` starts and shows exists: commands, options and keys."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from pipeline.config import load
+from pipeline.edges.cli import app
+from pipeline.edges.health import DEFAULT
+
+DEPLOY = Path(__file__).parent.parent / "deploy"
+
+
+def shown(file: str, pattern: str) -> str:
+    """What stands in the one line that looks so."""
+    [found] = re.findall(pattern, (DEPLOY / file).read_text(), re.MULTILINE)
+    return str(found)
+
+
+COMMANDS = {  # calls of ours that a service manager, a container or an operator starts
+    "stream": shlex.split(shown("clientip.service", r"^ExecStart=/usr/local/bin/clientip (.*)$")),
+    "stream in a container": json.loads(shown("Containerfile", r"^CMD (.*)$")),
+    "topics": shlex.split(shown("clientip.service", r"^#   clientip (.*) && systemctl")),
+    "collector": shlex.split(
+        shown("collector/clientip-collector.service", r"^ExecStart=/usr/local/bin/clientip (.*)$")
+    ),
+    "collector in a container": shown("collector/daemonset.yaml", r"command: \[clientip, (.*)\]$").split(", "),
+}
+
+
+@pytest.mark.parametrize("call", COMMANDS.values(), ids=COMMANDS)
+def test_what_is_started_is_a_command_with_options_that_exist(call: list[str]) -> None:
+    command, arguments = typer.main.get_command(app), call
+    while hasattr(command, "commands"):
+        [name, *arguments] = arguments
+        command = command.commands[name]
+    assert command.make_context(name, arguments).params  # which fails for an option that it does not know
+
+
+def test_the_container_is_asked_for_its_health_where_it_listens() -> None:
+    port = DEFAULT.rpartition(":")[2]
+    assert shown("Containerfile", r"^EXPOSE (.*)$") == port
+    assert shown("Containerfile", r"'http://127.0.0.1:([^']*)'") == f"{port}/livez"
+    assert COMMANDS["stream in a container"][-2:] == ["--listen", f"0.0.0.0:{port}"]
+
+
+def test_the_systems_that_the_shippers_ask_for_can_be_configured(tmp_path: Path) -> None:
+    written = (DEPLOY / "shippers" / "README.md").read_text().partition("```toml\n")[2].partition("```")[0]
+    whole = re.sub(r"^(\[systems\..*)$", r'\1\npeers = ["outside"]\nlogs_peer = "socket"', written, flags=re.MULTILINE)
+    (tmp_path / "shown.toml").write_text(whole)
+    read = {each.system.name: each.feed for each in load([tmp_path / "shown.toml"]).systems}
+    assert {name: feed and feed.topics for name, feed in read.items()} == {
+        "ingress": ("raw.ingress",),
+        "node": ("raw.nat",),
+    }
+
+
+@pytest.mark.parametrize("file", ["vector.toml", "fluent-bit.yaml", "otel-collector.yaml"])
+def test_every_shipper_ships_into_the_topics_that_are_read(file: str) -> None:
+    assert set(re.findall(r"\braw\.[a-z]+\b", (DEPLOY / "shippers" / file).read_text())) >= {"raw.ingress", "raw.nat"}
