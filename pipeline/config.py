@@ -77,7 +77,7 @@ def load(paths: Sequence[Path]) -> Settings:
     _check(drafts, systems, faults)
     shared_topics((draft.name, draft.keys.get("topics", ()), draft.place.at("topics")) for draft in drafts)
     places = {name: _geo_file(geo, name) for name in keys_of("geo")}
-    cluster = kafka_of(kafka.values, kafka.places)
+    cluster = kafka_of(kafka.values, kafka.places, kafka.broken)
     if faults:
         raise ConfigError(faults)
     bounds = {name: limits.values.get(name, default("limits", name)) for name in keys_of("limits")}
@@ -85,10 +85,8 @@ def load(paths: Sequence[Path]) -> Settings:
     rules = _hash([__version__, deciding, joining])
     written = [(draft.name, draft.keys.get("inputs")) for draft in drafts]
     digest = _hash([rules, written, bounds, geo.values])
-    place = Geo(**places)
-    return Settings(
-        tuple(settings), Limits(**bounds), joining, place, rules[:16], cluster, stream_of(stream.values), digest
-    )
+    place, flow = Geo(**places), stream_of(stream.values, stream.places)
+    return Settings(tuple(settings), Limits(**bounds), joining, place, rules[:16], cluster, flow, digest)
 
 
 def _documents(path: Path, faults: list[Fault]) -> Iterator[tuple[Place, dict[str, Any]]]:

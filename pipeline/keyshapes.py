@@ -99,7 +99,11 @@ INSTANCES: Final[Shape] = {
 COUNT: Final[Shape] = {"type": "integer", "minimum": 1}
 BROKERS: Final[Shape] = {
     "type": "array",
-    "items": {"type": "string", "pattern": r"^[^\s,:]+:[0-9]{1,5}$", "description": 'a broker like "kafka-1:9092"'},
+    "items": {
+        "type": "string",
+        "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[^\s,:\[\]]+):[0-9]{1,5}$",
+        "description": 'a broker like "kafka-1:9092"',
+    },
 }
 TOPIC: Final[Shape] = {
     "type": "string",

@@ -54,7 +54,7 @@ class Kafka(Struct, frozen=True):
 
 
 class Stream(Struct, frozen=True):
-    """How a stream works; `[stream]`. Units: ns, bytes."""
+    """How a stream works; `[stream]`. Units: ns, bytes. The path is absolute."""
 
     commit_ns: int
     batch_lines: int

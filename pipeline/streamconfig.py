@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from pipeline.configkeys import default
@@ -11,6 +11,7 @@ from pipeline.settings import Feed, Kafka, Stream
 
 _UNITS: Final = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _FILES: Final = ("ca_file", "cert_file", "key_file", "password_file")
+_OF_TLS: Final = ("ca_file", "cert_file", "key_file")
 _TOGETHER: Final = (("cert_file", "key_file"), ("sasl", "user"), ("sasl", "password_file"))
 
 
@@ -24,16 +25,19 @@ def duration_ns(text: str) -> int:
     return int(digits) * _UNITS[text[len(digits) :]]
 
 
-def kafka_of(values: Mapping[str, Any], places: Mapping[str, Place]) -> Kafka | None:
+def kafka_of(values: Mapping[str, Any], places: Mapping[str, Place], broken: Collection[str]) -> Kafka | None:
     """`[kafka]`; None where it is not written. Faults: a file that cannot be read, a key without its other half."""
     if not values:
         return None
-    if "brokers" not in values or not values["brokers"]:
+    if not values.get("brokers") and "brokers" not in broken:
         place = next(iter(places.values()))
         place._replace(key="kafka.brokers").wrong('is missing; write it like brokers = ["kafka-1:9092"]')
     for one, other in (*_TOGETHER, *((b, a) for a, b in _TOGETHER)):
-        if one in values and other not in values:
+        if one in values and other not in values and other not in broken:
             places[one].wrong(f"needs `{other}` beside it; write both, or neither")
+    for name in _OF_TLS if values.get("tls") is False else ():
+        if name in values:
+            places[name].wrong("is for TLS, and `tls` is false; take one of them out")
     paths = {}
     for name in _FILES:
         if name in values:
@@ -53,14 +57,15 @@ def kafka_of(values: Mapping[str, Any], places: Mapping[str, Place]) -> Kafka | 
     )
 
 
-def stream_of(values: Mapping[str, Any]) -> Stream:
+def stream_of(values: Mapping[str, Any], places: Mapping[str, Place]) -> Stream:
     """`[stream]`."""
 
     def of(name: str) -> Any:
         return values.get(name, default("stream", name))
 
-    counts = [of(name) for name in ("batch_lines", "join_partitions", "replication", "memory", "spool")]
-    return Stream(duration_ns(of("commit")), *counts)
+    spool = str((places["spool"].folder / values["spool"]).absolute()) if "spool" in values else None
+    commit, lines, partitions = duration_ns(of("commit")), of("batch_lines"), of("join_partitions")
+    return Stream(commit, lines, partitions, of("replication"), of("memory"), spool)
 
 
 def feed_of(keys: Mapping[str, Any], horizon_ns: int) -> Feed | None:
@@ -77,9 +82,12 @@ def feed_of(keys: Mapping[str, Any], horizon_ns: int) -> Feed | None:
 
 
 def shared_topics(feeds: Iterable[tuple[str, tuple[str, ...], Place]]) -> None:
-    """Note a fault wherever a topic is named by a second system."""
+    """Note a fault wherever a topic is named again."""
     owner: dict[str, str] = {}
     for system, topics, place in feeds:
         for index, topic in enumerate(topics):
-            if owner.setdefault(topic, system) != system:
+            if owner.get(topic, system) != system:
                 place.item(index).wrong(f'"{topic}" is "{owner[topic]}"\'s; a topic holds the log of one system')
+            elif topic in owner:
+                place.item(index).wrong(f'"{topic}" stands here twice; write it once')
+            owner.setdefault(topic, system)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -13,6 +14,7 @@ _MIB: Final = 1 << 20
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * _HOUR_MS
 _COPIES: Final = 3
+_GENERATIONAL: Final = re.compile(r"(join|state)\.[0-9]+", re.ASCII)
 OUTPUTS: Final = ("records", "rejected", "dead", "findings", "counts")
 
 
@@ -65,15 +67,23 @@ class Wrong(NamedTuple):
 
 
 def cluster(settings: Settings) -> Kafka:
-    """The `[kafka]` of a configuration that a stream can work with. Errors: ConfigError where something is missing."""
-    faults = []
-    if settings.kafka is None:
+    """The `[kafka]` of a configuration that a stream can work with. Errors: ConfigError where it cannot."""
+    kafka, raw, faults = settings.kafka, raw_topics(settings), []
+    if kafka is None:
         faults.append(Fault("", "kafka", 'is missing; write [kafka] with brokers = ["kafka-1:9092"]'))
-    if not any(each.feed for each in settings.systems):
+    if not raw:
         faults.append(Fault("", "systems", 'no system has topics; write topics = ["raw.NAME"] where a log is drawn'))
-    if settings.kafka is None or faults:
+    circles = [topic for topic in raw if kafka is not None and _is_ours(kafka, topic)]
+    faults += [Fault("", "systems", f'topic "{topic}" is written by the stream itself') for topic in circles]
+    if kafka is None or faults:
         raise ConfigError(faults)
-    return settings.kafka
+    return kafka
+
+
+def _is_ours(kafka: Kafka, topic: str) -> bool:
+    """Whether it is one of the topics that this stream writes, or wrote in another generation."""
+    name = topic.removeprefix(f"{kafka.prefix}.")
+    return name != topic and (name in OUTPUTS or _GENERATIONAL.fullmatch(name) is not None)
 
 
 def raw_topics(settings: Settings) -> tuple[str, ...]:
