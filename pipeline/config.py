@@ -85,8 +85,9 @@ def load(paths: Sequence[Path]) -> Settings:
     rules = _hash([__version__, deciding, joining])
     written = [(draft.name, draft.keys.get("inputs")) for draft in drafts]
     digest = _hash([rules, written, bounds, geo.values])
-    place, flow = Geo(**places), stream_of(stream.values, stream.places)
-    return Settings(tuple(settings), Limits(**bounds), joining, place, rules[:16], cluster, flow, digest)
+    place, drawing = Geo(**places), _hash([deciding, joining])[:16]
+    flow = stream_of(stream.values, stream.places)
+    return Settings(tuple(settings), Limits(**bounds), joining, place, rules[:16], cluster, flow, drawing, digest)
 
 
 def _documents(path: Path, faults: list[Fault]) -> Iterator[tuple[Place, dict[str, Any]]]:

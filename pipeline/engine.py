@@ -38,6 +38,7 @@ from pipeline.wrappers import EMPTY, Held, join, peel
 
 Walk = Callable[[Graph, Observation], Resolution]
 
+MESSAGES: Final = 1 << 20  # that one line holds at most, as far as their places are concerned
 BLOCK: Final = 64  # lines that `Reading.feed_all` takes best at a time
 
 
@@ -172,7 +173,8 @@ class Reading:
             messages = self._split(whole.text)
         except FormatError as error:
             return (_rejected(whole, error),)
-        return [replace(whole, raw=message, text=message, index=index) for index, message in enumerate(messages)] or (
+        first = whole.index * MESSAGES  # a line may itself be one of several of a message
+        return [replace(whole, raw=each, text=each, index=first + at) for at, each in enumerate(messages)] or (
             Skipped(whole, "no_request"),
         )
 

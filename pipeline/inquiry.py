@@ -70,6 +70,11 @@ class Inquirer:
         """The end of a line that awaits one that awaits it."""
         return resolve(self._graph, seen, answers=(*inquiry.told, Refused("too_many_steps")))
 
+    def end(self, seen: Observation, inquiry: Inquiry, refused: Refused) -> Resolution:
+        """The end of a line that is not led on, for this reason; what was named before stays a candidate."""
+        shown = _final((refused, *inquiry.refused)).candidates
+        return resolve(self._graph, seen, answers=(*inquiry.told, replace(refused, candidates=shown)))
+
     def _ask(self, seen: Observation, found: Resolution, inquiry: Inquiry) -> Open | Resolution:
         questions = self._asking.questions(seen, found)
         if questions is None:

@@ -72,6 +72,7 @@ class Feed(Struct, frozen=True):
     instance_by: Literal["key"] | None
     arrives_ns: int  # lines come at most so long after their event
     longest_ns: int  # no request or connection of it lasts longer
+    bounded: bool = False  # whether the operator said so; else it is the horizon
 
 
 class SystemSettings(Struct, frozen=True):
@@ -94,4 +95,5 @@ class Settings(Struct, frozen=True):
     rules: str  # 16 hex: what decides (systems, ranges, program version); same drawing, same rules
     kafka: Kafka | None  # None: no cluster is named
     stream: Stream
+    drawing: str  # 16 hex: what decides, whatever the program version: questions of a stream name it
     digest: str  # 64 hex: everything, inputs and limits too; a run goes on only under the same one

@@ -78,6 +78,7 @@ def feed_of(keys: Mapping[str, Any], horizon_ns: int) -> Feed | None:
         keys.get("instance_by"),
         duration_ns(keys.get("arrives_within", default("systems", "arrives_within"))),
         duration_ns(keys["longest"]) if "longest" in keys else horizon_ns,
+        "longest" in keys,
     )
 
 

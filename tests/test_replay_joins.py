@@ -29,7 +29,7 @@ from pipeline.edges.files import Block
 from pipeline.edges.replay import Request, plan_of, replay
 from pipeline.edges.slices import Desk
 from pipeline.edges.spill import BlockWriter, BucketReader, BucketWriter, read_blocks
-from pipeline.edges.waiting import Hole, Shelf
+from pipeline.edges.waiting import Hole
 from pipeline.engine import Engine, Source, build
 from pipeline.errors import SinkError
 from pipeline.formats import FORMATS
@@ -37,6 +37,7 @@ from pipeline.inquiry import Inquiry
 from pipeline.joining import settle
 from pipeline.model import Line, Outcome, Record, Setup, System
 from pipeline.outputs import OUTPUTS
+from pipeline.shelf import Shelf
 from tests.replay_worlds import BEGIN, MS, Files, Shape, world, write
 from tests.sizes import SIZE
 
@@ -412,7 +413,7 @@ def test_what_every_format_reads_is_put_away_and_taken_out_the_same() -> None:
             packed += bool(body)
             assert setup.proof_key == b"" or setup.proof_key not in body
             hole = Hole(0, 0, b"", None, "", 0, 0, None, None, "", "", True, True, body, Inquiry())
-            assert shelf.take(hole, line) == seen, sample
+            assert shelf.take(hole.seen, line) == seen, sample
     assert packed > 50
 
 

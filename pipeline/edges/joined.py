@@ -10,11 +10,12 @@ from typing import Final
 from pipeline.coverage import MAX_RUNS, Run, Runs, Teller, stitch
 from pipeline.edges.chunks import Chunk
 from pipeline.edges.files import Block
-from pipeline.edges.waiting import ROWS, RUNS, Hole, Shelf, Sinks, Spill, asked, facts, holes, open_sinks
+from pipeline.edges.waiting import ROWS, RUNS, Hole, Sinks, Spill, asked, facts, holes, open_sinks
 from pipeline.edges.worker import Done, Job, Moved, Pass, Rows, joined_rows, run_through
 from pipeline.inquiry import Open
 from pipeline.joining import Joining, numbered
 from pipeline.model import Outcome, Record
+from pipeline.shelf import Shelf
 
 MANY_RUNS: Final = 2 * MAX_RUNS  # of one teller in one chunk, before neighbours are joined
 

@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 from xxhash import xxh3_64_intdigest
 
 from pipeline.answers import Awaits, Known, Refused, Through
@@ -21,10 +20,9 @@ from pipeline.coverage import Run
 from pipeline.edges.chunks import Plan
 from pipeline.edges.parts import part_path, replace_file, temporary, told
 from pipeline.edges.spill import BlockWriter, BucketWriter, damaged
-from pipeline.engine import Engine
 from pipeline.evidence import Asked, Told
 from pipeline.inquiry import Inquiry
-from pipeline.model import Line, Observation, Setup
+from pipeline.model import Line
 
 SHEET: Final = 50_000  # holes whose answers are in memory at a time
 
@@ -166,32 +164,6 @@ class Spill:
         """A fact, to whoever asks."""
         key = xxh3_64_intdigest(fact.key.encode(), self._seed)
         out.add(key % self._shards, (key, fact))
-
-
-class Shelf:
-    """Observations of one system, put away packed and taken out again; what cannot be packed is read again.
-
-    The setup stays here: it is the same for all, and holds the operator's secrets.
-    """
-
-    def __init__(self, engine: Engine, system: str) -> None:
-        self._setup, self._system, self._again = engine.sources[system].setup, system, engine.again
-        self._stand_in = Setup(system=system, format=self._setup.format)
-        self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(Observation).decode
-
-    def put(self, seen: Observation) -> bytes:
-        """The observation packed; empty where that cannot be."""
-        try:
-            return self._encode(replace(seen, setup=self._stand_in))
-        except OverflowError:  # an IPv6 address is a number of more than 64 bits
-            return b""
-
-    def take(self, hole: Hole, line: Line) -> Observation:
-        """The observation of a hole, whose line is `line`."""
-        if not hole.seen:
-            return self._again(self._system, line)
-        return replace(self._decode(hole.seen), setup=self._setup)
 
 
 def write_struct(path: Path, value: object) -> None:

@@ -18,7 +18,6 @@ from pipeline.edges.waiting import (
     SHEET,
     Hole,
     Reply,
-    Shelf,
     Sinks,
     Spill,
     answers,
@@ -35,6 +34,7 @@ from pipeline.errors import SinkError
 from pipeline.inquiry import Open
 from pipeline.joining import Joining
 from pipeline.model import Observation, Record, Resolution
+from pipeline.shelf import Shelf
 from pipeline.telling import settled
 
 GiveUp = Literal["give up"]
@@ -112,7 +112,7 @@ class _Walk:
         Stage by stage, which is faster, as in `Reading.feed_all`.
         """
         lines = [hole.line() for hole in few]
-        read = list(map(self._shelf.take, few, lines))
+        read = [self._shelf.take(hole.seen, line) for hole, line in zip(few, lines, strict=True)]
         found = [self._next(hole, seen, answer) for hole, seen, answer in zip(few, read, answers, strict=True)]
         for hole, line, seen, end in zip(few, lines, read, found, strict=True):
             if isinstance(end, Open):

@@ -1,0 +1,349 @@
+"""One partition of the join topic, answered: messages in, departures out. No clock, no I/O.
+
+The clock is the partition's own: the append time of its messages.  A question leaves when its answer cannot change
+any more, or when its time is over: then without an answer, and with a reason that says it was only the waiting.  So a
+record of the stream is that of a replay, or unknown.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from pipeline.answers import Answer, Awaits, Refused
+from pipeline.deciding import Case, Leave, Wait, decide
+from pipeline.evidence import Asked, Told, kind_of
+from pipeline.flows import NEVER
+from pipeline.heard import SILENCE_NS, Heard, View
+from pipeline.heldfacts import Again, HeldFacts, Source
+from pipeline.joinchunk import Chunk, Question, unpacked_question
+
+SECOND: Final = 1_000_000_000
+STRATA: Final[Mapping[str, int]] = {"conn": 0, "request": 1, "trace": 2, "line": 3}
+STRATUM_NS: Final = 10 * SECOND  # each kind of key waits so much longer than the one before
+KEEP_NS: Final = 30 * SECOND  # facts outlive the longest wait by so much
+PATIENCE: Final = 4  # times its wait, while lines of a teller are read from behind
+AGAIN_NS: Final = SECOND  # how often such a question is looked at
+MANY: Final = 1_000  # open questions under one key; more are an attack or a defect
+PAIRS: Final = 200_000  # facts × questions under one key that are compared
+_PER_QUESTION: Final = 450  # bytes of memory
+
+Reference = int
+"""Where the caller keeps a question's body."""
+
+
+class Departure(NamedTuple):
+    """A question that leaves."""
+
+    number: int
+    reference: Reference
+    answer: Answer | Awaits
+    over: bool  # no answer, and not even a silence that another key could follow
+
+
+class Pending(Struct, gc=False):
+    """A question that waits."""
+
+    number: int
+    offset: int  # of its message
+    hash: int
+    first_ns: int
+    reference: Reference
+
+
+class Answering:
+    """The state of one partition, a function of its messages. `views` are by the digest of their configuration."""
+
+    def __init__(
+        self,
+        views: Callable[[str], View],
+        keep_ns: int,
+        asked_of: Callable[[Reference], bytes],
+        heard: Heard,
+        number: int = 0,
+        complete_since: Mapping[Source, int] | None = None,
+    ) -> None:
+        self._views, self._keep_ns, self._asked_of = views, keep_ns, asked_of
+        self.heard = heard
+        self.facts = HeldFacts(complete_since)
+        self.clock_ns = NEVER
+        self.next_number = number  # of the next question that is read
+        self.late = 0  # facts that came under a key whose questions have left
+        self._pending: dict[int, Pending] = {}
+        self._of: dict[int, str] = {}  # number → drawing, where it is not the usual one
+        self._usual = ""
+        self._by_key: dict[int, array[int]] = {}
+        self._deadlines: list[tuple[int, int]] = []
+        self._ripening: dict[tuple[tuple[str, ...], str], list[tuple[int, int]]] = {}
+        self._starts: deque[tuple[int, int, int]] = deque()  # (offset, number of its first question, append time)
+        self._context: dict[int, list[tuple[int, bytes]]] = {}  # hash → (offset, question that left)
+        self._contexts: list[tuple[int, int]] = []  # a heap of (offset, hash), to forget them
+        self._dirty: dict[int, None] = {}
+        self._fresh: dict[int, bytes] = {}  # number → question, of this turn
+        self._leaving: list[Departure] = []
+
+    # What comes in.
+
+    def take(
+        self,
+        offset: int,
+        appended_ns: int,
+        chunk: Chunk,
+        refer: Callable[[Question], Reference],
+        is_open: Callable[[int], bool] | None = None,
+    ) -> None:
+        """One message, in the order of offsets; `is_open` says of questions read again whether they still wait."""
+        self.clock_ns = max(self.clock_ns, appended_ns)
+        self._starts.append((offset, self.next_number, self.clock_ns))
+        if chunk.facts.sources:
+            for hashed in self.facts.add(offset, self.clock_ns, chunk.facts, chunk.sources):
+                if hashed in self._by_key:
+                    self._dirty[hashed] = None
+                elif hashed in self._context:
+                    self.late += 1
+        for question in chunk.questions:
+            self._ask(offset, question, refer, is_open)
+        for mark in chunk.marks:
+            self.heard.mark(mark, self.clock_ns)
+        for told in chunk.runs:
+            self.heard.run(*told)
+
+    def _ask(
+        self,
+        offset: int,
+        question: Question,
+        refer: Callable[[Question], Reference],
+        is_open: Callable[[int], bool] | None,
+    ) -> None:
+        number = self.next_number
+        self.next_number += 1
+        if is_open is not None and not is_open(number):
+            asked = unpacked_question(question.asked)
+            if asked.serial is not None:
+                self._remember(offset, question.hash, question.asked)
+            return
+        pending = Pending(number, offset, question.hash, question.first_ns or self.clock_ns, refer(question))
+        self._pending[number] = pending
+        self._usual = self._usual or question.drawing
+        if question.drawing != self._usual:
+            self._of[number] = question.drawing
+        alike = self._by_key.get(question.hash)
+        if alike is None:
+            self._by_key[question.hash] = array("q", (number,))
+        elif len(alike) >= MANY:
+            alike.append(number)
+            self._leave(pending, Refused("crowded"), over=True)
+            return
+        else:
+            alike.append(number)
+        self._fresh[number] = question.asked
+        asked = unpacked_question(question.asked)
+        heapq.heappush(self._deadlines, (pending.first_ns + self._wait_ns(number, asked), number))
+        self._dirty[question.hash] = None
+
+    def _remember(self, offset: int, hashed: int, asked: bytes) -> None:
+        held = self._context.setdefault(hashed, [])
+        if len(held) < MANY:
+            held.append((offset, asked))
+            heapq.heappush(self._contexts, (offset, hashed))
+
+    def _view(self, number: int) -> View:
+        return self._views(self._of.get(number, self._usual))
+
+    def _wait_ns(self, number: int, asked: Asked) -> int:
+        view, kind = self._view(number), kind_of(asked.key)
+        if kind == "line":  # whose question may itself have waited as long as any
+            wait_ns = view.longest_wait_ns
+        else:
+            wait_ns = max((view.wait_ns(teller) for teller in asked.tellers), default=0)
+            wait_ns = max(wait_ns, SILENCE_NS) if asked.nat else wait_ns
+        return wait_ns + STRATA[kind] * STRATUM_NS
+
+    # What goes out.
+
+    def turn(self) -> list[Departure]:
+        """The questions that leave now; each one once."""
+        for drawing in {self._usual, *self._of.values()} - {""}:
+            self._views(drawing).renew()
+        self._ripen()
+        over = self._overdue()
+        for hashed in self._dirty:
+            self._consider(hashed, over)
+        self._dirty.clear()
+        self._fresh.clear()
+        leaving, self._leaving = self._leaving, []
+        return leaving
+
+    def give_up(self, memory: int) -> int:
+        """Let the oldest go until what is held fits into `memory` bytes; how many facts were forgotten."""
+        before = self.facts.count
+        while self.size() > memory:
+            oldest = next(iter(self._pending.values()), None)
+            first = self.facts.first()
+            if oldest is not None and (first is None or oldest.offset <= first):
+                self._leave(oldest, Refused("overload"), over=True)
+            elif not self.facts.evict():
+                break
+        return before - self.facts.count
+
+    def size(self) -> int:
+        """Bytes of memory held, about."""
+        return self.facts.size + _PER_QUESTION * (len(self._pending) + len(self._contexts))
+
+    def forget(self) -> list[Again]:
+        """Drop what nobody can ask for any more; what outlives its message has to be told again."""
+        again = list(self.facts.again(self.clock_ns - self._keep_ns // 2))
+        again += self.facts.drop(self.clock_ns - self._keep_ns)
+        since = self._resume_by_time()
+        while self._contexts and self._contexts[0][0] < since:
+            _, hashed = heapq.heappop(self._contexts)
+            left = [each for each in self._context.pop(hashed, ()) if each[0] >= since]
+            if left:
+                self._context[hashed] = left
+        first = self.resume()[0]
+        while len(self._starts) > 1 and first is not None and self._starts[0][0] < first:
+            self._starts.popleft()
+        return again
+
+    def _resume_by_time(self) -> int:
+        """The first offset that is young enough to be kept for its facts' sake."""
+        limit = self.clock_ns - self._keep_ns
+        for offset, _, appended_ns in self._starts:
+            if appended_ns >= limit:
+                return offset
+        return self._starts[-1][0] if self._starts else 0
+
+    def resume(self) -> tuple[int | None, int]:
+        """From which message on all that is held comes, and the number of its first question; None: nothing is held."""
+        oldest = next(iter(self._pending.values()), None)
+        held = [
+            each
+            for each in (
+                self.facts.first(),
+                None if oldest is None else oldest.offset,
+                self._contexts[0][0] if self._contexts else None,
+            )
+            if each is not None
+        ]
+        if not held:
+            return None, self.next_number
+        first = min(held)
+        for offset, number, _ in self._starts:
+            if offset >= first:
+                return offset, number
+        return None, self.next_number
+
+    def resume_ns(self) -> int | None:
+        """Append time of the message from which a restart reads."""
+        first = self.resume()[0]
+        return next((each for offset, _, each in self._starts if offset == first), None)
+
+    def open(self) -> Iterator[int]:
+        """Numbers of the questions that wait."""
+        return iter(self._pending)
+
+    def open_count(self) -> int:
+        """How many questions wait."""
+        return len(self._pending)
+
+    # Which of them leave.
+
+    def _ripen(self) -> None:
+        """Questions for which more was told than when they were last looked at."""
+        for (tellers, source), heap in list(self._ripening.items()):
+            view = self._views(self._usual)
+            reach = min((view.reach(teller, source) for teller in tellers if teller in view.systems), default=NEVER)
+            while heap and heap[0][0] <= reach:
+                pending = self._pending.get(heapq.heappop(heap)[1])
+                if pending is not None:
+                    self._dirty[pending.hash] = None
+            if not heap:
+                del self._ripening[tellers, source]
+
+    def _overdue(self) -> set[int]:
+        over = set()
+        while self._deadlines and self._deadlines[0][0] <= self.clock_ns:
+            _, number = heapq.heappop(self._deadlines)
+            if number in self._pending:
+                over.add(number)
+                self._dirty[self._pending[number].hash] = None
+        return over
+
+    def _consider(self, hashed: int, over: set[int]) -> None:
+        numbers = self._by_key.get(hashed)
+        by_key: dict[str, list[tuple[Pending, Asked]]] = {}
+        for number in numbers or ():
+            pending = self._pending[number]
+            asked = unpacked_question(self._packed(pending))
+            by_key.setdefault(asked.key, []).append((pending, asked))
+        for key, asking in by_key.items():
+            held = self.facts.under(hashed, key)
+            if held.crowded or len(held.facts) * len(asking) > PAIRS:
+                for pending, _ in asking:
+                    self._leave(pending, Refused("crowded"), over=True)
+                continue
+            for pending, asked in asking:
+                self._decide(pending, asked, held.facts, asking, over)
+
+    def _decide(
+        self,
+        pending: Pending,
+        asked: Asked,
+        facts: list[Told],
+        asking: list[tuple[Pending, Asked]],
+        over: set[int],
+    ) -> None:
+        view, kind, since = self._view(pending.number), kind_of(asked.key), self.facts.complete_since
+
+        def others() -> list[Asked]:
+            left = (unpacked_question(packed) for _, packed in self._context.get(pending.hash, ()))
+            beside = [each for each in left if each.key == asked.key]
+            waiting = (each for one, each in asking if one is not pending and one.number in self._pending)
+            return [*beside, *waiting]
+
+        hard_ns = pending.first_ns + PATIENCE * self._wait_ns(pending.number, asked)
+        case = Case(
+            view,
+            lambda system: max(since.get((kind, system), NEVER), since.get((kind, ""), NEVER)),
+            asked,
+            facts,
+            others,
+            self.clock_ns,
+            pending.number in over,
+            self.clock_ns < hard_ns,
+        )
+        found = decide(case)
+        if isinstance(found, Leave):
+            if asked.serial is not None and kind == "conn":
+                self._remember(pending.offset, pending.hash, self._packed(pending))
+            self._leave(pending, found.answer, over=found.over)
+        else:
+            self._wait(pending, asked, found, hard_ns, is_over=case.is_over)
+
+    def _packed(self, pending: Pending) -> bytes:
+        packed = self._fresh.get(pending.number)
+        return self._asked_of(pending.reference) if packed is None else packed
+
+    def _wait(self, pending: Pending, asked: Asked, found: Wait, hard_ns: int, *, is_over: bool) -> None:
+        if found.need_ns is not None:
+            view = self._view(pending.number)
+            reach = min((view.reach(each, asked.source) for each in asked.tellers if each in view.systems), default=0)
+            if found.need_ns > reach:
+                heap = self._ripening.setdefault((asked.tellers, asked.source), [])
+                heapq.heappush(heap, (found.need_ns, pending.number))
+        if is_over:
+            heapq.heappush(self._deadlines, (min(hard_ns, self.clock_ns + AGAIN_NS), pending.number))
+
+    def _leave(self, pending: Pending, answer: Answer | Awaits, *, over: bool) -> None:
+        del self._pending[pending.number]
+        self._of.pop(pending.number, None)
+        alike = self._by_key[pending.hash]
+        alike.remove(pending.number)
+        if not alike:
+            del self._by_key[pending.hash]
+        self._leaving.append(Departure(pending.number, pending.reference, answer, over))

@@ -1,0 +1,135 @@
+"""What an answerer commits beside its offset, and how the next one goes on from there.
+
+The offset is the next message to answer.  From the message named in the metadata on everything is read again, first
+silently up to that offset: facts are held, and of the questions those that have not left by the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.answering import Answering, Departure, Reference
+from pipeline.errors import FormatError
+from pipeline.flows import NEVER
+from pipeline.heard import Heard, View
+from pipeline.heldfacts import Again, Source
+from pipeline.joinchunk import Chunk, Question
+from pipeline.ledger import EVERY, FRESH, Entry, Standing, entries
+
+VERSION: Final = 1
+MAX_METADATA: Final = 3000  # bytes; brokers take 4096 by default
+
+
+class Resume(Struct, frozen=True, array_like=True):
+    """The metadata of a committed offset of the join topic."""
+
+    version: int
+    first: int  # offset from which to read again; -1: from the committed one
+    number: int  # of the first question from there on
+    commit: int  # the last one in the ledger
+    forgotten: tuple[tuple[str, str, int], ...] = ()  # (kind of key, system or "" for all, ns): facts up to then
+
+
+_DECODE: Final = msgspec.json.Decoder(Resume).decode
+
+
+def written(resume: Resume) -> str:
+    """The metadata; short enough for a broker, if need be by saying less precisely what was forgotten."""
+    text = msgspec.json.encode(resume)
+    if len(text) > MAX_METADATA:
+        latest: dict[str, int] = {}
+        for kind, _, moment in resume.forgotten:
+            latest[kind] = max(moment, latest.get(kind, NEVER))
+        resume = msgspec.structs.replace(resume, forgotten=tuple((kind, "", at) for kind, at in latest.items()))
+        text = msgspec.json.encode(resume)
+    return text.decode()
+
+
+def read(metadata: str) -> Resume:
+    """The metadata again. Raises FormatError: `version`, `no_match`.
+
+    >>> read(written(Resume(1, 17, 4, 2))).first
+    17
+    """
+    try:
+        found = _DECODE(metadata)
+    except (msgspec.MsgspecError, UnicodeError):
+        raise FormatError("no_match") from None
+    if found.version != VERSION:
+        raise FormatError("version")
+    return found
+
+
+class Commit(NamedTuple):
+    """What to commit for one partition."""
+
+    metadata: str
+    entries: list[Entry]  # for the state topic
+
+
+class Partition:
+    """One partition of the join topic in an answerer's hands."""
+
+    def __init__(
+        self,
+        views: Callable[[Heard, str], View],
+        keep_ns: int,
+        asked_of: Callable[[Reference], bytes],
+        upto: int,
+        resume: Resume | None = None,
+        standing: Standing = FRESH,
+    ) -> None:
+        """`upto`: the committed offset; messages before it were answered."""
+        heard = Heard(standing.runs)
+        forgotten: Mapping[Source, int] = {}
+        if resume is not None:
+            forgotten = {(kind, system): at for kind, system, at in resume.forgotten}
+        number = 0 if resume is None else resume.number
+        self.answering = Answering(lambda drawing: views(heard, drawing), keep_ns, asked_of, heard, number, forgotten)
+        self.upto = upto
+        self._standing, self._commit = standing, 0 if resume is None else resume.commit
+        self._closed: list[int] = []
+
+    def take(self, offset: int, appended_ns: int, chunk: Chunk, refer: Callable[[Question], Reference]) -> None:
+        """One message."""
+        is_open = self._standing.is_open if offset < self.upto else None
+        self.answering.take(offset, appended_ns, chunk, refer, is_open)
+
+    def turn(self, memory: int) -> tuple[list[Departure], list[Again], int]:
+        """Questions that leave, facts to be told again, and how many facts were evicted for want of memory."""
+        self._standing = FRESH
+        evicted = self.answering.give_up(memory)
+        leaving = self.answering.turn()
+        self._closed += [each.number for each in leaving]
+        return leaving, self.answering.forget(), evicted
+
+    def commit(self) -> Commit:
+        """What to commit now; to be called once per transaction, and only for what is then sent."""
+        first, number = self.answering.resume()
+        said: list[Entry] = []
+        if self._closed:
+            self._commit += 1
+            whole, answering = self._commit % EVERY == 0, self.answering
+            said = entries(
+                self._commit,
+                self._closed,
+                answering.open(),
+                number,
+                answering.next_number,
+                answering.heard.listed() if whole else (),
+            )
+            self._closed = []
+        since = self.answering.facts.complete_since
+        forgotten = tuple((kind, system, at) for (kind, system), at in sorted(since.items()))
+        resume = Resume(VERSION, -1 if first is None else first, number, self._commit, forgotten)
+        return Commit(written(resume), said)
+
+
+def start(metadata: str, upto: int) -> tuple[Resume, int]:
+    """What was committed, and the offset from which to read."""
+    resume = read(metadata)
+    return resume, upto if resume.first < 0 else resume.first
