@@ -184,6 +184,10 @@ class Reading:
         self._held = EMPTY
         return left
 
+    def begun(self) -> int | None:
+        """The offset at which the oldest line begins whose last part has not come; None: there is none."""
+        return min((line.offset for line in self._held.beginnings()), default=None)
+
     def _read(self, line: Line) -> Observation | Skipped | Mark | Rejected:
         text = line.text
         if not text or text.isspace():

@@ -14,10 +14,11 @@ from pipeline.evidence import Told, kind_of
 from pipeline.inquiry import Inquiry, Open
 from pipeline.joinchunk import Chunks, Waits
 from pipeline.joining import Joining, numbered
-from pipeline.model import Numbered, Outcome, Record
+from pipeline.model import Fact, Numbered, Outcome, Record
 from pipeline.shelf import Shelf
 
 MOST: Final = 256  # facts under one id that a batch tells; one more, and the key is crowded
+FORGIVEN_NS: Final = 600_000_000_000
 AHEAD_NS: Final = 300_000_000_000  # a stamp so far ahead of its message's is no time
 
 
@@ -35,6 +36,8 @@ class Intake:
         `appended_ns`: when its message came, 0 where nobody knows.
         """
         begun: Outcome | Open = outcome
+        if self.tells:
+            batch.see(outcome, appended_ns)
         if type(outcome) is Record:
             if _is_ahead(outcome, appended_ns):
                 batch.ahead.append(outcome)
@@ -87,6 +90,27 @@ def _is_ahead(record: Record, appended_ns: int) -> bool:
     return appended_ns > 0 and moment is not None and moment > appended_ns + AHEAD_NS
 
 
+class Lateness:
+    """By how much the lines of one partition come later than `arrives_within` says; a mark must not hide that.
+
+    Forgotten after ten to twenty minutes without such a line.
+    """
+
+    def __init__(self, arrives_ns: int) -> None:
+        self._arrives_ns = arrives_ns
+        self._since_ns, self._now, self._before = 0, 0, 0
+
+    def see(self, late_ns: int, now_ns: int) -> None:
+        """The latest line of a batch came so long after its event."""
+        if now_ns - self._since_ns >= FORGIVEN_NS:
+            self._since_ns, self._before, self._now = now_ns, self._now, 0
+        self._now = max(self._now, late_ns - self._arrives_ns)
+
+    def excess_ns(self) -> int:
+        """By how much; 0: they come in time."""
+        return max(self._now, self._before)
+
+
 class Numbers:
     """Stretches of numbered lines that were read and told; to be dropped with whatever was not committed."""
 
@@ -117,7 +141,14 @@ class Batch:
         self.chunks, self._numbers = chunks, numbers
         self.ahead: list[Record] = []  # records whose time lies far ahead
         self.asked = 0
+        self.late_ns = 0  # how long after its event the latest line came; to be set anew for each partition
         self._under: Counter[str] = Counter()
+
+    def see(self, outcome: Outcome, appended_ns: int) -> None:
+        """Note how late a line of a teller came."""
+        record = outcome.record if type(outcome) is Fact else outcome
+        if type(record) is Record and appended_ns and record.observation.end_ns is not None:
+            self.late_ns = max(self.late_ns, appended_ns - record.observation.end_ns)
 
     def tell(self, fact: Told) -> None:
         """One more fact; of an id that has too many only that it has."""

@@ -62,6 +62,7 @@ class Stream(Struct, frozen=True):
     replication: int | None
     memory: int
     spool: str | None
+    output: str = "enriched"  # word of outputs.OUTPUTS
 
 
 class Feed(Struct, frozen=True):

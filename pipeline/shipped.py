@@ -38,7 +38,7 @@ def shipped(line: Line, wrapper: tuple[str, ...]) -> Line:
     >>> shipped(Line(text, text, "topic", 9), ("vector",)).offset
     70
     """
-    place_in = _PLACES.get(wrapper[0]) if wrapper else None
+    place_in = PLACES.get(wrapper[0]) if wrapper else None
     if place_in is None or _OFFSET not in line.text:
         return line
     try:
@@ -92,6 +92,6 @@ def _offset(fields: dict[str, Any]) -> int | None:
     return value if type(value) is int and 0 <= value < MAX_OFFSET else None
 
 
-_PLACES: Final[Mapping[str, Callable[[dict[str, Any]], Place | None]]] = MappingProxyType(
+PLACES: Final[Mapping[str, Callable[[dict[str, Any]], Place | None]]] = MappingProxyType(
     {"filebeat": _filebeat, "vector": _vector}
 )

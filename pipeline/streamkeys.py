@@ -114,5 +114,13 @@ OF_STREAM: Final = (
         "1073741824",
         default=1 << 30,
     ),
+    Key(
+        "stream",
+        "output",
+        {"type": "string", "enum": ["enriched", "record"]},
+        "How records are written (`clientip help outputs`).",
+        '"record"',
+        default="enriched",
+    ),
     Key("stream", "spool", TEXT, "A folder for lines that wait; made anew from Kafka at every start.", '"/var/tmp"'),
 )

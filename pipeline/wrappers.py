@@ -164,6 +164,10 @@ class Held(Struct, frozen=True):
         """What is held, joined as far as it came: when an input ends, lines that never did."""
         return tuple(_joined(one.parts) for one in self.unfinished.values() if one.parts)
 
+    def beginnings(self) -> tuple[Line, ...]:
+        """The first part of each."""
+        return tuple(one.parts[0] for one in self.unfinished.values() if one.parts)
+
 
 EMPTY: Final = Held()
 

@@ -120,9 +120,14 @@ def _common(copies: int) -> tuple[Rule, ...]:
     )
 
 
+def join_retention_ms(settings: Settings) -> int:
+    """How long the join topic keeps messages: 4 × the longest wait and a day."""
+    waits = [each.feed.arrives_ns + each.feed.longest_ns for each in settings.systems if each.feed]
+    return 4 * max(waits, default=0) // 1_000_000 + _DAY_MS
+
+
 def _rules(settings: Settings, seen: Mapping[str, Seen]) -> dict[str, tuple[Rule, ...]]:
-    longest_ns = max((each.feed.arrives_ns for each in settings.systems if each.feed), default=0)
-    keep_ms = 4 * longest_ns // 1_000_000 + _DAY_MS
+    keep_ms = join_retention_ms(settings)
     record = max(8 * _MIB, 8 * settings.limits.line_bytes)  # a text line as JSON, with what we say of it
     raw = max([MAX_MESSAGE, *(_size(seen[name]) for name in raw_topics(settings) if name in seen)])
     records = (_message(record, "a record holds its line"),)

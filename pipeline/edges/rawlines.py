@@ -1,0 +1,157 @@
+"""One partition of a raw topic: messages to the outcomes of their lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple, cast
+
+from confluent_kafka import Message
+from msgspec.structs import replace
+
+from pipeline.edges.kafka import Place, Upto
+from pipeline.engine import BLOCK, Engine, Reading
+from pipeline.errors import FormatError
+from pipeline.messages import MAX_MESSAGE, cut, ids_of
+from pipeline.model import Ids, Line, Outcome, Record
+from pipeline.settings import Feed, Settings
+from pipeline.shipped import PLACES, shipped
+
+MAX_INSTANCE: Final = 253  # characters of the key that names an instance, as of a host name
+MAX_READINGS: Final = 10_000  # instances of one partition; more, and the parts of lines that they hold are given up
+PARTS_WAIT: Final = 100_000  # messages after which the rest of a line does not come any more
+_MS: Final = 1_000_000
+
+
+class Taken(NamedTuple):
+    """What a few lines became."""
+
+    outcomes: Sequence[Outcome]
+    appended_ns: int  # when the first of them came; 0: not known
+
+
+class Dead(NamedTuple):
+    """A message that is no lines."""
+
+    offset: int
+    message: bytes
+    reason: str
+
+
+class _Key(NamedTuple):
+    """What the lines of a block have in common."""
+
+    instance: str | None
+    ids: Ids | None
+    is_old: bool  # read once more, for the parts of lines that began there
+
+
+class RawLines:
+    """The lines of one partition, in order."""
+
+    def __init__(self, settings: Settings, engine: Engine, system: str, place: Place, topic_id: str) -> None:
+        own = next(each for each in settings.systems if each.system.name == system)
+        assert own.feed is not None
+        self._feed: Feed = own.feed
+        self._engine, self._system, self._wrapper = engine, system, own.wrapper
+        # Where a shipper names the place of a line, it has put its parts together, too.
+        self._names_places = bool(own.wrapper) and own.wrapper[0] in PLACES
+        self._file = f"{topic_id}/{place.partition}"
+        self._readings: dict[str | None, Reading] = {}
+        self._silent_upto = 0
+        self._offset = 0
+
+    def go_on(self, upto: Upto) -> int:
+        """From which offset to read: earlier than committed where a line had begun that was not whole."""
+        self._silent_upto = upto.offset
+        return min(int(upto.metadata), upto.offset) if upto.metadata.isdecimal() else upto.offset
+
+    def metadata(self) -> str:
+        """What to commit with the offset: where the oldest line begins that is not whole; empty: there is none."""
+        begun = self._begun()
+        return "" if begun is None else str(begun)
+
+    def _begun(self) -> int | None:
+        if self._names_places or not self._wrapper:
+            return None
+        begun = [each for each in (reading.begun() for reading in self._readings.values()) if each is not None]
+        return min(begun, default=None)
+
+    def read(self, messages: Sequence[Message]) -> Iterator[Taken | Dead]:
+        """Blocks of outcomes, in order."""
+        block: list[Line] = []
+        key, first_ms = _Key(None, None, is_old=False), 0
+        for message in messages:
+            value, offset = message.value() or b"", message.offset() or 0
+            own = _Key(self._instance(message), headers_ids(message), offset < self._silent_upto)
+            try:
+                texts = self._cut(value)
+            except FormatError as error:
+                yield from self._fed(block, key, first_ms)
+                block = []
+                if not own.is_old:
+                    yield Dead(offset, value, error.reason)
+                continue
+            if block and (own != key or len(block) >= BLOCK):
+                yield from self._fed(block, key, first_ms)
+                block = []
+            if not block:
+                key, first_ms = own, message.timestamp()[1]
+            block += self._framed(texts, offset, own.instance)
+            self._offset = offset
+        yield from self._fed(block, key, first_ms)
+        yield from self._overdue()
+
+    def _cut(self, value: bytes) -> Sequence[bytes]:
+        if len(value) > MAX_MESSAGE:
+            raise FormatError("too_long")
+        return (value,) if self._feed.messages == "line" and value[-1:] != b"\n" else cut(self._feed.messages, value)
+
+    def _framed(self, texts: Sequence[bytes], offset: int, instance: str | None) -> list[Line]:
+        file = self._file
+        lines = [Line(text, text, file, offset, index, None, instance) for index, text in enumerate(texts)]
+        return [shipped(line, self._wrapper) for line in lines] if self._names_places else lines
+
+    def _fed(self, block: list[Line], key: _Key, first_ms: int) -> Iterator[Taken]:
+        """A message may hold many lines, and so may its block."""
+        for first in range(0, len(block), BLOCK):
+            outcomes = self._reading(key.instance).feed_all(block[first : first + BLOCK])
+            if key.ids is not None:
+                outcomes = [_with_ids(each, key.ids) for each in outcomes]
+            if not key.is_old:
+                yield Taken(outcomes, max(0, first_ms) * _MS)
+
+    def _reading(self, instance: str | None) -> Reading:
+        reading = self._readings.get(instance)
+        if reading is None:
+            if len(self._readings) >= MAX_READINGS:
+                self._readings.clear()
+            reading = self._engine.reading(self._system, instance, walks_facts=False)
+            self._readings[instance] = reading
+        return reading
+
+    def _overdue(self) -> Iterator[Taken]:
+        begun = self._begun()
+        if begun is not None and self._offset - begun > PARTS_WAIT:
+            for reading in self._readings.values():
+                yield Taken(reading.end(), 0)
+
+    def _instance(self, message: Message) -> str | None:
+        if self._feed.instance_by is None:
+            return None
+        key = message.key()
+        if not key or len(key) > MAX_INSTANCE:
+            return None
+        return key.decode("utf-8", "backslashreplace") if isinstance(key, bytes) else key
+
+
+def headers_ids(message: Message) -> Ids | None:
+    """The ids that the headers of a message name."""
+    headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
+    return ids_of(headers) if headers else None
+
+
+def _with_ids(outcome: Outcome, ids: Ids) -> Outcome:
+    """What sent the line named a trace, and the line names none."""
+    if not isinstance(outcome, Record) or outcome.observation.ids is not None:
+        return outcome
+    return replace(outcome, observation=replace(outcome.observation, ids=ids))
