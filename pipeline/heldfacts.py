@@ -20,7 +20,9 @@ Source = tuple[str, str]
 
 MOST: Final = {"conn": 4096, "request": 257, "trace": 257, "line": 257}  # facts under one key; more are `crowded`
 _BITS: Final = 20  # of a reference: place in its chunk
-_PER_FACT: Final = 140  # bytes of memory beside the body: columns, and an entry of the index
+_PLACE: Final = (1 << _BITS) - 1
+_NONE: Final = -1
+_PER_FACT: Final = 120  # bytes of memory beside the body: columns, and an entry of the index
 
 
 class Again(NamedTuple):
@@ -41,11 +43,12 @@ class Found(NamedTuple):
 class _Held:
     """One chunk's facts."""
 
-    __slots__ = ("appended_ns", "facts", "hashes", "number", "open", "sources", "told_again", "untils")
+    __slots__ = ("appended_ns", "before", "facts", "hashes", "number", "open", "sources", "told_again", "untils")
 
     def __init__(self, number: int, appended_ns: int, facts: Facts, sources: tuple[Source, ...]) -> None:
         self.number, self.appended_ns, self.facts, self.sources = number, appended_ns, facts, sources
         self.hashes, self.untils = memoryview(facts.hashes).cast("Q"), memoryview(facts.untils).cast("q")
+        self.before = array("q")  # of each fact: reference of the one before it under its key, or _NONE
         conn = {number for number, (kind, _) in enumerate(sources) if kind == "conn"}
         self.open = [
             at for at, until in enumerate(self.untils) if until == OPEN and facts.sources[at] in conn
@@ -72,7 +75,7 @@ class HeldFacts:
         self.count = 0
         self._chunks: deque[_Held] = deque()
         self._by_number: dict[int, _Held] = {}
-        self._index: dict[int, int | array[int]] = {}  # hash → reference, or several
+        self._index: dict[int, int] = {}  # hash → reference of its youngest fact
         self._crowded: dict[int, int] = {}  # hash → number of the last chunk that had too many
         self._again_from = 0  # how many of `_chunks` were looked through for what outlives them
 
@@ -87,25 +90,16 @@ class HeldFacts:
         self._by_number[number] = held
         self.size += held.size()
         self.count += len(held.hashes)
-        index, base = self._index, number << _BITS
+        index, reference, before = self._index, number << _BITS, held.before
+        get, append = index.get, before.append
         # The hot loop of a rebuild.
-        for at, hashed in enumerate(held.hashes):
-            before = index.get(hashed)
-            if before is None:
-                index[hashed] = base | at
-            elif isinstance(before, int):
-                index[hashed] = array("q", (before, base | at))
-            else:
-                self._one_more(hashed, before, base | at)
-        if not all(memoryview(facts.ends).cast("I")) or _has_empty(facts.ends):
+        for hashed in held.hashes:
+            append(get(hashed, _NONE))
+            index[hashed] = reference
+            reference += 1
+        if _has_empty(facts.ends):
             self._note_crowded(held)
         return held.hashes
-
-    def _one_more(self, hashed: int, before: array[int], reference: int) -> None:
-        if len(before) >= MOST["conn"]:
-            self._crowded[hashed] = reference >> _BITS
-        else:
-            before.append(reference)
 
     def _note_crowded(self, held: _Held) -> None:
         for at, hashed in enumerate(held.hashes):
@@ -114,19 +108,27 @@ class HeldFacts:
 
     def under(self, hashed: int, key: str) -> Found:
         """The facts under a key."""
-        references = self._index.get(hashed)
-        if references is None:
-            return Found([], hashed in self._crowded)
-        listed = (references,) if isinstance(references, int) else references
-        crowded = hashed in self._crowded or len(listed) > MOST[kind_of(key)]
-        if crowded:
+        references = self._references(hashed, MOST[kind_of(key)] + 1)
+        if hashed in self._crowded or len(references) > MOST[kind_of(key)]:
             return Found([], crowded=True)
-        bodies = {self._body(reference) for reference in listed}
-        facts = [unpacked_fact(body) for body in sorted(bodies) if body]
+        bodies = {self._body(reference) for reference in references}
+        facts = [unpacked_fact(body) for body in sorted(bodies)]
         return Found([fact for fact in facts if fact.key == key], crowded=False)
 
+    def _references(self, hashed: int, most: int = MOST["conn"]) -> list[int]:
+        """The facts under a hash, the youngest first, and no more than that."""
+        found: list[int] = []
+        reference, held = self._index.get(hashed, _NONE), self._by_number
+        while reference != _NONE and len(found) < most:
+            chunk = held.get(reference >> _BITS)
+            if chunk is None:  # forgotten, as all before it
+                break
+            found.append(reference)
+            reference = chunk.before[reference & _PLACE]
+        return found
+
     def _body(self, reference: int) -> bytes:
-        return self._by_number[reference >> _BITS].body(reference & ((1 << _BITS) - 1))
+        return self._by_number[reference >> _BITS].body(reference & _PLACE)
 
     def again(self, before_ns: int) -> Iterator[Again]:
         """Connections still open whose message came before that moment: they have to be told again in time."""
@@ -135,22 +137,20 @@ class HeldFacts:
             if held.appended_ns >= before_ns:
                 return
             self._again_from += 1
-            held.told_again = True
-            yield from self._still_open(held)
+            yield from self._tell_again(held)
 
-    def _still_open(self, held: _Held) -> Iterator[Again]:
-        for at in held.open:
-            body = held.body(at)
-            if body and not self._is_over(held.hashes[at], unpacked_fact(body), held, at):
-                yield Again(held.hashes[at], held.source(at), body)
+    def _tell_again(self, held: _Held) -> list[Again]:
+        held.open, held.told_again = self._still_open(held), True
+        return [Again(held.hashes[at], held.source(at), held.body(at)) for at in held.open]
+
+    def _still_open(self, held: _Held) -> list[int]:
+        bodies = ((at, held.body(at)) for at in held.open)
+        return [at for at, body in bodies if body and not self._is_over(held.hashes[at], unpacked_fact(body), held, at)]
 
     def _is_over(self, hashed: int, fact: Told, held: _Held, at: int) -> bool:
         """Whether a later event ended it, or a younger message tells the same."""
         body, own = held.body(at), held.number << _BITS | at
-        references = self._index.get(hashed)
-        if references is None or isinstance(references, int):
-            return False
-        for reference in references:
+        for reference in self._references(hashed):
             if reference == own:
                 continue
             other_body = self._body(reference)
@@ -165,12 +165,11 @@ class HeldFacts:
     def drop(self, before_ns: int) -> Iterator[Again]:
         """Forget messages that came before that moment; gives what has not been told again, and so is held on."""
         while self._chunks and self._chunks[0].appended_ns < before_ns:
-            left = list(self._still_open(self._chunks[0]))
-            if left:
-                if not self._chunks[0].told_again:
-                    self._again_from = max(self._again_from, 1)
-                    self._chunks[0].told_again = True
-                    yield from left
+            oldest = self._chunks[0]
+            if not oldest.told_again:
+                self._again_from = max(self._again_from, 1)
+                yield from self._tell_again(oldest)
+            if self._still_open(oldest):
                 return  # until the next telling has come
             self._forget()
 
@@ -188,29 +187,19 @@ class HeldFacts:
         self._again_from = max(0, self._again_from - 1)
         self.size -= held.size()
         self.count -= len(held.hashes)
-        index, base = self._index, held.number << _BITS
-        for at, hashed in enumerate(held.hashes):
-            references = index.get(hashed)
-            if isinstance(references, int):
-                if references == base | at:
-                    del index[hashed]
-            elif references is not None:
-                left = array("q", (each for each in references if each >> _BITS != held.number))
-                if left:
-                    index[hashed] = left
-                else:
-                    del index[hashed]
-            if self._crowded and self._crowded.get(hashed) == held.number:
-                del self._crowded[hashed]
+        index, end = self._index, (held.number + 1) << _BITS
+        for hashed in held.hashes:
+            if index.get(hashed, end) < end:  # it has no younger fact
+                del index[hashed]
+        if self._crowded:
+            self._crowded = {hashed: number for hashed, number in self._crowded.items() if number != held.number}
         del self._by_number[held.number]
         self._raise(held, copied)
 
     def _has_copy(self, held: _Held, at: int) -> bool:
         """Whether a younger message tells the same."""
-        references = self._index.get(held.hashes[at])
-        if references is None or isinstance(references, int):
-            return False
         body = held.body(at)
+        references = self._references(held.hashes[at])
         return any(each >> _BITS > held.number and self._body(each) == body for each in references)
 
     def _raise(self, held: _Held, copied: frozenset[int]) -> None:
