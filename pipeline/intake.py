@@ -38,6 +38,8 @@ class Intake:
         begun: Outcome | Open = outcome
         if self.tells:
             batch.see(outcome, appended_ns)
+        elif type(outcome) is Record and outcome.resolution.stop is None and not _is_ahead(outcome, appended_ns):
+            return outcome  # the usual case of a log that only asks
         if type(outcome) is Record:
             if _is_ahead(outcome, appended_ns):
                 batch.ahead.append(outcome)

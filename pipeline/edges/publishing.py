@@ -82,18 +82,15 @@ class Publication:
         clients, verdicts = self._clients, self._verdicts
 
         def publish(record: Record, rules: str) -> None:
-            if geo:
-                record = geo.add_to(record)
-            append(Out(topic, render(record, rules)))
-            found = record.resolution
-            verdicts[record.observation.setup.system, found.verdict] += 1
-            if found.client is not None and record.entry and found.verdict in NAMED:
-                clients[found.client.address.text] += 1
+            found, system = record.resolution, record.observation.setup.system
+            append(Out(topic, render(geo.add_to(record) if geo else record, rules)))
+            verdicts[system, found.verdict] += 1
             if found.reason is not None:
-                self._unknown[record.observation.setup.system, found.reason] += 1
-            if found.findings:
-                for kind in found.findings:
-                    self.finding(record, kind)
+                self._unknown[system, found.reason] += 1
+            elif record.entry and found.client is not None and found.verdict in NAMED:
+                clients[found.client.address.text] += 1
+            for kind in found.findings:
+                self.finding(record, kind)
 
         return publish
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import methodcaller
 from typing import Final, NamedTuple, cast
 
 from confluent_kafka import Message
@@ -20,6 +21,7 @@ MAX_INSTANCE: Final = 253  # characters of the key that names an instance, as of
 MAX_READINGS: Final = 10_000  # instances of one partition; more, and the parts of lines that they hold are given up
 PARTS_WAIT: Final = 100_000  # messages after which the rest of a line does not come any more
 _MS: Final = 1_000_000
+_ENDED: Final = methodcaller("endswith", b"\n")
 
 
 class Taken(NamedTuple):
@@ -55,6 +57,7 @@ class RawLines:
         self._engine, self._system, self._wrapper = engine, system, own.wrapper
         # Where a shipper names the place of a line, it has put its parts together, too.
         self._names_places = bool(own.wrapper) and own.wrapper[0] in PLACES
+        self._one_line = self._feed.messages == "line" and not self._names_places
         self._file = f"{topic_id}/{place.partition}"
         self._readings: dict[str | None, Reading] = {}
         self._silent_upto = 0
@@ -78,6 +81,34 @@ class RawLines:
 
     def read(self, messages: Sequence[Message]) -> Iterator[Taken | Dead]:
         """Blocks of outcomes, in order."""
+        for first in range(0, len(messages), BLOCK):
+            few = messages[first : first + BLOCK]
+            lines = self._plain(few)
+            if lines is None:
+                yield from self._mixed(few)
+            else:
+                yield Taken(self._reading(lines[0].instance).feed_all(lines), max(0, few[0].timestamp()[1]) * _MS)
+        if messages:
+            self._offset = messages[-1].offset() or 0
+            yield from self._overdue()
+
+    def _plain(self, few: Sequence[Message]) -> list[Line] | None:
+        """The lines of messages of which each is one line, and all have the same instance: the usual case, and fast."""
+        if not self._one_line or (few[0].offset() or 0) < self._silent_upto:
+            return None
+        keys = {message.key() for message in few} if self._feed.instance_by is not None else None
+        if (keys is not None and len(keys) > 1) or any(message.headers() for message in few):
+            return None
+        file, instance = self._file, self._instance(few[0])
+        values = [message.value() or b"" for message in few]
+        if not all(values) or max(map(len, values)) > MAX_MESSAGE or any(map(_ENDED, values)):
+            return None
+        return [
+            Line(value, value, file, message.offset() or 0, 0, None, instance)
+            for value, message in zip(values, few, strict=True)
+        ]
+
+    def _mixed(self, messages: Sequence[Message]) -> Iterator[Taken | Dead]:
         block: list[Line] = []
         key, first_ms = _Key(None, None, is_old=False), 0
         for message in messages:
@@ -91,20 +122,18 @@ class RawLines:
                 if not own.is_old:
                     yield Dead(offset, value, error.reason)
                 continue
-            if block and (own != key or len(block) >= BLOCK):
+            if block and own != key:
                 yield from self._fed(block, key, first_ms)
                 block = []
             if not block:
                 key, first_ms = own, message.timestamp()[1]
             block += self._framed(texts, offset, own.instance)
-            self._offset = offset
         yield from self._fed(block, key, first_ms)
-        yield from self._overdue()
 
     def _cut(self, value: bytes) -> Sequence[bytes]:
         if len(value) > MAX_MESSAGE:
             raise FormatError("too_long")
-        return (value,) if self._feed.messages == "line" and value[-1:] != b"\n" else cut(self._feed.messages, value)
+        return cut(self._feed.messages, value)
 
     def _framed(self, texts: Sequence[bytes], offset: int, instance: str | None) -> list[Line]:
         file = self._file
