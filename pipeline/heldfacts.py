@@ -112,7 +112,7 @@ class HeldFacts:
         if hashed in self._crowded or len(references) > MOST[kind_of(key)]:
             return Found([], crowded=True)
         bodies = {self._body(reference) for reference in references}
-        facts = [unpacked_fact(body) for body in sorted(bodies)]
+        facts = [unpacked_fact(body) for body in sorted(bodies) if body]
         return Found([fact for fact in facts if fact.key == key], crowded=False)
 
     def _references(self, hashed: int, most: int = MOST["conn"]) -> list[int]:
@@ -217,7 +217,7 @@ class HeldFacts:
 def _has_empty(ends: bytes) -> bool:
     """Whether any body is empty."""
     columns = array("I", ends)
-    return any(map(int.__eq__, columns, columns[1:]))
+    return columns[0] == 0 or any(map(int.__eq__, columns, columns[1:]))
 
 
 def _follows(other: Told, fact: Told) -> bool:
