@@ -29,6 +29,7 @@ class Taken(NamedTuple):
 
     outcomes: Sequence[Outcome]
     appended_ns: int  # when the first of them came; 0: not known
+    were_parts: bool = False  # whether their last part never came: all that came of them was taken before, as parts
 
 
 class Dead(NamedTuple):
@@ -161,8 +162,12 @@ class RawLines:
     def _overdue(self) -> Iterator[Taken]:
         begun = self._begun()
         if begun is not None and self._offset - begun > PARTS_WAIT:
-            for reading in self._readings.values():
-                yield Taken(reading.end(), 0)
+            yield from self.end()
+
+    def end(self) -> Iterator[Taken]:
+        """The lines whose last part never came."""
+        for reading in self._readings.values():
+            yield Taken(reading.end(), 0, were_parts=True)
 
     def _instance(self, message: Message) -> str | None:
         if self._feed.instance_by is None:
