@@ -1,0 +1,120 @@
+"""Workers and brokers of a stream killed at random moments: how many records are lost, doubled or other than a replay's.
+
+    python -m tests.stream_kills --kills 100 --lines 1000000 --brokers 3 --broker-kills 5
+
+prints a row of a table, and ends with 1 where anything is wrong.  Killed workers are started again at once, as a
+supervisor does; a killed broker after some seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.brokers import Brokers
+from tests.stream_lines import World
+from tests.stream_replays import Found
+from tests.stream_runs import WORKERS, Feeder, settled, stream_of
+from tests.streams import Stream
+
+BROKER_AWAY_S = 4.0
+START_S = 2.0  # what a worker needs to come back, on two cores
+
+
+class Plan(NamedTuple):
+    """What to do."""
+
+    kills: int
+    lines: int
+    brokers: int = 1
+    broker_kills: int = 0
+    seed: int = 1
+    kill_s: float = 1.5  # from one kill to the next, in the mean
+
+
+class Run(NamedTuple):
+    """What was done, and what came of it."""
+
+    found: Found
+    kills: int
+    broker_kills: int
+    seconds: float
+
+    def row(self, plan: Plan) -> str:
+        """One row of a table."""
+        found, lines = self.found, plan.lines
+        return (
+            f"| {plan.brokers} | {self.kills} | {self.broker_kills} | {lines} | {found.records} | {found.lost} "
+            f"| {found.doubled} | {found.different} | {found.waited} | {self.seconds:.0f} |"
+        )
+
+
+HEAD = (
+    "| brokers | kills of workers | of brokers | raw lines | records | lost | doubled | different | only waited | s |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def run(plan: Plan, folder: Path, kafka: Brokers, prefix: str) -> Run:
+    """Lines come all the while; kills end when the lines do, or later if not all have been made by then."""
+    dice, began = random.Random(plan.seed), time.monotonic()
+    pace = plan.lines / (plan.kills * plan.kill_s)
+    with stream_of(folder, kafka.address, prefix) as stream:
+        for name in WORKERS:
+            stream.start(name)
+        with Feeder(stream, World(plan.seed).items(plan.lines), pace):
+            broker_kills = _kill(plan, dice, stream, kafka)
+        found = settled(stream, 120 + plan.lines / 2000)
+        for name in WORKERS:
+            assert stream.kill(name, 15) == 0, stream.log()[-3000:]
+    return Run(found, plan.kills, broker_kills, time.monotonic() - began)
+
+
+def _kill(plan: Plan, dice: random.Random, stream: Stream, kafka: Brokers) -> int:
+    """Kill as planned; how many brokers."""
+    due = set(dice.sample(range(plan.kills), plan.broker_kills))
+    away: tuple[float, int] | None = None
+    for number in range(plan.kills):
+        if number in due and away is None:
+            node = dice.randrange(plan.brokers) + 1
+            kafka.kill(node)
+            away = time.monotonic() + BROKER_AWAY_S, node
+        time.sleep(dice.uniform(0.0, 2.0) * plan.kill_s)
+        name = dice.choice(WORKERS)
+        assert stream.code(name) is None, f"{name} ended by itself\n{stream.log()[-3000:]}"
+        stream.kill(name)
+        stream.start(name)
+        if away is not None and time.monotonic() >= away[0]:
+            kafka.start(away[1])
+            away = None
+    if away is not None:
+        kafka.start(away[1])
+    return len(due)
+
+
+def main() -> int:
+    """As a program."""
+    parser = argparse.ArgumentParser(prog="python -m tests.stream_kills", description="Kill workers of a stream.")
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--lines", type=int, default=1_000_000)
+    parser.add_argument("--brokers", type=int, default=3)
+    parser.add_argument("--broker-kills", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds-between", type=float, default=3.0)
+    wanted = parser.parse_args()
+    plan = Plan(wanted.kills, wanted.lines, wanted.brokers, wanted.broker_kills, wanted.seed, wanted.seconds_between)
+    with tempfile.TemporaryDirectory(prefix="clientip-kills-") as home:
+        folder = Path(home)
+        with Brokers(folder / "kafka", plan.brokers) as kafka:
+            done = run(plan, folder / "stream", kafka, "kills")
+    print(HEAD, done.row(plan), sep="\n")
+    return 0 if done.found.is_exact else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
