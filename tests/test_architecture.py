@@ -52,6 +52,7 @@ HOMES = {  # third-party package → the only modules that may import it
         "edges.topics",
         "edges.reader",
         "edges.rawlines",
+        "edges.rawends",
         "edges.answerer",
         "edges.statelog",
         "edges.fromkafka",

@@ -19,6 +19,7 @@ from pipeline.edges.geo import Geo
 from pipeline.edges.kafka import Place, Upto, partition_counts, topic_ids
 from pipeline.edges.member import Member
 from pipeline.edges.publishing import Publication
+from pipeline.edges.rawends import RawEnds
 from pipeline.edges.rawlines import Dead, RawLines, headers_ids
 from pipeline.edges.topicplan import cluster, raw_topics
 from pipeline.edges.transactions import Lost, Out
@@ -85,6 +86,7 @@ class Reader:
         self._numbers = Numbers()
         self._unread: dict[str, int] = defaultdict(int)  # lines in a row that nobody could read
         self._marked_s = 0.0
+        self._ends = RawEnds(self._cluster.kafka)
         self._member = Member(
             self._cluster.kafka,
             self._cluster.kafka.topic("readers"),
@@ -126,6 +128,7 @@ class Reader:
     def _forget(self) -> None:
         self._lines, self._upto, self._last_ms, self._lateness = {}, {}, {}, {}
         self._numbers = Numbers()
+        self._ends.forget()
 
     def _assigned(self, committed: Mapping[Place, Upto | None]) -> Mapping[Place, int]:
         self._forget()
@@ -148,7 +151,6 @@ class Reader:
 
     def _batch(self, messages: Sequence[Message]) -> None:
         """One transaction."""
-        read_ns = time.time_ns()
         publication = Publication(
             self._cluster.kafka,
             self._settings.stream.output,
@@ -166,7 +168,7 @@ class Reader:
             publication.finding(record, "time_implausible")
         self._check_readable()
         outs = publication.end(self._told)
-        outs += self._joins(chunks, read_ns)
+        outs += self._joins(chunks)
         places = by_place or dict.fromkeys(place for place in self._lines if place in self._upto)
         if not places:
             return
@@ -220,7 +222,7 @@ class Reader:
                 text = f"none of its last {times} lines could be read; check `format`, `wrapper` and `messages`"
                 raise ConfigError([Fault("", f"systems.{system}", text)])
 
-    def _joins(self, chunks: Chunks, read_ns: int) -> Iterator[Out]:
+    def _joins(self, chunks: Chunks) -> Iterator[Out]:
         """Messages for the join topic, with marks if it is time for them."""
         marks: list[Mark] = []
         everywhere: Iterable[int] = ()
@@ -228,23 +230,24 @@ class Reader:
         now_s = time.monotonic()
         if now_s - self._marked_s >= min(MARK_S, self._settings.stream.commit_ns / 1e9) * 0.9:
             self._marked_s = now_s
-            marks, runs = self._marks(read_ns), self._numbers.news()
+            marks, runs = self._marks(), self._numbers.news()
             everywhere = range(self._cluster.partitions.count)
         topic = self._cluster.kafka.generational("join")
         for partition, value in chunks.messages(marks, runs, everywhere):  # type: ignore[arg-type]
             yield Out(topic, value, partition)
 
-    def _marks(self, read_ns: int) -> list[Mark]:
+    def _marks(self) -> list[Mark]:
         """How far every partition of ours has been read.
 
-        At its end: up to the poll that found nothing more.  Before: up to the last message, if the broker dated it.
+        Up to when its end was found to be read, or up to the last message, if the broker dated it.
         """
+        self._ends.look(self._lines, self._member.reached)
         found = []
         for place in self._lines:
-            at_end = self._member.at_end(place)
-            upto_ns = read_ns if at_end else self._last_ms.get(place, 0) * _MS
+            at_end_ns, last_ns = self._ends.read_ns(place), self._last_ms.get(place, 0) * _MS
+            upto_ns = max(0, max(at_end_ns or 0, last_ns) - self._lateness[place].excess_ns())
             system, count = self._systems[place.topic], self._cluster.counts[place.topic]
-            upto_ns = max(0, upto_ns - self._lateness[place].excess_ns())
+            at_end = at_end_ns is not None and not self._ends.waits(place)
             found.append(Mark(system, place.topic, place.partition, count, upto_ns, at_end))
         return found
 
