@@ -137,7 +137,7 @@ def _work(work: Work, given: argparse.Namespace, asked: _Asked, told: Telemetry)
         Thread(target=_report, args=(told, given.snapshots), daemon=True).start()
     configurations = _Configurations(asked, log, given.config, told)
     name = worker_name(given.name, given.role, given.number)
-    # What lines become has no cycles, and there is much of it: looking for any at the usual pace is a tenth of the time.
+    # What lines become has no cycles, and there is much of it: looking for some at the usual pace costs a tenth.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     told.say("started", pid=os.getpid())
