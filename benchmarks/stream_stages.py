@@ -1,0 +1,203 @@
+"""Processor time of the stages of a reader and an answerer, each alone over the same lines, without a broker."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from benchmarks.stream_lines import Message
+from pipeline import config
+from pipeline.edges.geo import Geo
+from pipeline.edges.kafka import Place
+from pipeline.edges.publishing import Publication
+from pipeline.edges.rawlines import RawLines, Taken
+from pipeline.edges.spool import Spool
+from pipeline.edges.telemetry import Telemetry
+from pipeline.intake import Batch, Intake, Numbers
+from pipeline.joinchunk import Chunks, Mark, Partitions, Question, Waits, decode
+from pipeline.model import Record
+from pipeline.resuming import Partition
+from pipeline.settings import Settings
+from pipeline.streaming import Drawn, Views, drawn, keep_ns
+
+BATCH: Final = 5_000  # lines
+MEMORY: Final = 1 << 30
+_WAITS: Final = msgspec.msgpack.Decoder(Waits).decode
+
+
+class Raw:
+    """What a reader asks of a message of confluent_kafka."""
+
+    __slots__ = ("_at_ms", "_key", "_offset", "_value")
+
+    def __init__(self, message: Message, offset: int, at_ms: int) -> None:
+        self._key, self._value, self._offset, self._at_ms = message.key, message.value, offset, at_ms
+
+    def key(self) -> bytes:
+        """Who wrote it."""
+        return self._key
+
+    def value(self) -> bytes:
+        """The line."""
+        return self._value
+
+    def offset(self) -> int:
+        """Its place in the partition."""
+        return self._offset
+
+    def timestamp(self) -> tuple[int, int]:
+        """Of the broker, in ms."""
+        return 2, self._at_ms
+
+    def headers(self) -> None:
+        """It has none."""
+
+
+class Stages:
+    """One reader and one answerer over lists; `spent` is processor time by stage."""
+
+    def __init__(self, text: str, partitions: int, now_ns: int) -> None:
+        """`text`: a configuration; `now_ns`: when everything is appended."""
+        self.settings = load(text)
+        self.drawn: Drawn = drawn(self.settings)
+        self.spent: dict[str, float] = defaultdict(float)
+        self.records = self.joined = 0
+        self._partitions, self._now_ns = Partitions("secret", partitions), now_ns
+        self._numbers, self._geo, self._told = Numbers(), Geo({}), Telemetry("bench")
+        self._lines: dict[Place, RawLines] = {}
+        self._offsets: dict[Place, int] = defaultdict(int)
+        self._systems = {
+            topic: each.system.name for each in self.settings.systems if each.feed for topic in each.feed.topics
+        }
+        self._intakes = {
+            name: Intake(self.drawn.engine, self.drawn.joining, self.settings.drawing, name)
+            for name in self.drawn.feeds
+        }
+        self._held = [_Held(self.drawn) for _ in range(partitions)]
+        self._join_offset = 0
+
+    def run(self, messages: Sequence[Message]) -> None:
+        """Everything, batch by batch."""
+        for first in range(0, len(messages), BATCH):
+            told = self._read(messages[first : first + BATCH])
+            self._answer(told)
+        for held in self._held:
+            held.spool.close()
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        began = time.process_time()
+        yield
+        self.spent[name] += time.process_time() - began
+
+    def _publication(self) -> Publication:
+        assert self.settings.kafka is not None
+        return Publication(self.settings.kafka, self.settings.stream.output, self._geo, 4)
+
+    def _chunks(self) -> Chunks:
+        return Chunks(self._partitions, self.drawn.joining.bounds.horizon)
+
+    def _read(self, messages: Sequence[Message]) -> list[tuple[int, bytes]]:
+        """A batch of the reader: its messages for the join topic."""
+        publication, chunks = self._publication(), self._chunks()
+        batch, publish = Batch(chunks, self._numbers), publication.renderer()
+        by_place: dict[Place, list[Raw]] = defaultdict(list)
+        for message in messages:
+            place = Place(message.topic, message.partition)
+            by_place[place].append(Raw(message, self._offsets[place], self._now_ns // 1_000_000))
+            self._offsets[place] += 1
+        marks = []
+        gc.collect()
+        for place, raws in by_place.items():
+            system = self._systems[place.topic]
+            take = self._intakes[system].take
+            with self._stage("reader: frame, parse, resolve, id"):
+                taken = [each for each in self._raw_lines(place).read(raws) if isinstance(each, Taken)]  # type: ignore[arg-type]
+            with self._stage("reader: intake"):
+                left = [take(each, self._now_ns, batch) for some in taken for each in some.outcomes]
+            with self._stage("reader: render"):
+                for each in left:
+                    if type(each) is Record:
+                        publish(each, self.settings.rules)
+            marks.append(Mark(system, place.topic, place.partition, 1, self._now_ns, at_end=True))
+        with self._stage("reader: counts and figures"):
+            self.records += len(publication.end(self._told))
+        with self._stage("reader: chunk encode"):
+            return list(chunks.messages(marks, self._numbers.news(), range(self._partitions.count)))
+
+    def _raw_lines(self, place: Place) -> RawLines:
+        found = self._lines.get(place)
+        if found is None:
+            system = self._systems[place.topic]
+            found = self._lines[place] = RawLines(self.settings, self.drawn.engine, system, place, "topic")
+        return found
+
+    def _answer(self, told: list[tuple[int, bytes]]) -> None:
+        """A batch of the answerer; what it tells further is answered in the same one."""
+        publication = self._publication()
+        publish = publication.renderer()
+        while told:
+            chunks = self._chunks()
+            touched = dict.fromkeys(number for number, _ in told)
+            for number, value in told:
+                with self._stage("answerer: chunk decode"):
+                    chunk = decode(value)
+                with self._stage("answerer: hold facts and questions"):
+                    self._held[number].partition.take(self._join_offset, self._now_ns, chunk, self._held[number].refer)
+                self._join_offset += 1
+            for number in touched:
+                self._leave(self._held[number], publish, chunks)
+            with self._stage("answerer: chunk encode"):
+                told = list(chunks.messages())
+        with self._stage("answerer: counts and figures"):
+            publication.end(self._told)
+
+    def _leave(self, held: _Held, publish, chunks: Chunks) -> None:  # type: ignore[no-untyped-def]
+        with self._stage("answerer: decide"):
+            leaving, _, _ = held.partition.turn(MEMORY)
+        with self._stage("answerer: spool"):
+            questions = [held.spool.get(each.reference) for each in leaving]
+            for each in leaving:
+                held.spool.drop(each.reference)
+        with self._stage("answerer: walk"):
+            found = [
+                self.drawn.walking.go_on(of.system, _WAITS(of.waits), of.first_ns or 1, each, chunks)
+                for of, each in zip(questions, leaving, strict=True)
+            ]
+        with self._stage("answerer: render"):
+            for record in found:
+                if record is not None:
+                    publish(record, self.settings.rules)
+                    self.joined += record.resolution.verdict == "joined"
+        with self._stage("answerer: state"):
+            held.partition.commit()
+        with self._stage("answerer: spool"):
+            held.spool.flush()
+
+
+class _Held:
+    """One partition of the join topic."""
+
+    def __init__(self, of: Drawn) -> None:
+        self.spool = Spool(None)
+        self.partition = Partition(Views([of]), keep_ns(of.settings), lambda at: self.spool.get(at).asked, 0)
+
+    def refer(self, question: Question) -> int:
+        """Put a question away."""
+        return self.spool.put(question)
+
+
+def load(text: str) -> Settings:
+    """A configuration that names some cluster."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "clientip.toml")
+        path.write_text(f'[kafka]\nbrokers = ["localhost:1"]\n{text}')
+        return config.load([path])
