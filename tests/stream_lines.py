@@ -2,7 +2,7 @@
 
     client → nodes (SNAT, numbered events) → app          certain by one event
     client → lb (mints request ids) → api                  certain by the id
-    client → cdn (X-Forwarded-For) → web                   says it itself; some lines nobody can read, some peers unlisted
+    client → cdn (X-Forwarded-For) → web                   says it itself; some lines are none, some peers unlisted
 
 Nothing in them is ambiguous, so that nothing has to wait for its whole time.
 """
@@ -49,7 +49,8 @@ peers = ["nodes"]
 
 [systems.lb]
 format = "haproxy"
-pattern = '%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %{{+Q}}[var(txn.rid)] %{{+Q}}r'
+pattern = '%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %TR/%Tw/%Tc/%Tr/%Ta\
+ %ST %B %tsc %{{+Q}}[var(txn.rid)] %{{+Q}}r'
 timezone = "UTC"
 options = {{ "var.txn.rid" = "x-request-id" }}
 topics = ["{prefix}.raw.lb"]
@@ -63,8 +64,8 @@ mints = ["x-request-id"]
 [systems.api]
 format = "nginx"
 escape = "json"
-pattern = '{{"msec":"$msec","rt":"$request_time","peer":"$remote_addr","xrid":"$http_x_request_id","tp":"$http_traceparent",\
-"req":"$request","st":"$status"}}'
+pattern = '{{"msec":"$msec","rt":"$request_time","peer":"$remote_addr","xrid":"$http_x_request_id",\
+"tp":"$http_traceparent","req":"$request","st":"$status"}}'
 topics = ["{prefix}.raw.api"]
 arrives_within = "{arrives}"
 longest = "2s"
@@ -79,7 +80,8 @@ conveys = [{{ header = "x-forwarded-for", mode = "append" }}]
 [systems.web]
 format = "nginx"
 escape = "json"
-pattern = '{{"msec":"$msec","rt":"$request_time","peer":"$remote_addr","xff":"$http_x_forwarded_for","req":"$request","st":"$status"}}'
+pattern = '{{"msec":"$msec","rt":"$request_time","peer":"$remote_addr","xff":"$http_x_forwarded_for",\
+"req":"$request","st":"$status"}}'
 topics = ["{prefix}.raw.web"]
 arrives_within = "{arrives}"
 longest = "2s"

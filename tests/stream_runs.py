@@ -40,7 +40,7 @@ class Feeder:
         self._producer = Producer({**settings, "message.timeout.ms": 0, "compression.type": "lz4"})
         self._thread = threading.Thread(target=self._run)
         self._end = False
-        self._failed: BaseException | None = None
+        self._failed: Exception | None = None
         self.count = 0
 
     def __enter__(self) -> Feeder:
@@ -64,7 +64,7 @@ class Feeder:
     def _run(self) -> None:
         try:
             self.feed(self._items)
-        except BaseException as error:  # told where the block ends
+        except Exception as error:  # noqa: BLE001 - it is raised where the block ends
             self._failed = error
 
     def feed(self, items: Iterable[Item]) -> int:
@@ -95,14 +95,16 @@ class Feeder:
         assert self._producer.flush(120) == 0
 
 
-def settled(stream: Stream, seconds: float, expected: Replay | None = None) -> Found:
+def settled(
+    stream: Stream, seconds: float, expected: Replay | None = None, meanwhile: Callable[[], None] = lambda: None
+) -> Found:
     """The stream beside the replay, once there are as many records; or after that time as it is then."""
     assert stream.settings.kafka is not None
     expected = expected or replayed(stream.address, stream.settings)
     for name, count in (("records", len(expected.records)), ("rejected", expected.rejected.total())):
         counter, until = Counter(stream.address, stream.settings.kafka.topic(name)), time.monotonic() + seconds
         while counter.count() < count and time.monotonic() < until:
-            pass
+            meanwhile()
         counter.close()
     found = compared(stream.address, stream.settings, expected)
     if not found.is_exact or found.waited:
