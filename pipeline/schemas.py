@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.configkeys import config_schema
+from pipeline.outputs.notices import CountsRow, DeadRow, FindingRow
 from pipeline.outputs.record import RecordRow
 from pipeline.outputs.rejected import RejectedRow
 from pipeline.outputs.rows import Enrichment
@@ -31,6 +32,21 @@ def rejected_schema() -> dict[str, Any]:
     return _of_rows(RejectedRow, "clientip rejected line")
 
 
+def dead_schema() -> dict[str, Any]:
+    """A message of a stream's topic for raw messages that nobody could cut."""
+    return _of_rows(DeadRow, "clientip dead letter")
+
+
+def finding_schema() -> dict[str, Any]:
+    """A message of a stream's topic for findings."""
+    return _of_rows(FindingRow, "clientip finding")
+
+
+def counts_schema() -> dict[str, Any]:
+    """A message of a stream's topic for counts."""
+    return _of_rows(CountsRow, "clientip counts")
+
+
 def enriched_schema() -> dict[str, Any]:
     """A row of the default output: any JSON object with the key `clientip`; `message` where the line was text."""
     schema = _of_rows(Enrichment, "clientip enriched line")
@@ -46,7 +62,10 @@ def _of_rows(row: type[msgspec.Struct], title: str) -> dict[str, Any]:
 SCHEMAS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = MappingProxyType(
     {
         "config.schema.json": config_schema,
+        "counts.schema.json": counts_schema,
+        "dead.schema.json": dead_schema,
         "enriched.schema.json": enriched_schema,
+        "finding.schema.json": finding_schema,
         "record.schema.json": record_schema,
         "rejected.schema.json": rejected_schema,
     }

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
 from pipeline.edges.context import Told
@@ -17,6 +16,7 @@ from pipeline.edges.kafka import Place
 from pipeline.edges.transactions import Out
 from pipeline.model import Fact, Mark, Outcome, Part, Record, Rejected, Skipped
 from pipeline.outputs import OUTPUTS, rejected_row
+from pipeline.outputs.notices import CountsRow, DeadRow, FindingRow
 from pipeline.outputs.rows import SCHEMA
 from pipeline.settings import Kafka
 
@@ -24,38 +24,6 @@ MOST_FINDINGS: Final = 100  # of one kind and system in one batch; the rest is o
 NAMED: Final = frozenset({"seen", "vouched", "joined"})
 
 _ENCODE: Final = msgspec.json.Encoder().encode
-
-
-class DeadRow(Struct, frozen=True, omit_defaults=True):
-    """A raw message that could not be cut into lines, whole; `raw_base64` where it is no UTF-8."""
-
-    schema: str
-    system: str
-    reason: str
-    topic: str
-    partition: int
-    offset: int
-    raw: str | None = None
-    raw_base64: str | None = None
-
-
-class FindingRow(Struct, frozen=True, omit_defaults=True):
-    """A contradiction or an attack noticed on a record; with `count`, so many more of the batch that stand nowhere."""
-
-    schema: str
-    id: str
-    kind: str
-    system: str
-    record_id: str | None = None
-    count: int | None = None
-
-
-class CountsRow(Struct, frozen=True):
-    """Records of clients since the last message: deltas, to be added up. Only records with `entry` count."""
-
-    schema: str
-    upto_ms: int  # append time of the youngest raw line among them, Unix time
-    clients: list[tuple[str, int]]
 
 
 class Publication:
