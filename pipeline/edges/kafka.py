@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple, TypeVar
 
-from pipeline.errors import ConfigError, Fault
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from pipeline.errors import ConfigError, Fault, SinkError
 from pipeline.settings import Kafka
 
 _FILES: Final = {  # the setting of librdkafka that takes the path
@@ -19,6 +25,31 @@ _PROTOCOLS: Final = {  # by whether there is a password, and whether there is TL
     (True, False): "SASL_PLAINTEXT",
     (True, True): "SASL_SSL",
 }
+Client = TypeVar("Client")
+
+_REACH_S: Final = 10.0
+_STAMP: Final = re.compile(r"[0-9a-f]{16}\.[0-9a-f]+\|", re.ASCII)
+
+
+class Place(NamedTuple):
+    """One partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class Upto(NamedTuple):
+    """How far a group has come in a partition, as it committed it."""
+
+    offset: int  # of the next message to read
+    metadata: str = ""
+
+
+class Reach(NamedTuple):
+    """How far a group has come in a partition that goes on."""
+
+    upto: Upto | None  # None: nothing was committed
+    end: int  # offset of the next message to be written
 
 
 def client_settings(kafka: Kafka) -> dict[str, str]:
@@ -62,3 +93,102 @@ def _password(content: bytes, faults: list[Fault]) -> str:
     except UnicodeDecodeError:
         faults.append(Fault("", "kafka.password_file", "is not UTF-8"))
         return ""
+
+
+def client(kind: Callable[[dict[str, Any]], Client], settings: Mapping[str, Any]) -> Client:
+    """A new client.  Errors: SinkError where its settings make none, as with a file that holds no certificate."""
+    try:
+        return kind(dict(settings))
+    except KafkaException as error:
+        raise SinkError(f"no client for Kafka: {error.args[0].str()}", retry=False) from error
+
+
+def stamped(stamp: str, metadata: str) -> str:
+    """Metadata that tell the transaction by which they were committed."""
+    return f"{stamp}|{metadata}"
+
+
+def upto_of(found: TopicPartition) -> Upto | None:
+    """What was committed, without the stamp; None where nothing was.  Errors: KafkaException."""
+    if found.error is not None:
+        raise KafkaException(found.error)
+    if found.offset < 0:
+        return None
+    return Upto(found.offset, _STAMP.sub("", found.metadata or "", count=1))
+
+
+def partition_counts(kafka: Kafka, topics: Iterable[str]) -> dict[str, int | None]:
+    """How many partitions each topic has; None where it is missing.
+
+    Errors: SinkError where nobody answers; ConfigError as `client_settings`.
+    """
+    return {topic: found and found[1] for topic, found in _described(kafka, topics).items()}
+
+
+def topic_ids(kafka: Kafka, topics: Iterable[str]) -> dict[str, str]:
+    """What tells a topic from every other, also from one of the same name made later.
+
+    Errors: SinkError, also where a topic is missing; ConfigError as `client_settings`.
+    """
+    ids = {}
+    for topic, found in _described(kafka, topics).items():
+        if found is None:
+            raise SinkError(f"topic {topic} is missing; make it (`clientip kafka topics` lists all)", retry=True)
+        ids[topic] = found[0]
+    return ids
+
+
+def _described(kafka: Kafka, topics: Iterable[str]) -> dict[str, tuple[str, int] | None]:
+    """Id and number of partitions of each topic; None where it is missing."""
+    names = list(dict.fromkeys(topics))
+    admin = _admin(kafka)
+    answers = admin.describe_topics(TopicCollection(names), request_timeout=_REACH_S) if names else {}
+    return {name: _description(kafka, name, answer) for name, answer in answers.items()}
+
+
+def _description(kafka: Kafka, name: str, answer: Future[Any]) -> tuple[str, int] | None:
+    try:
+        found = answer.result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise SinkError(f"{name} at {', '.join(kafka.brokers)}: {error.args[0].str()}", retry=True) from error
+    return str(found.topic_id), len(found.partitions)
+
+
+def _admin(kafka: Kafka) -> AdminClient:
+    return client(AdminClient, {**client_settings(kafka), "log_level": 0})
+
+
+class Backlog:
+    """How far another group has come in a topic, asked for in the background: nobody waits for the answer."""
+
+    def __init__(self, kafka: Kafka, group: str, topic: str, partitions: Iterable[int]) -> None:
+        """Errors: ConfigError as `client_settings`."""
+        self._group = group
+        self._places = [TopicPartition(topic, partition) for partition in partitions]
+        self._admin = _admin(kafka)
+        self._asked: tuple[Future[Any], Sequence[Future[Any]]] | None = None
+
+    def ask(self) -> None:
+        """Ask, if nobody waits for an answer yet: a few requests, a millisecond."""
+        if self._asked is not None or not self._places:
+            return
+        request = ConsumerGroupTopicPartitions(self._group, self._places)
+        [committed] = self._admin.list_consumer_group_offsets([request], request_timeout=_REACH_S).values()
+        spec: Any = OffsetSpec  # it is not typed
+        ends = self._admin.list_offsets(dict.fromkeys(self._places, spec.latest()), request_timeout=_REACH_S)
+        self._asked = committed, [ends[place] for place in self._places]
+
+    def answer(self) -> Mapping[int, Reach] | None:
+        """What was found, by partition, once after each `ask`; None while there is no answer, or no good one."""
+        if self._asked is None or not all(each.done() for each in (self._asked[0], *self._asked[1])):
+            return None
+        (committed, ends), self._asked = self._asked, None
+        if any(each.exception() is not None for each in (committed, *ends)):
+            return None
+        found = {place.partition: upto_of(place) for place in committed.result().topic_partitions}
+        latest = [each.result().offset for each in ends]
+        return {
+            place.partition: Reach(found[place.partition], end) for place, end in zip(self._places, latest, strict=True)
+        }
