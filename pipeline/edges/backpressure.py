@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from pipeline.edges.backlog import Backlog
 from pipeline.edges.context import Told
-from pipeline.edges.kafka import Backlog, Place
+from pipeline.edges.kafka import Place
 from pipeline.edges.member import Member
 from pipeline.edges.topicplan import join_retention_ms
 from pipeline.settings import Kafka, Settings
