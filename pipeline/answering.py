@@ -306,7 +306,8 @@ class Answering:
             waiting = (each for one, each in asking if one is not pending and one.number in self._pending)
             return [*beside, *waiting]
 
-        hard_ns = pending.first_ns + PATIENCE * self._wait_ns(pending.number, asked)
+        is_over = pending.number in over
+        hard_ns = pending.first_ns + PATIENCE * self._wait_ns(pending.number, asked) if is_over else 0
         case = Case(
             view,
             lambda system: max(since.get((kind, system), NEVER), since.get((kind, ""), NEVER)),
@@ -314,7 +315,7 @@ class Answering:
             facts,
             others,
             self.clock_ns,
-            pending.number in over,
+            is_over,
             self.clock_ns < hard_ns,
         )
         found = decide(case)
@@ -323,20 +324,20 @@ class Answering:
                 self._remember(pending.offset, pending.hash, self._packed(pending))
             self._leave(pending, found.answer, over=found.over)
         else:
-            self._wait(pending, asked, found, hard_ns, is_over=case.is_over)
+            self._wait(pending, asked, found, hard_ns)
 
     def _packed(self, pending: Pending) -> bytes:
         packed = self._fresh.get(pending.number)
         return self._asked_of(pending.reference) if packed is None else packed
 
-    def _wait(self, pending: Pending, asked: Asked, found: Wait, hard_ns: int, *, is_over: bool) -> None:
+    def _wait(self, pending: Pending, asked: Asked, found: Wait, hard_ns: int) -> None:
         if found.need_ns is not None:
             view = self._view(pending.number)
             reach = min((view.reach(each, asked.source) for each in asked.tellers if each in view.systems), default=0)
             if found.need_ns > reach:
                 heap = self._ripening.setdefault((asked.tellers, asked.source), [])
                 heapq.heappush(heap, (found.need_ns, pending.number))
-        if is_over:
+        if hard_ns:  # its time is over, and it is patient
             heapq.heappush(self._deadlines, (min(hard_ns, self.clock_ns + AGAIN_NS), pending.number))
 
     def _leave(self, pending: Pending, answer: Answer | Awaits, *, over: bool) -> None:

@@ -65,6 +65,8 @@ def _of_events(events: list[Told]) -> list[Flow]:
     whole = [_whole(each, solid=each.assured is not False) for each in events if _is_whole(each)]
     begins = [_whole(each, solid=False) for each in events if each.end is None]
     ends = [each for each in events if each.end is not None and not _is_whole(each)]
+    if len(whole) == 1 and not ends and all(_began_as(whole[0], each) for each in begins):
+        return whole if whole[0].fact.assured is not False else []  # the usual case, and what follows comes to the same
     known = _Whole(whole)
     flows = [each for each in begins if not known.tells(each)]
     flows += [_whole(each, solid=False) for each in ends if not known.ends(each)]
@@ -74,6 +76,14 @@ def _of_events(events: list[Told]) -> list[Flow]:
     rising = [begin for begin, _ in starts]
     least = list(accumulate((latest for _, latest in reversed(starts)), min, initial=FOREVER))[::-1]
     return [_bounded(flow, rising, least) for flow in flows]
+
+
+def _began_as(whole: Flow, begun: Flow) -> bool:
+    """Whether it is the begin of this very flow, told by itself."""
+    fact, other = whole.fact, begun.fact
+    if (fact.peer, fact.local) != (other.peer, other.local) or begun.begin == NEVER:
+        return False
+    return whole.begin <= begun.begin_latest and begun.begin <= whole.begin_latest
 
 
 def unanswered(facts: Iterable[Told]) -> Iterator[Flow]:

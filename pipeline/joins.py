@@ -67,15 +67,13 @@ def _of_connection(
     facts: Facts, questions: Sequence[Asked], covered: IsCovered, bounds: Bounds
 ) -> Iterable[Answer | Awaits]:
     flows = Timeline((flow.begin, flow.end, flow) for flow in flows_of(facts))
-    # What passed nothing on that was answered may have been answered all the same: see `_origin`.
-    silent = Timeline((flow.begin, flow.end, flow) for flow in unanswered(facts))
     found: list[Answer | Awaits] = []
     fitting: list[list[Flow]] = []
     for question in questions:
         fits = _fitting(flows, question, bounds)
         answer = Refused("crowded") if fits is None else _one_connection(fits, question, covered, bounds)
         fitting.append(fits or [])
-        found.append(_origin((flows, silent), question, bounds) if answer is SILENT else answer)
+        found.append(_origin(flows, facts, question, bounds) if answer is SILENT else answer)
     unsure = {n for n, answer in enumerate(found) if isinstance(answer, Refused) and answer.reason == "ambiguous"}
     if unsure:
         complete = [n for n, question in enumerate(questions) if _is_complete(question, fitting[n], covered, bounds)]
@@ -152,15 +150,15 @@ def _inside(certain: list[Flow], fits: list[Flow]) -> Iterable[Flow]:
             yield flow
 
 
-def _origin(translated: Iterable[Timeline[Flow]], question: Asked, bounds: Bounds) -> Answer:
+def _origin(flows: Timeline[Flow], facts: Facts, question: Asked, bounds: Bounds) -> Answer:
     """Everything the device translated is known, and this is nothing of it: it spoke for itself.
 
     Unless it translated something from the same port at any time before, or soon after: forged packets can make
     it believe that a connection is over which goes on, and a server that was slow to accept stamps a request later
     than its connection lived.  A flow counts here even if the log says that its two sides never spoke.
     """
-    _, high = window(question, bounds)
-    if any(flows.count(NEVER, high + SLOW) for flows in translated):
+    until = window(question, bounds)[1] + SLOW
+    if flows.count(NEVER, until) or any(flow.begin <= until for flow in unanswered(facts)):
         return Refused("evidence_missing")
     return Through(question.tellers[0], _source(question), None, "conntrack", "", own=True)
 
