@@ -6,16 +6,17 @@ import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from pipeline.edges.kafka import Backlog, Place, Reach, Upto, client_settings, partition_counts, stamped, topic_ids
+from pipeline.edges.backlog import Backlog
+from pipeline.edges.kafka import Place, Reach, Upto, client_settings, partition_counts, stamped, topic_ids
 from pipeline.edges.member import Member
 from pipeline.edges.transactions import Out
 from pipeline.errors import ConfigError, SinkError
 from pipeline.settings import Kafka
 from tests.brokers import Brokers
-from tests.test_transactions import Heard, committed_values, fill, make
+from tests.test_transactions import Heard, commit, committed_values, fill, make
 
 pytestmark = pytest.mark.edge
 
@@ -172,13 +173,11 @@ def test_a_backlog_is_what_the_group_committed_and_where_partitions_end(kafka: s
     topic, group = f"{topic_prefix}in", f"{topic_prefix}group"
     make(kafka, topic, partitions=3)
     fill(kafka, topic, 8, 2)
-    consumer = Consumer({"bootstrap.servers": kafka, "group.id": group})
     places = [
         TopicPartition(topic, 0, 1, stamped("0123456789abcdef.1f", "a|b")),
         TopicPartition(topic, 2, 0, "by hand"),
     ]
-    consumer.commit(offsets=places, asynchronous=False)
-    consumer.close()
+    commit(kafka, group, *places)
     backlog = Backlog(at(kafka), group, topic, range(3))
     assert backlog.answer() is None
     for more in (0, 2):
@@ -187,7 +186,6 @@ def test_a_backlog_is_what_the_group_committed_and_where_partitions_end(kafka: s
             producer.produce(topic, b"more", partition=1)
         producer.flush(10)
         backlog.ask()
-        backlog.ask()  # at most one question at a time
         deadline = time.monotonic() + 20
         while (found := backlog.answer()) is None and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -195,7 +193,7 @@ def test_a_backlog_is_what_the_group_committed_and_where_partitions_end(kafka: s
         assert backlog.answer() is None
 
 
-def test_a_backlog_nobody_tells_of_keeps_nobody_waiting() -> None:
+def test_a_backlog_that_nobody_tells_of_keeps_nobody_waiting() -> None:
     backlog = Backlog(NOBODY, "group", "in", range(3))
     began = time.monotonic()
     backlog.ask()

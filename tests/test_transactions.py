@@ -142,6 +142,9 @@ def make(address: str, *topics: str, partitions: int = 1, **config: str) -> None
     admin = AdminClient({"bootstrap.servers": address})
     for answer in admin.create_topics(new).values():
         answer.result(30)
+    deadline = time.monotonic() + 30
+    while not admin.list_topics(timeout=10).topics.keys() >= set(topics) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def fill(address: str, topic: str, count: int, partitions: int = 1) -> list[bytes]:
@@ -152,6 +155,20 @@ def fill(address: str, topic: str, count: int, partitions: int = 1) -> list[byte
         producer.produce(topic, value, partition=number % partitions)
     assert producer.flush(30) == 0
     return values
+
+
+def commit(address: str, group: str, *places: TopicPartition) -> None:
+    """As any program may."""
+    consumer = Consumer({"bootstrap.servers": address, "group.id": group})
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            consumer.commit(offsets=list(places), asynchronous=False)
+            break
+        except KafkaException as error:  # the first of all groups waits for its coordinator
+            if not error.args[0].retriable() or time.monotonic() > deadline:
+                raise
+    consumer.close()
 
 
 def committed_values(address: str, topic: str, partitions: int, least: int, seconds: float = 30) -> list[bytes]:
@@ -348,9 +365,7 @@ def test_offsets_that_another_program_committed_come_as_they_are(kafka: str, top
     source, group = f"{topic_prefix}in", f"{topic_prefix}group"
     make(kafka, source)
     fill(kafka, source, 5)
-    other = Consumer({"bootstrap.servers": kafka, "group.id": group})
-    other.commit(offsets=[TopicPartition(source, 0, 3)], asynchronous=False)
-    other.close()
+    commit(kafka, group, TopicPartition(source, 0, 3))
     with Worker(kafka, group, source) as worker:
         assert [each.value() for each in worker.read(2)] == [b"3", b"4"]
         assert worker.given == {Place(source, 0): Upto(3, "")}
@@ -502,6 +517,32 @@ def test_of_two_processes_with_one_name_the_older_ends_and_says_why(kafka: str, 
     assert len(committed_values(kafka, target, 1, 5)) == 5
 
 
+def test_a_worker_whose_name_another_process_takes_while_it_polls_ends_and_says_why(
+    kafka: str, topic_prefix: str
+) -> None:
+    source, group = (f"{topic_prefix}{word}" for word in ("in", "group"))
+    make(kafka, source)
+    fill(kafka, source, 5)
+    with Worker(kafka, group, source, session_s=30.0) as older, Worker(kafka, group, source, session_s=30.0) as newer:
+        assert len(older.read(5)) == 5
+        with pytest.raises(SinkError, match="Static consumer fenced by other consumer"):
+            older.until(lambda: newer.member.poll(5, 0.05) and False)
+        assert newer.given == {Place(source, 0): None}
+        assert newer.heard.transactions() == {}
+
+
+def test_a_topic_that_is_missing_is_named_while_the_batch_waits_for_it(kafka: str, topic_prefix: str) -> None:
+    source, target, group = (f"{topic_prefix}{word}" for word in ("in", "out", "group"))
+    make(kafka, source)
+    fill(kafka, source, 1)
+    stopping = False
+    with Worker(kafka, group, source, timeout_s=1.0, stopping=lambda: stopping) as worker:
+        messages = worker.read(1)
+        stopping = True
+        with pytest.raises(SinkError, match=f"no transaction before the stop: {target}: .*Unknown topic"):
+            worker.member.send(*answers(messages, target))
+
+
 def test_a_transaction_has_offsets_of_partitions_that_are_ours_and_short_metadata(
     kafka: str, topic_prefix: str
 ) -> None:
@@ -529,7 +570,7 @@ def test_a_message_that_is_too_long_is_an_error_that_names_its_topic(kafka: str,
     bound = 64 * MIB if who == "the topic" else 2 * MIB
     with Worker(kafka, group, source, message_bytes=bound) as worker:
         worker.read(1)
-        with pytest.raises(SinkError, match=f"{target}: .*max.message.bytes") as raised:
+        with pytest.raises(SinkError, match=f"{target}.*max.message.bytes") as raised:
             worker.member.send([Out(target, random.randbytes(3 * MIB))], {Place(source, 0): Upto(1)})
         assert not raised.value.retry
 

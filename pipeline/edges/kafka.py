@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from pipeline.errors import ConfigError, Fault, SinkError
 from pipeline.settings import Kafka
@@ -158,37 +158,3 @@ def _description(kafka: Kafka, name: str, answer: Future[Any]) -> tuple[str, int
 
 def _admin(kafka: Kafka) -> AdminClient:
     return client(AdminClient, {**client_settings(kafka), "log_level": 0})
-
-
-class Backlog:
-    """How far another group has come in a topic, asked for in the background: nobody waits for the answer."""
-
-    def __init__(self, kafka: Kafka, group: str, topic: str, partitions: Iterable[int]) -> None:
-        """Errors: ConfigError as `client_settings`."""
-        self._group = group
-        self._places = [TopicPartition(topic, partition) for partition in partitions]
-        self._admin = _admin(kafka)
-        self._asked: tuple[Future[Any], Sequence[Future[Any]]] | None = None
-
-    def ask(self) -> None:
-        """Ask, if nobody waits for an answer yet: a few requests, a millisecond."""
-        if self._asked is not None or not self._places:
-            return
-        request = ConsumerGroupTopicPartitions(self._group, self._places)
-        [committed] = self._admin.list_consumer_group_offsets([request], request_timeout=_REACH_S).values()
-        spec: Any = OffsetSpec  # it is not typed
-        ends = self._admin.list_offsets(dict.fromkeys(self._places, spec.latest()), request_timeout=_REACH_S)
-        self._asked = committed, [ends[place] for place in self._places]
-
-    def answer(self) -> Mapping[int, Reach] | None:
-        """What was found, by partition, once after each `ask`; None while there is no answer, or no good one."""
-        if self._asked is None or not all(each.done() for each in (self._asked[0], *self._asked[1])):
-            return None
-        (committed, ends), self._asked = self._asked, None
-        if any(each.exception() is not None for each in (committed, *ends)):
-            return None
-        found = {place.partition: upto_of(place) for place in committed.result().topic_partitions}
-        latest = [each.result().offset for each in ends]
-        return {
-            place.partition: Reach(found[place.partition], end) for place, end in zip(self._places, latest, strict=True)
-        }

@@ -82,6 +82,7 @@ class Transactions:
             "linger.ms": 5,
             "compression.type": "lz4",
             "message.max.bytes": message_bytes,
+            "topic.metadata.propagation.max.ms": round(timeout_s * 500),  # that a missing topic is named before the end
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 1 << 20,
             "on_delivery": self._refused,
@@ -163,7 +164,7 @@ class Transactions:
     def _ready(self) -> None:
         if self._producer is None:
             self._producer, self._open = client(Producer, self._settings), False
-            self._refusal, self._cause = None, ""
+            self._cause = ""
         if self._open:
             return
         try:
@@ -178,9 +179,9 @@ class Transactions:
     def _transact(self, batch: Batch) -> None:
         assert self._producer is not None
         attempt = _Attempt(self._producer, batch, self._timeout_s)
-        self._producer = None
+        self._producer, self._refusal = None, None
         attempt.start()
-        attempt.join(2 * self._timeout_s)
+        self._await(attempt)
         if attempt.is_alive():
             attempt.given_up = True
             self._hanging = [each for each in (*self._hanging, attempt) if each.is_alive()]
@@ -191,6 +192,15 @@ class Transactions:
         if not attempt.whole:
             raise RuntimeError("the thread of a transaction died")
         self._producer = attempt.producer
+
+    def _await(self, attempt: _Attempt) -> None:
+        """Until it is over, or need not be awaited any more."""
+        began = time.monotonic()
+        while attempt.is_alive():
+            past_s = time.monotonic() - began
+            if past_s > (_GIVE_UP_S if self._stopping() else 2 * self._timeout_s):
+                return
+            attempt.join(0.5)
 
     def _refused(self, error: KafkaError | None, message: Message) -> None:
         if error is not None and self._refusal is None:
