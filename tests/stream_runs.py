@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -131,27 +130,8 @@ def committed(stream: Stream, group: str, topic: str, partitions: Iterable[int])
     return {each.partition: each.offset for each in answer.result().topic_partitions}
 
 
-def owned(stream: Stream, group: str, topic: str) -> dict[str, set[int]]:
-    """Which member of a group of ours has which partitions of a topic, by the member's instance id."""
-    assert stream.settings.kafka is not None
-    admin = AdminClient({"bootstrap.servers": stream.address, "log_level": 0})
-    [answer] = admin.describe_consumer_groups([stream.settings.kafka.topic(group)]).values()
-    return {
-        str(member.group_instance_id): {
-            each.partition for each in member.assignment.topic_partitions if each.topic == topic
-        }
-        for member in answer.result().members
-    }
-
-
 def peak(pid: int) -> int:
     """The most memory a process has held, bytes."""
     found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1]) * 1024
-
-
-def moments(dice: random.Random, mean_s: float) -> Iterator[float]:
-    """Waits between random events."""
-    while True:
-        yield dice.uniform(0.2, 1.8) * mean_s

@@ -72,6 +72,14 @@ class Stream:
         """Send a signal."""
         self._workers[name].send_signal(number)
 
+    def pid(self, name: str) -> int:
+        """The process of a worker."""
+        return self._workers[name].pid
+
+    def release(self, name: str) -> subprocess.Popen[bytes]:
+        """Another may be started under the name; who takes the worker ends it."""
+        return self._workers.pop(name)
+
     def code(self, name: str) -> int | None:
         """The exit code of a worker; None: it runs."""
         return self._workers[name].poll()
