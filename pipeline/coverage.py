@@ -7,7 +7,7 @@ Runs are a set: they may come in any order and any number of times.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
@@ -107,15 +107,20 @@ class Coverage:
         self._told: dict[Teller, tuple[_Told, _Told]] = {}  # all runs, and those that began with a list
         self._instances: dict[str, list[str]] = defaultdict(list)
         for teller, each in sorted(runs.items()):
-            stitched = stitch(each)
-            stitched = stitched if len(stitched) <= MAX_RUNS else ()
-            self._told[teller] = _Told(stitched), _Told([run for run in stitched if run.fresh])
-            self._instances[teller[0]].append(teller[1])
+            self.tell(teller, each)
         self._of_address: dict[tuple[str, str], list[str]] = defaultdict(list)
         for name, drawn in systems.items():
             for instance, own in drawn.instances:
                 for address in {each.address.text for each in own}:
                     self._of_address[name, address].append(instance)
+
+    def tell(self, teller: Teller, runs: Iterable[Run]) -> None:
+        """All runs of one teller, in place of those that were known."""
+        stitched = stitch(runs)
+        stitched = stitched if len(stitched) <= MAX_RUNS else ()
+        if teller not in self._told:
+            insort(self._instances[teller[0]], teller[1])
+        self._told[teller] = _Told(stitched), _Told([run for run in stitched if run.fresh])
 
     def of(self, system: str, address: Address | None, from_ns: int, to_ns: int, *, fresh: bool = False) -> Covered:
         """Whether `system` told everything of [from, to] that concerns connections from `address`.

@@ -54,6 +54,7 @@ class Heard:
         self._marks: dict[tuple[str, str], dict[int, _Said]] = {}  # (system, topic) → partition
         self._runs: dict[Teller, list[Run]] = {}
         self.version = 0  # rises with the runs
+        self._changed: dict[Teller, int] = {}  # version with which the runs of a teller changed last
         for system, instance, each in runs:
             self.run(system, instance, each)
 
@@ -74,19 +75,22 @@ class Heard:
         held = self._runs.setdefault((system, instance), [])
         for run in runs:
             last = held[-1] if held else None
-            if last is not None and (run.session, run.first) == (last.session, last.first):
-                if run.last > last.last:
-                    held[-1] = run
-                    self.version += 1
-                continue
-            held.append(run)
-            self.version += 1
+            if last is None or (run.session, run.first) != (last.session, last.first):
+                held.append(run)
+            elif run.last > last.last:
+                held[-1] = run
+        self.version += 1
+        self._changed[system, instance] = self.version
         if len(held) > _STITCH:
             held[:] = sorted(stitch(held), key=lambda run: run.to_ns)[-MAX_RUNS:]
 
     def runs(self) -> dict[Teller, list[Run]]:
         """All stretches, by teller."""
         return self._runs
+
+    def changed(self, since: int) -> list[Teller]:
+        """Tellers of which something was heard after that version."""
+        return [teller for teller, version in self._changed.items() if version > since]
 
     def listed(self) -> list[tuple[str, str, tuple[Run, ...]]]:
         """All stretches, to be written down."""
@@ -112,6 +116,10 @@ class Heard:
         return any(not each.at_end and clock_ns - each.rose_ns < _STILL_NS for each in said)
 
 
+def _end(runs: list[Run]) -> int:
+    return max((run.to_ns for run in runs), default=NEVER)
+
+
 def _wait_ns(feed: HasFeed) -> int:
     return feed.arrives_ns + (feed.longest_ns if feed.bounded else 0)
 
@@ -131,6 +139,7 @@ class View:
         self._version = -1
         self._coverage = joining.coverage({})
         self._told: dict[str, int] = {}
+        self._reach: dict[str, int] = {}  # of all instances of a system together
         self._of_address: dict[tuple[str, str], list[str]] = {}
         for name, drawn in self.systems.items():
             for instance, own in drawn.instances:
@@ -142,9 +151,11 @@ class View:
     def renew(self) -> None:
         """Take note of what has been heard since."""
         self._told.clear()
-        if self._version != self._heard.version:
-            self._version = self._heard.version
-            self._coverage = self.joining.coverage(self._heard.runs())
+        self._reach.clear()
+        for teller in self._heard.changed(self._version):
+            if teller[0] in self.systems:
+                self._coverage.tell(teller, self._heard.runs()[teller])
+        self._version = self._heard.version
 
     def coverage(self) -> Coverage:
         """What numbered lines cover."""
@@ -162,16 +173,15 @@ class View:
 
     def reach(self, system: str, source: str) -> int:
         """Up to which moment there may be something new to say for questions from this address."""
-        listed = self._of_address.get((system, source))
-        runs = self._heard.runs()
-        ends = [
-            max((run.to_ns for run in runs[system, instance]), default=NEVER)
-            for instance in listed or ()
-            if (system, instance) in runs
-        ]
-        if not listed:
-            ends = [max(run.to_ns for run in each) for (name, _), each in runs.items() if name == system and each]
-        return max(self.told_until(system), max(ends, default=NEVER))
+        listed, runs = self._of_address.get((system, source)), self._heard.runs()
+        if listed:
+            ends = [_end(runs[system, instance]) for instance in listed if (system, instance) in runs]
+            return max(self.told_until(system), max(ends, default=NEVER))
+        found = self._reach.get(system)
+        if found is None:
+            found = max((_end(each) for (name, _), each in runs.items() if name == system), default=NEVER)
+            self._reach[system] = found
+        return max(self.told_until(system), found)
 
     def wait_ns(self, system: str) -> int:
         """How long after a question what this system has to say of it may come."""
