@@ -1,9 +1,10 @@
-# Two commands do all the set-up: `make demo` (needs Python only) and `make test` (installs the servers it tests against).
+# All set-up is done by the commands themselves: `make demo` needs Python only, `make demo-stream` installs Kafka for a
+# stream, and `make test` the servers it tests against.
 PYTHON ?= python3
 SIZE ?= 1# how much the tests do: 1 in `make test`, 100 in `make prove`
 BIN := .venv/bin
 
-.PHONY: demo test-core test prove lab cluster lint bench record mutants schemas clean
+.PHONY: demo demo-stream test-core test prove lab cluster lint bench record mutants schemas clean
 .DEFAULT_GOAL := test-core
 
 .venv/installed: pyproject.toml
@@ -17,6 +18,10 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh deploy/demo/run.sh
+
+demo-stream: .venv/installed
+	@sh deploy/kafka/install.sh .venv
+	@sh deploy/demo/stream/run.sh $(BIN)/python
 
 test-core: .venv/developer
 	$(BIN)/pytest -n auto -m 'not edge and not prove'
@@ -50,6 +55,8 @@ lint: .venv/developer
 bench: .venv/developer
 	sh deploy/kafka/install.sh .venv
 	$(BIN)/pip install --quiet --editable '.[bench]'
+	$(PYTHON) -m venv build/peers # quixstreams needs another confluent-kafka than ours
+	build/peers/bin/pip install --quiet -r benchmarks/peers.txt
 	$(BIN)/python -m benchmarks
 
 record: .venv/developer
@@ -63,4 +70,4 @@ schemas: .venv/developer
 	$(BIN)/python -m pipeline.schemas
 
 clean:
-	rm -rf .venv out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build/peers out .pytest_cache .mypy_cache .ruff_cache .hypothesis

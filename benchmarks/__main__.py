@@ -1,4 +1,7 @@
-"""`python -m benchmarks [--quick] [--json FILE] [--size MB] [NAME …]`: one table, ratios of one run."""
+"""`python -m benchmarks [--quick] [--json FILE] [--size MB] [NAME …]`: tables, ratios of one run.
+
+`python -m benchmarks stream [--lines N] [--partitions 1,4,8] [--only latency,…]` measures the stream alone.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,17 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bench_core, bench_parse, bench_render, bench_replay, bench_resolve, floor, joins, peer_vrl
+from benchmarks import (
+    bench_core,
+    bench_parse,
+    bench_render,
+    bench_replay,
+    bench_resolve,
+    floor,
+    joins,
+    peer_vrl,
+    stream,
+)
 from benchmarks.cases import CASES, Case
 from benchmarks.lines import lines
 from benchmarks.setting import check_agreement, make_ready
@@ -105,14 +118,34 @@ def show_joined(figures: Figures) -> Table:
     return table
 
 
-def main() -> None:
-    """Measure, print, and write the figures down where asked to."""
+def streamed(given: argparse.Namespace, console: Console) -> dict[str, Figures]:
+    """Measure the stream and print its tables; the figures by part and row."""
+    partitions = tuple(map(int, given.partitions.split(",")))
+    plan = stream.Plan(20_000 if given.quick else given.lines, partitions, tuple(given.only.split(",")))
+    with console.status("stream") as status:
+        parts = stream.measure(plan, lambda text: status.update(f"stream: {text}"))
+    for part, rows in parts.items():
+        console.print(stream.show(part, rows), width=max(console.width, 110), crop=False)
+    return {f"stream {part}: {row}": each for part, rows in parts.items() for row, each in rows.items()}
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("names", nargs="*", help="only formats whose name begins so; `joins` for the joins")
-    parser.add_argument("--quick", action="store_true", help="a minute instead of ten: figures are rough")
+    names = "only formats whose name begins so; `joins` for the joins, `stream` for the stream"
+    parser.add_argument("names", nargs="*", help=names)
+    parser.add_argument("--quick", action="store_true", help="minutes instead of a quarter of an hour: rough figures")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--size", type=int, default=200, help="MB of the replayed file")
-    given = parser.parse_args()
+    parser.add_argument("--lines", type=int, default=100_000, help="of the stream's backlogs")
+    parser.add_argument("--partitions", default="1,4,8", help="of the stream's raw topics")
+    parser.add_argument("--only", default=",".join(stream.PARTS), help="parts of the stream's benchmark")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print, and write the figures down where asked to."""
+    given = arguments()
     cases = [
         case for case in CASES if not given.names or case.name.lower().startswith(tuple(map(str.lower, given.names)))
     ]
@@ -128,6 +161,8 @@ def main() -> None:
         with console.status("joins"):
             figures["joins"] = joined(*((20_000, 1) if given.quick else (200_000, 3)))
         console.print(show_joined(figures["joins"]))
+    if not given.names or "stream" in given.names:
+        figures |= streamed(given, console)
     if given.json is not None:
         given.json.write_text(json.dumps(figures, indent=2) + "\n")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -25,6 +26,7 @@ LATER_NS: Final = SECOND  # a shipper's: request lines come so long after the re
 
 _EACH_NS: Final = 60 * MS  # from one request of a connection to the next
 _SESSION: Final = "8f1c2d34-18eb4f7a"
+_Event = tuple[int, dict[str, Any]]
 
 JOINED: Final = f"""
 [joins]
@@ -111,32 +113,36 @@ def joined(topic: str, begin_ns: int, count: int, steps: int, partitions: int, p
     dice, found = Random(1), list[Message]()
     per_connection = 1.5 + 2 * steps
     every = round(per_connection / per_second * SECOND)
-    events: dict[tuple[str, int], list[tuple[int, dict[str, Any]]]] = {}
+    devices: dict[tuple[str, int], list[_Event]] = defaultdict(list)
     number = 0
     for connection in range(round(count / per_connection)):
-        at, own = connection * every, connection % partitions
-        port = 32768 + connection // partitions % PORTS
-        carries = 1 + connection % 2
+        at, own, carries = connection * every, connection % partitions, 1 + connection % 2
         end = at + (30 + 60 * carries) * MS + dice.randrange(30) * MS
-        far = (f"20.{dice.randrange(256)}.{dice.randrange(256)}.7", dice.randrange(1024, 65536))
+        met = (f"20.{dice.randrange(256)}.{dice.randrange(256)}.7", dice.randrange(1024, 65536))
         for word in ("edge", "node")[2 - steps :]:
-            near = (_address(word, own), port)
+            near = _address(word, own), 32768 + connection // partitions % PORTS
             back = (f"10.244.2.{5 + own}", 8080) if word == "node" else (SERVICE, 80)
-            flow = {"proto": "tcp", "id": dice.getrandbits(32), "start": begin_ns + at}
-            ends = {"orig": [*far, SERVICE, 80], "reply": [*back, *near]}
-            told = events.setdefault((word, own), [])
-            told.append((at, {"event": "NEW", **flow, **ends}))
-            told.append((end, {"event": "DESTROY", **flow, "end": begin_ns + end, "assured": True, **ends}))
-            far = near
+            ends = {"orig": [*met, SERVICE, 80], "reply": [*back, *near]}
+            devices[word, own] += _flow(begin_ns, at, end, {"proto": "tcp", "id": dice.getrandbits(32)}, ends)
+            met = near
         for turn in range(carries):
             ended = at + 25 * MS + turn * _EACH_NS
-            row = _request(begin_ns + ended, far, own, connection, number)
+            row = _request(begin_ns + ended, met, own, connection, number)
             found.append(Message(ended + LATER_NS, f"{topic}.app", own, b"app-%d" % own, _packed(row)))
             number += 1
-    for (word, own), told in events.items():
+    for (word, own), told in devices.items():
         name = f"{topic}.{'nodes' if word == 'node' else 'outer'}"
         found += _device(told, begin_ns, name, own, f"{word}-{own}".encode())
     return sorted(found, key=lambda message: message.at_ns)
+
+
+def _flow(
+    begin_ns: int, at: int, end: int, ident: dict[str, Any], ends: dict[str, list[str | int]]
+) -> tuple[_Event, _Event]:
+    """Begin and end of one connection."""
+    flow = {**ident, "start": begin_ns + at}
+    over = {"event": "DESTROY", **flow, "end": begin_ns + end, "assured": True, **ends}
+    return (at, {"event": "NEW", **flow, **ends}), (end, over)
 
 
 def _request(at: int, peer: tuple[str, int], own: int, connection: int, number: int) -> dict[str, Any]:
@@ -154,9 +160,7 @@ def _request(at: int, peer: tuple[str, int], own: int, connection: int, number: 
     }
 
 
-def _device(
-    events: list[tuple[int, dict[str, Any]]], begin_ns: int, topic: str, own: int, key: bytes
-) -> Iterator[Message]:
+def _device(events: list[_Event], begin_ns: int, topic: str, own: int, key: bytes) -> Iterator[Message]:
     """The events of one device as its collector numbers them, with a mark every second."""
     last = max(at for at, _ in events)
     told = [*events, *((at, {"mark": True, "stamps": "kernel"}) for at in range(0, last + 2 * SECOND, SECOND))]
@@ -174,4 +178,3 @@ def _packed(row: dict[str, Any]) -> bytes:
 def is_request(message: Message) -> bool:
     """Whether a record comes of it."""
     return NUMBER.search(message.value) is not None
-

@@ -1,7 +1,7 @@
 """What stands beside the stream: `python stream_peers.py NAME BROKERS GROUP FROM TO PARTITIONS`, until it is killed.
 
-`bare` passes each message on as it is.  The others do one simple job: parse a JSON line, take the rightmost entry of its
-X-Forwarded-For, add one key, write it.  All of them exactly once, a transaction per 5,000 messages or 100 ms.
+`bare` passes each message on as it is.  The others do one simple job: parse a JSON line, take the rightmost entry of
+its X-Forwarded-For, add one key, write it.  All of them exactly once, a transaction per 5,000 messages or 100 ms.
 Nothing of ours is imported here: the peers have an environment of their own.
 """
 
@@ -14,6 +14,22 @@ from typing import Any, Final, NamedTuple
 
 BATCH: Final = 5_000
 COMMIT_S: Final = 0.1
+CONSUMER: Final[Mapping[str, Any]] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "earliest",
+    "isolation.level": "read_committed",
+    "fetch.wait.max.ms": 100,
+    "fetch.queue.backoff.ms": 20,
+    "queued.min.messages": 20_000,
+}
+PRODUCER: Final[Mapping[str, Any]] = {
+    "retry.backoff.ms": 10,
+    "linger.ms": 5,
+    "compression.type": "lz4",
+    "queue.buffering.max.messages": 1_000_000,
+    "delivery.report.only.error": True,
+}
 
 
 class Job(NamedTuple):
@@ -35,30 +51,8 @@ def bare(job: Job) -> None:
     """confluent-kafka alone, with the settings of our workers."""
     from confluent_kafka import Consumer, Producer  # noqa: PLC0415
 
-    consumer = Consumer(
-        {
-            "bootstrap.servers": job.brokers,
-            "group.id": job.group,
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 100,
-            "fetch.queue.backoff.ms": 20,
-            "queued.min.messages": 20_000,
-        }
-    )
-    producer = Producer(
-        {
-            "bootstrap.servers": job.brokers,
-            "transactional.id": job.group,
-            "retry.backoff.ms": 10,
-            "linger.ms": 5,
-            "compression.type": "lz4",
-            "queue.buffering.max.messages": 1_000_000,
-            "delivery.report.only.error": True,
-        }
-    )
+    consumer = Consumer({"bootstrap.servers": job.brokers, "group.id": job.group, **CONSUMER})
+    producer = Producer({"bootstrap.servers": job.brokers, "transactional.id": job.group, **PRODUCER})
     producer.init_transactions(30)
     consumer.subscribe([job.source])
     while True:
@@ -68,8 +62,9 @@ def bare(job: Job) -> None:
         producer.begin_transaction()
         for message in messages:
             producer.produce(job.target, message.value())
-        consumer.store_offsets(message=messages[-1])
-        producer.send_offsets_to_transaction(consumer.position(consumer.assignment()), consumer.consumer_group_metadata())
+        producer.send_offsets_to_transaction(
+            consumer.position(consumer.assignment()), consumer.consumer_group_metadata()
+        )
         producer.commit_transaction()
 
 

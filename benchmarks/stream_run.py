@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from benchmarks.stream_lines import NUMBER, Message
+from benchmarks.stream_lines import NUMBER, Message, is_request
 from pipeline import config
 from pipeline.edges.topics import look
 
@@ -54,15 +54,15 @@ class Job:
         self._log = folder / f"{name}.log"
         self._commands: dict[str, list[str]] = {}
         self._topics = [*self.sources]
+        make_topics(address, self.sources, partitions)
 
     def __enter__(self) -> Job:
-        make_topics(self.address, self.sources, self.partitions)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         for name in list(self._programs):
             self.kill(name)
-        admin = AdminClient({"bootstrap.servers": self.address})
+        admin = AdminClient({"bootstrap.servers": self.address, "log_level": 0})
         for answer in admin.delete_topics(self._topics).values():
             answer.result()
 
@@ -76,7 +76,7 @@ class Job:
         self._commands[name] = [python, script, name, *job]
         self.start(name)
 
-    def stream(self, text: str, options: str = "") -> None:
+    def stream(self, text: str, options: str = "", *, answerer_only: bool = False) -> None:
         """Make the topics of a configuration, and start a reader and an answerer."""
         path = self._folder / f"{self.name}.toml"
         path.write_text(
@@ -86,7 +86,7 @@ class Job:
         report = look(config.load([path]), create=True, raw=False)
         assert report.code == 0, report
         self._topics += [row.name for row in report.rows]
-        for role in ("reader", "answerer"):
+        for role in ("answerer",) if answerer_only else ("reader", "answerer"):
             command = [sys.executable, "-P", "-m", "pipeline.edges.streamworker", role, "0"]
             self._commands[role] = [*command, "--name", self.name, "-c", str(path)]
             self.start(role)
@@ -109,6 +109,30 @@ class Job:
         """What the programs have said."""
         return self._log.read_text()
 
+    def steady(self, messages: Sequence[Message], begin_ns: int, skipped_s: float) -> list[float]:
+        """Delays in ms from the append of each request line to that of its record, lines written when they are due.
+
+        Those of the first seconds are left out.
+        """
+        sources = {topic: [m for m in messages if m.topic == topic and is_request(m)] for topic in self.sources}
+        [asking] = [topic for topic, some in sources.items() if some]
+        count = len(sources[asking])
+        with Watch(self.address, asking, self.log) as raw, Watch(self.address, self.target, self.log) as out:
+            produce_when_due(self.address, messages, begin_ns)
+            came, went = raw.some(count, END_S), out.some(count, END_S)
+        begun = dict(zip(numbers(came.values), came.stamps_ms, strict=True))
+        ended = dict(zip(numbers(went.values), went.stamps_ms, strict=True))
+        assert begun.keys() == ended.keys()
+        first_ms = min(begun.values()) + 1000 * skipped_s
+        return [ended[number] - at_ms for number, at_ms in begun.items() if at_ms >= first_ms]
+
+    def wait_ready(self) -> None:
+        """Until reader and answerer have their partitions."""
+        until = time.monotonic() + START_S
+        while self.log().count("partitions.assigned") < len(self._programs):
+            assert time.monotonic() < until, self.log()[-3000:]
+            time.sleep(0.1)
+
     def signal(self, number: int) -> None:
         """To all programs."""
         for program in self._programs.values():
@@ -123,15 +147,17 @@ class Job:
         fields = Path(f"/proc/{self._programs[name].pid}/statm").read_text().split()
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    def backlog(self, warm: Iterable[Message], messages: Sequence[Message], records: int) -> Run:
-        """Let it see a few lines, stop it, lay out a backlog, and let it go.
+    def backlog(self, messages: Sequence[Message], warm: int, first: int) -> Run:
+        """Let it see `warm` messages, stop it, lay out the rest as a backlog, and let it go.
 
-        Its start is not measured, nor is the writing of the backlog.  `records`: how many come of both.
+        Its start is not measured, nor is the writing of the backlog.  `first`: the records that must have come before.
         """
+        records, messages, early = sum(map(is_request, messages)), messages[warm:], messages[:warm]
         with Watch(self.address, self.target, self.log) as watch:
-            produce(self.address, warm)
-            before = len(watch.some(1, START_S).values)
+            produce(self.address, early)
+            watch.some(first, START_S)
             time.sleep(0.5)
+            before = len(watch.some(first, START_S).values)
             self.signal(signal.SIGSTOP)
             produce(self.address, messages)
             spent, began = self.spent(), time.time()
@@ -186,20 +212,32 @@ class Watch:
 def make_topics(address: str, names: Sequence[str], partitions: int) -> None:
     """Topics whose messages are stamped by the broker."""
     new = [NewTopic(name, partitions, 1, config={"message.timestamp.type": "LogAppendTime"}) for name in names]
-    admin = AdminClient({"bootstrap.servers": address})
+    admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
     for answer in admin.create_topics(new).values():
         answer.result()
 
 
 def produce(address: str, messages: Iterable[Message]) -> None:
     """As fast as it goes, in order."""
-    producer = Producer({"bootstrap.servers": address, "linger.ms": 20, "compression.type": "lz4"})
+    producer = Producer({"bootstrap.servers": address, "linger.ms": 20, "compression.type": "lz4", "log_level": 0})
     for message in messages:
         while True:
             with suppress(BufferError):
                 producer.produce(message.topic, message.value, message.key, message.partition)
                 break
             producer.poll(0.05)
+    assert producer.flush(60) == 0
+
+
+def produce_when_due(address: str, messages: Iterable[Message], begin_ns: int) -> None:
+    """Each message at its moment, `begin_ns` being Unix time."""
+    producer = Producer({"bootstrap.servers": address, "linger.ms": 2, "compression.type": "lz4", "log_level": 0})
+    for message in messages:
+        ahead_s = (begin_ns + message.at_ns - time.time_ns()) / 1e9
+        if ahead_s > 0.003:
+            producer.poll(0)
+            time.sleep(ahead_s)
+        producer.produce(message.topic, message.value, message.key, message.partition)
     assert producer.flush(60) == 0
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -87,7 +86,7 @@ class Stages:
     def run(self, messages: Sequence[Message]) -> None:
         """Everything, batch by batch."""
         for first in range(0, len(messages), BATCH):
-            told = self._read(messages[first : first + BATCH])
+            told = self.read(messages[first : first + BATCH])
             self._answer(told)
         for held in self._held:
             held.spool.close()
@@ -105,7 +104,7 @@ class Stages:
     def _chunks(self) -> Chunks:
         return Chunks(self._partitions, self.drawn.joining.bounds.horizon)
 
-    def _read(self, messages: Sequence[Message]) -> list[tuple[int, bytes]]:
+    def read(self, messages: Sequence[Message]) -> list[tuple[int, bytes]]:
         """A batch of the reader: its messages for the join topic."""
         publication, chunks = self._publication(), self._chunks()
         batch, publish = Batch(chunks, self._numbers), publication.renderer()
@@ -115,11 +114,10 @@ class Stages:
             by_place[place].append(Raw(message, self._offsets[place], self._now_ns // 1_000_000))
             self._offsets[place] += 1
         marks = []
-        gc.collect()
         for place, raws in by_place.items():
             system = self._systems[place.topic]
             take = self._intakes[system].take
-            with self._stage("reader: frame, parse, resolve, id"):
+            with self._stage("reader: parse, resolve"):
                 taken = [each for each in self._raw_lines(place).read(raws) if isinstance(each, Taken)]  # type: ignore[arg-type]
             with self._stage("reader: intake"):
                 left = [take(each, self._now_ns, batch) for some in taken for each in some.outcomes]
@@ -128,7 +126,7 @@ class Stages:
                     if type(each) is Record:
                         publish(each, self.settings.rules)
             marks.append(Mark(system, place.topic, place.partition, 1, self._now_ns, at_end=True))
-        with self._stage("reader: counts and figures"):
+        with self._stage("reader: counts"):
             self.records += len(publication.end(self._told))
         with self._stage("reader: chunk encode"):
             return list(chunks.messages(marks, self._numbers.news(), range(self._partitions.count)))
@@ -150,17 +148,17 @@ class Stages:
             for number, value in told:
                 with self._stage("answerer: chunk decode"):
                     chunk = decode(value)
-                with self._stage("answerer: hold facts and questions"):
+                with self._stage("answerer: hold"):
                     self._held[number].partition.take(self._join_offset, self._now_ns, chunk, self._held[number].refer)
                 self._join_offset += 1
             for number in touched:
                 self._leave(self._held[number], publish, chunks)
             with self._stage("answerer: chunk encode"):
                 told = list(chunks.messages())
-        with self._stage("answerer: counts and figures"):
+        with self._stage("answerer: counts"):
             publication.end(self._told)
 
-    def _leave(self, held: _Held, publish, chunks: Chunks) -> None:  # type: ignore[no-untyped-def]
+    def _leave(self, held: _Held, publish: Callable[[Record, str], None], chunks: Chunks) -> None:
         with self._stage("answerer: decide"):
             leaving, _, _ = held.partition.turn(MEMORY)
         with self._stage("answerer: spool"):
