@@ -36,12 +36,13 @@ class Intake:
         `appended_ns`: when its message came, 0 where nobody knows.
         """
         begun: Outcome | Open = outcome
+        by_ns = batch.latest_ns or appended_ns
         if self.tells:
             batch.see(outcome, appended_ns)
-        elif type(outcome) is Record and outcome.resolution.stop is None and not _is_ahead(outcome, appended_ns):
+        elif type(outcome) is Record and outcome.resolution.stop is None and not _is_ahead(outcome, by_ns):
             return outcome  # the usual case of a log that only asks
         if type(outcome) is Record:
-            if _is_ahead(outcome, appended_ns):
+            if _is_ahead(outcome, by_ns):
                 batch.ahead.append(outcome)
                 return self._alone(outcome)
             begun = self._joining.begin(outcome)
@@ -143,6 +144,7 @@ class Batch:
         self.chunks, self._numbers = chunks, numbers
         self.ahead: list[Record] = []  # records whose time lies far ahead
         self.asked = 0
+        self.latest_ns = 0  # when messages came at the latest, where their dates are not a broker's; 0: they are
         self.late_ns = 0  # how long after its event the latest line came; to be set anew for each partition
         self._under: Counter[str] = Counter()
 

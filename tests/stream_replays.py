@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from msgspec.structs import replace
 from xxhash import xxh3_128_digest
 
 from pipeline.edges.kafka import topic_ids
+from pipeline.edges.rawlines import MAX_INSTANCE, headers_ids
 from pipeline.joining import settle
 from pipeline.messages import cut
 from pipeline.model import Line, Outcome, Record, Rejected
@@ -96,7 +98,9 @@ def replayed(address: str, settings: Settings) -> Replay:
         for message in messages(address, feeds):
             topic, number, key = message.topic() or "", message.partition(), message.key()
             system, feed = feeds[topic]
-            instance = key.decode() if feed.instance_by and isinstance(key, bytes) else None
+            named = feed.instance_by and isinstance(key, bytes) and 0 < len(key) <= MAX_INSTANCE
+            instance = key.decode("utf-8", "backslashreplace") if named else None
+            told = headers_ids(message)
             reading = readings.get((topic, number, instance))
             if reading is None:
                 reading = readings[topic, number, instance] = compiled.engine.reading(
@@ -105,7 +109,9 @@ def replayed(address: str, settings: Settings) -> Replay:
             for index, text in enumerate(cut(feed.messages, message.value() or b"")):
                 line = Line(text, text, f"{ids[topic]}/{number}", message.offset() or 0, index, None, instance)
                 for outcome in reading.feed(line):
-                    if isinstance(outcome, Rejected):
+                    if told and isinstance(outcome, Record) and outcome.observation.ids is None:
+                        yield replace(outcome, observation=replace(outcome.observation, ids=told))
+                    elif isinstance(outcome, Rejected):
                         rejected[rejected_row(outcome, system, settings.rules)] += 1
                     else:
                         yield outcome

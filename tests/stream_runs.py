@@ -36,7 +36,9 @@ class Feeder:
         """`pace`: messages a second; 0: as fast as it goes."""
         self._prefix, self._items, self._pace = stream.prefix, items, pace
         settings = {"bootstrap.servers": stream.address, "linger.ms": 20, "enable.idempotence": True, "log_level": 0}
-        self._producer = Producer({**settings, "message.timeout.ms": 0, "compression.type": "lz4"})
+        self._producer = Producer(
+            {**settings, "message.timeout.ms": 0, "message.max.bytes": 8 << 20, "compression.type": "lz4"}
+        )
         self._thread = threading.Thread(target=self._run)
         self._end = False
         self._failed: Exception | None = None

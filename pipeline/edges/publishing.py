@@ -84,10 +84,9 @@ class Publication:
 
     def dead(self, system: str, place: Place, offset: int, message: bytes, reason: str) -> None:
         """A message that is no lines."""
-        try:
-            raw, coded = message.decode(), None
-        except UnicodeDecodeError:
-            raw, coded = None, b64encode(message).decode()
+        raw, coded = _text(message), None
+        if raw is None:
+            coded = b64encode(message).decode()
         row = DeadRow(SCHEMA, system, reason, *place, offset, raw, coded)
         self.outs.append(Out(self._dead, _ENCODE(row)))
         self._reasons[system, reason] += 1
@@ -125,6 +124,15 @@ class Publication:
             parts[xxh3_64_intdigest(client.encode()) % self._count_partitions].append((client, times))
         for partition, clients in parts.items():
             yield Out(self._counts, _ENCODE(CountsRow(SCHEMA, self.youngest_ms, clients)), partition)
+
+
+def _text(message: bytes) -> str | None:
+    """The message as text; None where it is none, or would be more than twice as long in JSON: what a topic takes."""
+    try:
+        text = message.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if len(message) < 1024 or len(_ENCODE(text)) <= 2 * len(message) else None
 
 
 def _finding_id(record_id: str, kind: str) -> str:

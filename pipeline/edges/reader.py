@@ -184,13 +184,17 @@ class Reader:
         system, rules = self._systems[place.topic], self._settings.rules
         publish, take = publication.renderer(), self._intakes[system].take
         records, batch.late_ns = 0, 0
+        kind, stamp_ms = messages[-1].timestamp()
+        is_dated, now_ns = kind == TIMESTAMP_LOG_APPEND_TIME, time.time_ns()
+        batch.latest_ns = 0 if is_dated else now_ns  # shippers' clocks may say anything
         for taken in self._lines[place].read(messages):
             if isinstance(taken, Dead):
                 publication.dead(system, place, taken.offset, taken.message, taken.reason)
                 self._unread[system] += 1
                 continue
+            appended_ns = taken.appended_ns if is_dated else min(taken.appended_ns, now_ns)
             for outcome in taken.outcomes:
-                left = take(outcome, taken.appended_ns, batch)
+                left = take(outcome, appended_ns, batch)
                 if left is None:
                     records += 1
                 elif type(left) is Record:
@@ -202,10 +206,9 @@ class Reader:
         publication.counted(system, "record", records)
         last = messages[-1]
         self._upto[place] = (last.offset() or 0) + 1
-        kind, stamp_ms = last.timestamp()
-        self._last_ms[place] = stamp_ms if kind == TIMESTAMP_LOG_APPEND_TIME else 0
-        publication.youngest_ms = max(publication.youngest_ms, stamp_ms)
-        self._lateness[place].see(batch.late_ns, time.time_ns())
+        self._last_ms[place] = stamp_ms if is_dated else 0
+        publication.youngest_ms = max(publication.youngest_ms, min(stamp_ms, now_ns // _MS))
+        self._lateness[place].see(batch.late_ns, now_ns)
 
     def _count_unread(self, system: str, outcomes: Sequence[Outcome]) -> None:
         """How many lines in a row nobody could read."""

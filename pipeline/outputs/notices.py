@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class DeadRow(Struct, frozen=True, omit_defaults=True):
-    """A raw message that could not be cut into lines, whole; `raw_base64` where it is no UTF-8."""
+    """A raw message that could not be cut into lines, whole; `raw_base64` where JSON would not hold it well."""
 
     schema: str
     system: str
