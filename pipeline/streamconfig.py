@@ -65,7 +65,7 @@ def stream_of(values: Mapping[str, Any], places: Mapping[str, Place]) -> Stream:
 
     spool = str((places["spool"].folder / values["spool"]).absolute()) if "spool" in values else None
     commit, lines, partitions = duration_ns(of("commit")), of("batch_lines"), of("join_partitions")
-    return Stream(commit, lines, partitions, of("replication"), of("memory"), spool)
+    return Stream(commit, lines, partitions, of("replication"), of("memory"), spool, of("output"))
 
 
 def feed_of(keys: Mapping[str, Any], horizon_ns: int) -> Feed | None:

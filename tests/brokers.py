@@ -1,4 +1,4 @@
-"""Real Kafka brokers (KRaft) for tests, benchmarks and the demo, from the jar files of `deploy/kafka/install.sh`.
+"""Real Kafka brokers (KRaft) for tests and benchmarks, from the jar files of `deploy/kafka/install.sh`.
 
     with Brokers(folder, 3) as kafka:
         Producer({"bootstrap.servers": kafka.address})
@@ -15,61 +15,19 @@ Data and logs stay in the folder (`node-1/broker.log`), which must be empty or a
 from __future__ import annotations
 
 import argparse
-import base64
-import contextlib
 import os
-import random
 import select
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from deploy.kafka.broker import HEAP, HOST, JARS, SETTINGS, formatting, free_ports, known_to, new_cluster, serving
 
-CONF = Path(__file__).parent.parent / "deploy" / "kafka"
-JARS = Path(sys.prefix) / "kafka" / "jars"
-HOST = "127.0.0.1"
-# Below the range from which the kernel takes ports for outgoing connections: a stopped broker gets its port again.
-PORTS = range(21000, 30000)
 START_SECONDS, STOP_SECONDS = 90.0, 30.0
-
-SETTINGS = """
-process.roles={roles}
-node.id={node}
-controller.quorum.voters={voters}
-controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAIN
-listeners={listeners}
-listener.security.protocol.map=PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL
-log.dirs={folder}/data
-auto.create.topics.enable=false
-default.replication.factor={copies}
-min.insync.replicas={in_sync}
-offsets.topic.num.partitions=4
-offsets.topic.replication.factor={copies}
-transaction.state.log.num.partitions=4
-transaction.state.log.replication.factor={copies}
-transaction.state.log.min.isr={in_sync}
-share.coordinator.state.topic.num.partitions=4
-share.coordinator.state.topic.replication.factor={copies}
-share.coordinator.state.topic.min.isr={in_sync}
-transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-broker.heartbeat.interval.ms=500
-broker.session.timeout.ms=3000
-log.message.timestamp.before.max.ms=9223372036854775807
-log.message.timestamp.after.max.ms=9223372036854775807
-log.retention.ms=-1
-log.cleaner.backoff.ms=1000
-log.cleaner.dedupe.buffer.size=8388608
-"""
 
 SECURE_SETTINGS = """
 sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
@@ -96,11 +54,11 @@ class Brokers:
     def __init__(self, folder: Path, count: int = 1, *, secure: bool = False) -> None:
         self.folder, self.count, self.secure = folder.absolute(), count, secure
         nodes = range(1, count + 1)
-        ports = iter(_free_ports(3 * count))
+        ports = iter(free_ports(3 * count))
         self._plain = {node: next(ports) for node in nodes}
         self._control = {node: next(ports) for node in nodes}
         self._secured = {node: next(ports) for node in nodes}
-        self._heap = 512 if count == 1 else 320  # MB
+        self._heap = HEAP if count == 1 else 320  # MB
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self.address = ",".join(f"{HOST}:{port}" for port in self._plain.values())
         self.secure_address = ",".join(f"{HOST}:{port}" for port in self._secured.values())
@@ -126,14 +84,14 @@ class Brokers:
     def start(self, *nodes: int) -> None:
         """Start these brokers and wait until each of them tells that they are there."""
         for node in nodes:
-            command = _java("kafka.Kafka", str(self._home(node) / "server.properties"), heap=self._heap)
+            command = serving(self._home(node) / "server.properties", self._heap)
             with self._log(node).open("ab") as log:
                 self._running[node] = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
         deadline = time.monotonic() + START_SECONDS
         for node in nodes:
-            while not set(nodes) <= self._known_to(node):
+            while not set(nodes) <= known_to(f"{HOST}:{self._plain[node]}"):
                 if self._running[node].poll() is not None or time.monotonic() > deadline:
                     self.kill(node)
                     raise AssertionError(f"broker {node} does not come up:\n{self.log_tail(node)}")
@@ -179,13 +137,13 @@ class Brokers:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.secure:
             _make_certificates(self.folder)
-        cluster = base64.urlsafe_b64encode(os.urandom(16)).rstrip(b"=").decode().replace("-", "_")
+        cluster = new_cluster()
         running = []
         for node in range(1, self.count + 1):
             self._home(node).mkdir()
             settings = self._home(node) / "server.properties"
             settings.write_text(self._settings(node))
-            command = _java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings))
+            command = formatting(settings, cluster)
             if self.secure:
                 command += ["--add-scram", f"SCRAM-SHA-512=[name={self.user},password={self.password}]"]
             with self._log(node).open("wb") as log:
@@ -213,38 +171,6 @@ class Brokers:
             keys, ca = self.folder / "server.pem", self.ca_file
             text += SECURE_SETTINGS.format(user=self.user, password=self.password, keys=keys, ca=ca)
         return text
-
-    def _known_to(self, node: int) -> set[int]:
-        """The brokers that this one tells its clients about; none while it does not serve."""
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, self._plain[node])):
-                return set()
-        admin = AdminClient({"bootstrap.servers": f"{HOST}:{self._plain[node]}", "log_level": 0})
-        try:
-            return set(admin.list_topics(timeout=2).brokers)
-        except KafkaException:
-            return set()  # it listens before it serves
-
-
-def _java(program: str, *arguments: str, heap: int = 256) -> list[str]:
-    # setpriv: the kernel kills the program when the thread that started it has ended.
-    options = [f"-Xmx{heap}m", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
-    log = f"-Dlog4j2.configurationFile={CONF / 'log4j2.properties'}"
-    return ["setpriv", "--pdeathsig", "KILL", "java", *options, log, "-cp", f"{JARS}/*", program, *arguments]
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        found: list[int] = []
-        for port in random.sample(PORTS, len(PORTS)):
-            trial = held.enter_context(socket.socket())
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):  # taken: try the next
-                trial.bind((HOST, port))
-                found.append(port)
-            if len(found) == count:
-                return found
-    raise AssertionError(f"fewer than {count} free ports in {PORTS}")
 
 
 def _make_certificates(folder: Path) -> None:

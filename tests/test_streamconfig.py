@@ -95,8 +95,9 @@ def test_a_password_or_a_certificate_is_never_sent_in_the_clear_unless_it_is_wri
 
 def test_the_stream_is_read_as_written(tmp_path: Path) -> None:
     keys = 'commit = "30ms"\nbatch_lines = 7\njoin_partitions = 3\nreplication = 2\nmemory = 1000\nspool = "waiting"\n'
+    keys += 'output = "record"\n'
     stream = read(tmp_path, f"{WEB}[stream]\n{keys}").stream
-    assert stream == Stream(30_000_000, 7, 3, 2, 1000, str(tmp_path / "waiting"))
+    assert stream == Stream(30_000_000, 7, 3, 2, 1000, str(tmp_path / "waiting"), "record")
     assert read(tmp_path, f'{WEB}[stream]\nspool = "/var/tmp"\n').stream.spool == "/var/tmp"
 
 
