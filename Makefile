@@ -23,10 +23,6 @@ demo-stream: .venv/installed
 	@sh deploy/kafka/install.sh .venv
 	@sh deploy/demo/stream/run.sh $(BIN)/python
 
-demo-stream: .venv/installed
-	@sh deploy/kafka/install.sh .venv
-	@sh deploy/demo/stream/run.sh $(BIN)/python
-
 test-core: .venv/developer
 	$(BIN)/pytest -n auto -m 'not edge and not prove'
 
