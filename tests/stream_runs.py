@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.stream_lines import Item, config
 from tests.stream_replays import Found, Replay, compared, replayed
@@ -125,11 +124,13 @@ def until(what: Callable[[], bool], seconds: float, step_s: float = 0.05) -> flo
 def committed(stream: Stream, group: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
     """Offsets of a group of ours; -1001 where there is none."""
     assert stream.settings.kafka is not None
-    name = stream.settings.kafka.topic(group)
-    asked = ConsumerGroupTopicPartitions(name, [TopicPartition(topic, number) for number in partitions])
-    admin = AdminClient({"bootstrap.servers": stream.address, "log_level": 0})
-    [answer] = admin.list_consumer_group_offsets([asked]).values()
-    return {each.partition: each.offset for each in answer.result().topic_partitions}
+    # No admin client: https://github.com/confluentinc/librdkafka/issues/4605
+    consumer = Consumer({"bootstrap.servers": stream.address, "group.id": stream.settings.kafka.topic(group)})
+    try:
+        asked = consumer.committed([TopicPartition(topic, number) for number in partitions], 30)
+        return {each.partition: each.offset for each in asked}
+    finally:
+        consumer.close()
 
 
 def peak(pid: int) -> int:
