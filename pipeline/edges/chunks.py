@@ -17,6 +17,7 @@ STDIN: Final = 0
 # Longer than any part a container runtime writes (16 kB, at most sixfold by JSON escapes): no part is ever refused
 # for its length, so a line in parts is never joined without one of them.
 PART_BYTES: Final = 128 * 1024
+NEVER_IN_PARTS: Final = frozenset({"syslog3164", "syslog5424", "filebeat", "compose"})  # wrappers of whole lines
 SHARD_BYTES: Final = 8 * 1024 * 1024  # of input behind one shard of the join keys
 SHARDS: Final = (4, 4096)
 UNPACKING: Final = 8  # a compressed file is taken for this many times as long
@@ -31,6 +32,7 @@ class Options(Struct, frozen=True, kw_only=True):
     from_ns: int | None = None
     until_ns: int | None = None  # exclusive
     facts: bool = False
+    to: str = ""  # the topic that gets the records; "": they stay in the folder
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from msgspec.structs import replace
@@ -75,6 +75,15 @@ WithFacts = Annotated[bool, typer.Option("--facts", help="Write translations and
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core.")]
 ChunkSize = Annotated[int, typer.Option(min=1, help="Bytes of a plain file that one process reads at a time.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Discard what an earlier run left in the folder.")]
+_FROM_KAFKA = (
+    "Read the systems' topics; kafka:TOPIC as an input reads that one. With --from and --until only messages that came "
+    "`arrives_within` and `longest` before and after: they hold the evidence. Without: all that are there at the start."
+)
+FromKafka = Annotated[bool, typer.Option("--from-kafka", help=_FROM_KAFKA)]
+_TO = "kafka: records and rejected lines go to topics, each exactly once; -o holds the state of the run."
+To = Annotated[Literal["folder", "kafka"], typer.Option(help=_TO)]
+_TOPIC = "With --to kafka: where records go, as to amend a stream's; rejected lines stay in the folder then."
+Topic = Annotated[str | None, typer.Option(help=_TOPIC)]
 RejectedFile = Annotated[Path | None, typer.Option(help="With -o -: where rejected lines go; else only counted.")]
 _TIME = "write a time like 2024-05-01T10:00:00Z"
 MaxRejected = Annotated[float, typer.Option(min=0, max=1, help="Exit with 1 if a larger share of lines is rejected.")]
@@ -123,6 +132,9 @@ def replay_command(
     out: Out,
     inputs: Inputs = None,
     system: OneSystem = None,
+    from_kafka: FromKafka = False,
+    to: To = "folder",
+    topic: Topic = None,
     output: Output = "enriched",
     compress: Compress = "none",
     since: Since = None,
@@ -145,9 +157,8 @@ def replay_command(
             until_ns=_moment(until, "--until"),
             facts=facts,
         )
-        count = workers or len(os.sched_getaffinity(0))
-        named = tuple(inputs or ())
-        request = Request(tuple(configs), named, system=system, options=options, workers=count, restart=restart)
+        count, named = workers or len(os.sched_getaffinity(0)), tuple(inputs or ())
+        request = Request(tuple(configs), named, system, options, count, restart, from_kafka, to == "kafka", topic)
         summary = stream(request, rejected, _warn) if out == PIPE else replay(request, Path(out), _warn)
     _conclude(summary, max_rejected)
 

@@ -22,15 +22,26 @@ INSTANCE: Final = "{instance}"
 _WILDCARD: Final = re.compile(r"\*\*/|\*\*|\*|\?|\[[^]]+\]|\{instance\}")
 
 
+class Fetched(Struct, frozen=True):
+    """Which messages an input is that was fetched from Kafka: it is kept as the part `raw` of its chunk."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    begin: int  # offset of the first message that counts; those before it only complete lines that come in parts
+    messages: int
+
+
 class Input(Struct, frozen=True):
     """One file of a run, as it was when the run was planned."""
 
-    path: str  # absolute; "-" for the pipe
+    path: str  # absolute; "-" for the pipe; of fetched messages kafka:TOPIC/PARTITION@OFFSET
     system: str
     instance: str | None
     size: int  # bytes on disk
     packing: str  # gzip | zstd | bzip2 | ""
     fingerprint: str  # hex; the same before and after the file is compressed
+    fetched: Fetched | None = None  # None: it is a file, or the pipe
 
 
 class _Pattern(NamedTuple):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from pipeline.coverage import MAX_RUNS, Run, Runs, Teller, stitch
 from pipeline.edges.chunks import Chunk
-from pipeline.edges.files import Block
 from pipeline.edges.waiting import ROWS, RUNS, Hole, Sinks, Spill, asked, facts, holes, open_sinks
 from pipeline.edges.worker import Done, Job, Moved, Pass, Rows, joined_rows, run_through
 from pipeline.inquiry import Open
@@ -25,7 +25,7 @@ class JoinedPass(Pass):
 
     def __init__(self, job: Job, joining: Joining, chunk: Chunk, sinks: Sinks) -> None:
         super().__init__(job, chunk)
-        self._feed = self._reading.feed_all  # a range cuts records, and never what they tell
+        self._judged_first = None  # a range cuts records, and never what they tell
         self._joining, self._sinks = joining, sinks
         self._spill = Spill(job.plan)
         self._shelf = Shelf(job.engine, chunk.input.system)
@@ -34,11 +34,11 @@ class JoinedPass(Pass):
         self._position = 0  # bytes of rows so far
         self.open = 0
 
-    def _block(self, block: Block) -> Rows:
+    def _rows(self, fed: Iterable[Sequence[Outcome]]) -> Rows:
         take = self._take
         rows: list[bytes] = []
         rejected: list[bytes] = []
-        for outcomes in self._fed(block):
+        for outcomes in fed:
             for outcome in outcomes:
                 take(outcome, rows, rejected)
         return joined_rows(rows, rejected)

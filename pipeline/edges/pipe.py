@@ -15,9 +15,10 @@ from pipeline.edges.parts import told
 from pipeline.edges.replay import Request, plan_of, summary_of
 from pipeline.edges.summary import Summary
 from pipeline.edges.tally import Tally
+from pipeline.edges.viakafka import sink_of, source_of
 from pipeline.edges.worker import Job, Pass, Rows, open_geo
 from pipeline.engine import build
-from pipeline.errors import SinkError
+from pipeline.errors import ConfigError, Fault, SinkError
 
 STDOUT: Final = 1
 RELOAD_SECONDS: Final = 5.0
@@ -29,8 +30,10 @@ def stream(request: Request, rejected: Path | None, warn: Callable[[str], None])
     BrokenPipeError where nobody reads any more.
     """
     settings = config.load(request.config)
+    if source_of(settings, request) is not None or sink_of(settings, request) is not None:
+        raise ConfigError([Fault("", "--out", "give a folder: what is read from Kafka, or sent to it, is noted there")])
     plan, geo = plan_of(request, settings, warn), open_geo(settings)
-    job = Job(plan, build(settings), geo)
+    job = Job(plan, build(settings), geo, settings)
     tallies: list[Tally] = []
     faults: list[str] = []
     sink = _Sink(rejected or Path(os.devnull))

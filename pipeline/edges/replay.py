@@ -1,10 +1,10 @@
-"""Historical logs through the engine into a folder, on all cores; a killed run goes on where it was.
+"""Historical logs through the engine into a folder or into topics, on all cores; a killed run goes on where it was.
 
 State on disk, in the order in which it becomes true:
 1. `plan.json`: what the run is. Another plan in the same folder is refused.
 2. `parts/`: finished chunks (temporary file, fsync, rename); then a line in `manifest.ndjson` for each.
    Where lines can answer for each other (`rounds`), a chunk gets a second line once its rows are whole.
-3. The results, joined from the parts in input order.
+3. The results, joined from the parts in input order, or sent in it.
 4. `summary.json`: the run is complete.
 """
 
@@ -25,8 +25,8 @@ from msgspec.structs import replace
 from pipeline import __version__, config
 from pipeline.config import Settings
 from pipeline.edges.assembly import Assembled
-from pipeline.edges.chunks import Options, Plan, chunks_of, differences, shards_for
-from pipeline.edges.inputs import PIPE, find_inputs
+from pipeline.edges.chunks import NEVER_IN_PARTS, Options, Plan, chunks_of, differences, shards_for
+from pipeline.edges.inputs import PIPE, Input, find_inputs
 from pipeline.edges.merge import merge
 from pipeline.edges.parts import adopt, append_line, remove_parts, replace_file, told, whole_lines
 from pipeline.edges.pool import Work, at_work
@@ -35,6 +35,7 @@ from pipeline.edges.rounds import Rounds
 from pipeline.edges.summary import Summary, as_json, miscounted
 from pipeline.edges.tally import Tally, totals
 from pipeline.edges.tasks import Task
+from pipeline.edges.viakafka import FETCHED, RANGES, SENDING, Sink, sink_of, source_of
 from pipeline.edges.waiting import ROWS, filled
 from pipeline.edges.walks import Walked
 from pipeline.edges.worker import WHOLE, Done, open_geo
@@ -49,7 +50,6 @@ PARTS: Final = "parts"
 MANIFEST: Final = "manifest.ndjson"
 REJECTED: Final = "rejected.ndjson"
 SUMMARY: Final = "summary.json"
-NEVER_IN_PARTS: Final = frozenset({"syslog3164", "syslog5424", "filebeat", "compose"})  # wrappers of whole lines
 RESULTS: Final = tuple(f"{output}.ndjson{suffix}" for output in OUTPUTS for suffix in SUFFIX.values())
 
 
@@ -62,6 +62,9 @@ class Request(Struct, frozen=True):
     options: Options = Options()
     workers: int = 1
     restart: bool = False
+    from_kafka: bool = False  # the topics of the systems are the inputs; also where an input is named kafka:TOPIC
+    to_kafka: bool = False
+    topic: str | None = None  # with `to_kafka`: what gets the records; None: the topics of the stream
 
 
 def plan_of(request: Request, settings: Settings, warn: Callable[[str], None]) -> Plan:
@@ -72,18 +75,23 @@ def plan_of(request: Request, settings: Settings, warn: Callable[[str], None]) -
             raise ConfigError([Fault("", "inputs", f"{each.path!r} is no UTF-8: rename the file")])
     for warning in inputs.warnings:
         warn(warning)
+    return planned(request.options, settings, inputs.files)
+
+
+def planned(options: Options, settings: Settings, inputs: tuple[Input, ...]) -> Plan:
+    """The plan of a run over these inputs."""
     readable = [(each.system.name, each.setup, each.wrapper) for each in settings.systems if each.setup is not None]
     return Plan(
         version=__version__,
         rules=settings.rules,
         digest=settings.digest,
-        options=request.options,
+        options=options,
         line_bytes=settings.limits.line_bytes,
         geo=open_geo(settings).identity(),
-        inputs=inputs.files,
+        inputs=inputs,
         framed=frozenset(name for name, setup, _ in readable if FORMATS[setup.format].framing == "length32"),
         in_parts=frozenset(name for name, _, wrapper in readable if not NEVER_IN_PARTS.issuperset(wrapper)),
-        shards=shards_for(inputs.files) if build(settings).joins else 0,
+        shards=shards_for(inputs) if build(settings).joins else 0,
     )
 
 
@@ -103,25 +111,43 @@ def is_text(path: str) -> bool:
 def replay(request: Request, out: Path, warn: Callable[[str], None]) -> Summary:
     """Run, or go on with, a replay into the folder `out`."""
     settings = config.load(request.config)
-    plan = plan_of(request, settings, warn)
-    chunks = chunks_of(plan)
+    source, sink = source_of(settings, request), sink_of(settings, request)
+    if sink is not None:
+        request = replace(request, options=replace(request.options, to=sink.records))
+    plan = plan_of(request, settings, warn) if source is None else None
     with told(out):
         out.mkdir(parents=True, exist_ok=True)
     with _locked(out):
         if request.restart:
             _clear(out)
-        finished = _resumed(out, plan)
+        _refuse_other(out, from_kafka=source is not None)
+        if plan is None:
+            assert source is not None
+            plan = planned(request.options, settings, source.inputs(request.options, out, out / PARTS, warn))
+        chunks, finished = chunks_of(plan), _resumed(out, plan)
         if finished and len(finished) < len(chunks):
             warn(f"going on: {len(finished)} of {len(chunks)} chunks are finished")
         if not (out / SUMMARY).exists():
+            if sink is not None:
+                sink.look()
             _work(request, plan, out, finished)
-            _merge(plan, out, [finished[chunk.number] for chunk in chunks])
+            _deliver(sink, plan, out, [finished[chunk.number] for chunk in chunks], warn)
         else:
             warn(f"{out} is complete: nothing was read again")
         done = [finished[chunk.number] for chunk in chunks]
         summary = summary_of(plan, (each.tally for each in done), (each.fault for each in done if each.fault))
         _complete(out, summary, finished)
         return summary
+
+
+def _refuse_other(out: Path, *, from_kafka: bool) -> None:
+    """A folder holds a run over files, or one over topics, whose ranges come before everything else."""
+    with told(out):
+        if from_kafka == (out / RANGES).exists():
+            return
+        found = [name for name in (RANGES, PLAN, REJECTED, *RESULTS) if (out / name).exists()]
+    if found:
+        raise _refusal(out, f"holds {found[0]} of a run over {'files' if from_kafka else 'topics'}")
 
 
 @contextmanager
@@ -139,10 +165,10 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 def _clear(out: Path) -> None:
-    """Remove what runs leave behind, and nothing else; the plan last, so that a kill leaves a known state."""
+    """Remove what runs leave behind, and nothing else; what decides the rest last: a kill leaves a known state."""
     with told(out):
         shutil.rmtree(out / PARTS, ignore_errors=True)
-        for name in (SUMMARY, MANIFEST, REJECTED, *RESULTS, PLAN):
+        for name in (SUMMARY, MANIFEST, REJECTED, *RESULTS, SENDING, FETCHED, PLAN, RANGES):
             (out / name).unlink(missing_ok=True)
             (out / f"{name}.partial").unlink(missing_ok=True)
 
@@ -231,10 +257,15 @@ def _keep(out: Path, done: Done, parts: Iterable[str], process_id: int) -> None:
     append_line(out / MANIFEST, msgspec.json.encode(done))
 
 
-def _merge(plan: Plan, out: Path, done: Sequence[Done]) -> None:
-    result = out / f"{plan.options.output}.ndjson{SUFFIX[plan.options.compress]}"
-    merge(out / PARTS, "records", [each.records for each in done], result)
-    merge(out / PARTS, "rejected", [each.rejected for each in done], out / REJECTED)
+def _deliver(sink: Sink | None, plan: Plan, out: Path, done: Sequence[Done], warn: Callable[[str], None]) -> None:
+    """The rows to where they shall be."""
+    if sink is None:
+        result = out / f"{plan.options.output}.ndjson{SUFFIX[plan.options.compress]}"
+        merge(out / PARTS, "records", [each.records for each in done], result)
+    else:
+        sink.send(plan, done, out, out / PARTS, warn)
+    if sink is None or sink.rejected is None:
+        merge(out / PARTS, "rejected", [each.rejected for each in done], out / REJECTED)
 
 
 def summary_of(plan: Plan, tallies: Iterable[Tally], faults: Iterable[str]) -> Summary:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -38,12 +38,20 @@ class Rows(NamedTuple):
     rejected: bytes
 
 
+class Read(NamedTuple):
+    """Lines that have been read already."""
+
+    outcomes: Sequence[Outcome]
+    were_parts: bool  # whether they came before, as parts whose end never came
+
+
 class Job(NamedTuple):
     """What a process needs to work on any chunk of a plan."""
 
     plan: Plan
     engine: Engine
     geo: Geo
+    settings: Settings
 
 
 class Done(Struct, frozen=True):
@@ -65,7 +73,7 @@ def open_job(paths: tuple[Path, ...], plan: Plan) -> Job:
     geo = open_geo(settings)
     if (settings.digest, geo.identity()) != (plan.digest, plan.geo):
         raise ConfigError([Fault("", "", "the configuration or a geo database changed during the run: use --restart")])
-    return Job(plan, build(settings), geo)
+    return Job(plan, build(settings), geo, settings)
 
 
 def open_geo(settings: Settings) -> Geo:
@@ -83,19 +91,20 @@ class Pass:
         self._reading: Reading = job.engine.reading(source.system, source.instance, walks_facts=options.facts)
         self._feed: Feed = self._reading.feed_all
         self._judged = within(options.from_ns, options.until_ns)
-        if self._judged is not None:
-            self._feed = _judging(self._feed, self._judged)
+        self._judged_first = self._judged
         self._render = rendering(job)
         self._facts, self._rules = options.facts, job.plan.rules
         self._file = source.fingerprint
         self._endings = Endings()
         self._tally = Tally(source.system)
 
-    def frame(self, frame: Block | Refused) -> Rows:
+    def frame(self, frame: Block | Refused | Read) -> Rows:
         """The rows of one frame."""
+        if isinstance(frame, Read):
+            return self._rows([self._taken(frame)])
         if not self._file:
             self._file = _name_of_pipe(frame, self._source.system)
-        return self._block(frame) if isinstance(frame, Block) else self._refused(frame)
+        return self._rows(self._fed(frame)) if isinstance(frame, Block) else self._refused(frame)
 
     def end(self) -> Rows:
         """The rows of parts whose end never came."""
@@ -110,9 +119,17 @@ class Pass:
         """The counts so far; to be called once, at the end."""
         return self._endings.into(self._tally)
 
-    def _fed(self, block: Block) -> Iterator[list[Outcome]]:
+    def _taken(self, read: Read) -> Sequence[Outcome]:
+        if read.were_parts:
+            self._tally.parts -= len(read.outcomes)
+        else:
+            self._tally.lines += len(read.outcomes)
+        judged = self._judged_first
+        return read.outcomes if judged is None else list(map(judged, read.outcomes))
+
+    def _fed(self, block: Block) -> Iterator[Sequence[Outcome]]:
         """What a block's lines became, as many at a time as the engine takes best."""
-        feed, file, instance = self._feed, self._file, self._source.instance
+        feed, judged, file, instance = self._feed, self._judged_first, self._file, self._source.instance
         offset, step, lines = block.offset, block.step, block.lines
         self._tally.lines += len(lines)
         for first in range(0, len(lines), BLOCK):
@@ -122,15 +139,15 @@ class Pass:
                 offset += len(raw) + step
             outcomes = feed(framed)
             self._tally.lines += len(outcomes) - len(framed)  # messages beyond the first of a line
-            yield outcomes
+            yield outcomes if judged is None else list(map(judged, outcomes))
 
-    def _block(self, block: Block) -> Rows:
+    def _rows(self, fed: Iterable[Sequence[Outcome]]) -> Rows:
         # The hot loop: everything that can be chosen before it has been.
         render, rules, count = self._render, self._rules, self._endings.count
         rows: list[bytes] = []
         append = rows.append
         rejected: list[bytes] = []
-        for outcomes in self._fed(block):
+        for outcomes in fed:
             for outcome in outcomes:
                 if type(outcome) is Record:
                     count(outcome)
@@ -194,10 +211,6 @@ def within(from_ns: int | None, until_ns: int | None) -> Judge | None:
     return judged
 
 
-def _judging(feed: Feed, judged: Judge) -> Feed:
-    return lambda lines: list(map(judged, feed(lines)))
-
-
 def rendering(job: Job) -> Callable[[Record, str], bytes]:
     """How this run writes a record."""
     render = OUTPUTS[job.plan.options.output]
@@ -212,6 +225,23 @@ def _name_of_pipe(frame: Block | Refused, system: str) -> str:
     # Not the first 1024 bytes, as of a file: a pipe may hold them back for hours.
     head = frame.lines[0] if isinstance(frame, Block) else frame.head
     return fingerprint_of(head[:BEGINNING], system, None, 0)
+
+
+class HasFrames(Protocol):
+    """What reads a chunk; `position` is how far into its file on disk."""
+
+    @property
+    def position(self) -> int: ...
+    def frames(self) -> Iterator[Frame | Read]: ...
+
+
+def reader_of(job: Job, chunk: Chunk, folder: Path) -> HasFrames:
+    """What reads the chunk; `folder` is that of the parts."""
+    if chunk.input.fetched is None:
+        return Reader(chunk, job.plan)
+    from pipeline.edges.kept import FetchedReader  # noqa: PLC0415 - others start faster without
+
+    return FetchedReader(job.settings, job.engine, chunk, folder)
 
 
 class Moved(Protocol):
@@ -236,7 +266,7 @@ def run_through(
         records = PartFile(temporary(folder, chunk.number, name, os.getpid()), compress)
         rejected = PartFile(temporary(folder, chunk.number, "rejected", os.getpid()), "none")
     fault = None
-    reader = Reader(chunk, job.plan)
+    reader = reader_of(job, chunk, folder)
     for frame in _reported(reader, moved):
         if isinstance(frame, Broken):
             fault = f"{chunk.input.path}: {frame.text}"
@@ -252,7 +282,7 @@ def run_through(
     return (records.length, rejected.length), fault
 
 
-def _reported(reader: Reader, moved: Moved) -> Iterator[Frame]:
+def _reported(reader: HasFrames, moved: Moved) -> Iterator[Frame | Read]:
     told_at, position = time.monotonic(), reader.position
     for frame in reader.frames():
         yield frame
