@@ -17,7 +17,7 @@ from rich.table import Table
 
 from benchmarks import stream_rebuild
 from benchmarks.stream_lines import SECOND, Message, alone, config_alone, config_joined, is_request, joined
-from benchmarks.stream_run import PEERS, Job, Run
+from benchmarks.stream_run import PEERS, Job, Run, Seen
 from benchmarks.stream_stages import Stages
 from tests.brokers import Brokers
 
@@ -93,10 +93,11 @@ def _figures(run: Run, bare: Run) -> dict[str, float]:
         "CPU × bare": own / bare_own,
         "lines/s": rate,
         "CPU µs": own,
-        "reader µs": per_line.get("reader", own),
+        "broker µs": run.broker * 1e6 / run.lines,
     }
     if "answerer" in per_line:
-        found |= {"answerer µs": per_line["answerer"], "per record µs": own * run.lines / run.records}
+        found |= {f"{name} µs": spent for name, spent in per_line.items()}
+        found["per record µs"] = own * run.lines / run.records
     return found
 
 
@@ -115,7 +116,7 @@ def _alone(plan: Plan, place: Place, case: str, partitions: int) -> Run:
         job.stream(config_alone(case, job.sources[0]))
         job.wait_ready()
         run = job.backlog(list(alone(case, job.sources[0], WARM + plan.lines, partitions, RATE)), WARM, WARM)
-    _check(run, "vouched", WARM + plan.lines)
+    _check(run.seen, "vouched", WARM + plan.lines)
     return run
 
 
@@ -129,7 +130,7 @@ def _joined(plan: Plan, place: Place, steps: int, partitions: int) -> Run:
         warm = 2 * int(RATE)  # two seconds; its last requests wait for what comes after
         messages = joined(f"{name}.raw", begin_ns, warm + plan.lines, steps, partitions, RATE)
         run = job.backlog(messages, warm, 1)
-    _check(run, "joined", sum(map(is_request, messages)))
+    _check(run.seen, "joined", sum(map(is_request, messages)))
     return run
 
 
@@ -139,9 +140,9 @@ def _joining(place: Place, name: str, steps: int, partitions: int) -> Job:
     return Job(*place, name, [f"{name}.raw.{word}" for word in words], partitions)
 
 
-def _check(run: Run, verdict: str, count: int) -> None:
+def _check(seen: Seen, verdict: str, count: int) -> None:
     """Nobody is fast with the wrong answer."""
-    found = [json.loads(value)["clientip"]["verdict"] for value in run.seen.values]
+    found = [json.loads(value)["clientip"]["verdict"] for value in seen.values]
     right = found.count(verdict)
     assert len(found) == count, f"{len(found)} records of {count} lines"
     assert right >= 0.999 * count, f"{right} of {count} are {verdict}"
@@ -166,13 +167,14 @@ def _delays(place: Place, name: str, steps: int, partitions: int, commit: str) -
         raw = job.sources[0]
         job.stream(config_joined(f"{name}.raw", steps, partitions) if steps else config_alone(TRAEFIK, raw), options)
         job.wait_ready()
-        begin_ns = time.time_ns() + 5 * SECOND  # by then the lines are made
+        begin_ns = time.time_ns() + 3 * SECOND  # by then the lines are made
         messages: Sequence[Message]
         if steps:
             messages = joined(f"{name}.raw", begin_ns, count, steps, partitions, RATE)
         else:
             messages = list(alone(TRAEFIK, raw, count, partitions, RATE))
-        delays = job.steady(messages, begin_ns, SKIPPED_S)
+        seen, delays = job.steady(messages, begin_ns, SKIPPED_S)
+    _check(seen, "joined" if steps else "vouched", sum(map(is_request, messages)))
     cuts = quantiles(delays, n=100)
     third = len(delays) // 3
     return {

@@ -40,6 +40,7 @@ class Run(NamedTuple):
     records: int
     seconds: float  # from the moment it may begin until the last record is there
     spent: dict[str, float]  # processor time by process, seconds
+    broker: float  # that of the broker meanwhile
     seen: Seen
 
 
@@ -109,10 +110,10 @@ class Job:
         """What the programs have said."""
         return self._log.read_text()
 
-    def steady(self, messages: Sequence[Message], begin_ns: int, skipped_s: float) -> list[float]:
-        """Delays in ms from the append of each request line to that of its record, lines written when they are due.
+    def steady(self, messages: Sequence[Message], begin_ns: int, skipped_s: float) -> tuple[Seen, list[float]]:
+        """All records, and delays in ms from the append of each request line to that of its record.
 
-        Those of the first seconds are left out.
+        Lines are written when they are due; those of the first seconds have no delay.
         """
         sources = {topic: [m for m in messages if m.topic == topic and is_request(m)] for topic in self.sources}
         [asking] = [topic for topic, some in sources.items() if some]
@@ -124,7 +125,7 @@ class Job:
         ended = dict(zip(numbers(went.values), went.stamps_ms, strict=True))
         assert begun.keys() == ended.keys()
         first_ms = min(begun.values()) + 1000 * skipped_s
-        return [ended[number] - at_ms for number, at_ms in begun.items() if at_ms >= first_ms]
+        return went, [ended[number] - at_ms for number, at_ms in begun.items() if at_ms >= first_ms]
 
     def wait_ready(self) -> None:
         """Until reader and answerer have their partitions."""
@@ -160,12 +161,15 @@ class Job:
             before = len(watch.some(first, START_S).values)
             self.signal(signal.SIGSTOP)
             produce(self.address, messages)
+            broker = processor_s(broker_pid())
             spent, began = self.spent(), time.time()
             self.signal(signal.SIGCONT)
             seen = watch.some(records, END_S)
             after = self.spent()
+            broker = processor_s(broker_pid()) - broker
         seconds = max(seen.stamps_ms) / 1000 - began
-        return Run(len(messages), records - before, seconds, {name: after[name] - spent[name] for name in spent}, seen)
+        used = {name: after[name] - spent[name] for name in spent}
+        return Run(len(messages), records - before, seconds, used, broker, seen)
 
 
 class Watch:
@@ -244,6 +248,13 @@ def produce_when_due(address: str, messages: Iterable[Message], begin_ns: int) -
 def numbers(values: Iterable[bytes]) -> list[int]:
     """The running number of each line or record."""
     return [int(found[1]) for found in map(NUMBER.search, values) if found is not None]
+
+
+def broker_pid() -> int:
+    """The broker that this process has started."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    [found] = [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() == "java"]
+    return found
 
 
 def processor_s(pid: int) -> float:
