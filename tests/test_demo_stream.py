@@ -142,7 +142,8 @@ def left(folder: Path) -> list[str]:
 
 @pytest.mark.edge
 def test_the_demo_shows_every_verdict_and_no_wrong_client_and_leaves_nothing(tmp_path: Path) -> None:
-    demo = started(tmp_path, DEMO_SECONDS="12")
+    (tmp_path / "broker" / "data").mkdir(parents=True)  # as of a demo that was killed
+    demo = started(tmp_path, DEMO_SECONDS="8")
     said, _ = demo.communicate(timeout=150)
     assert demo.returncode == 0, said
     assert "figures: http://127.0.0.1:" in said

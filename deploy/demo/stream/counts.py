@@ -77,7 +77,8 @@ def _how(record: Mapping[str, Any]) -> str:
         return str(record["reason"])
     network = record.get("network", "")
     steps = [step["system"].removeprefix(f"{network}-") for step in record["path"] if step.get("system")]
-    return " ← ".join([str(record.get("method", "")), *reversed(steps)])
+    way = " ← ".join(steps)
+    return f"{record.get('method', '')}: {way}" if way else str(record.get("method", ""))
 
 
 class Page:

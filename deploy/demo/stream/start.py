@@ -114,7 +114,9 @@ def run(demo: Demo, seconds: float | None, rate: float) -> int:
     """The whole demo; the exit code."""
     address = broker(demo)
     settings = demo.folder / "kafka.toml"
-    settings.write_text(SETTINGS.format(address=address, spool=made(demo.folder / "spool")))
+    spool = demo.folder / "spool"
+    spool.mkdir()
+    settings.write_text(SETTINGS.format(address=address, spool=spool))
     configs = [word for path in (*CONFIGS, str(settings)) for word in ("-c", path)]
     clientip = str(Path(sys.executable).with_name("clientip"))
     topics = [clientip, "kafka", "topics", *configs, "--create", "--raw"]
@@ -157,13 +159,6 @@ def shown(path: object) -> str:
     return str(path).removeprefix(f"{ROOT}/")
 
 
-def made(folder: Path) -> Path:
-    """The folder, empty."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
     """Nobody else runs a demo in this folder; its data are gone afterwards, and its logs stay."""
@@ -173,11 +168,17 @@ def only_one(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise DemoError(f"a demo runs already in {folder}") from None
+        cleared(folder)  # of one that was killed
         try:
             yield
         finally:
-            for name in ("broker", "spool"):
-                shutil.rmtree(folder / name, ignore_errors=True)
+            cleared(folder)
+
+
+def cleared(folder: Path) -> None:
+    """No data are left."""
+    for name in ("broker", "spool"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def main() -> int:
