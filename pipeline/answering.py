@@ -31,7 +31,10 @@ PATIENCE: Final = 4  # times its wait, while lines of a teller are read from beh
 AGAIN_NS: Final = SECOND  # how often such a question is looked at
 MANY: Final = 1_000  # open questions under one key; more are an attack or a defect
 PAIRS: Final = 200_000  # facts × questions under one key that are compared
+FEW: Final = 5_000  # questions read again that are looked at in one turn
 _PER_QUESTION: Final = 450  # bytes of memory
+_NUMBER: Final = 48  # bits of a question's number
+_NUMBERS: Final = (1 << _NUMBER) - 1
 
 Reference = int
 """Where the caller keeps a question's body."""
@@ -77,9 +80,10 @@ class Answering:
         self._pending: dict[int, Pending] = {}
         self._of: dict[int, str] = {}  # number → drawing, where it is not the usual one
         self._usual = ""
-        self._by_key: dict[int, array[int]] = {}
-        self._deadlines: list[tuple[int, int]] = []
-        self._ripening: dict[tuple[tuple[str, ...], str], list[tuple[int, int]]] = {}
+        self._by_key: dict[int, int | array[int]] = {}  # hash → number of its question, or of several
+        self._deadlines: list[int] = []  # a heap of moments with numbers, see `_due`
+        self._ripening: dict[tuple[tuple[str, ...], str], list[int]] = {}  # the same
+        self._later: deque[int] = deque()  # numbers of questions read again, to be looked at in time
         self._starts: deque[tuple[int, int, int]] = deque()  # (offset, number of its first question, append time)
         self._context: dict[int, list[tuple[int, bytes]]] = {}  # hash → (offset, question that left)
         self._contexts: list[tuple[int, int]] = []  # a heap of (offset, hash), to forget them
@@ -132,19 +136,29 @@ class Answering:
         self._usual = self._usual or question.drawing
         if question.drawing != self._usual:
             self._of[number] = question.drawing
-        alike = self._by_key.get(question.hash)
-        if alike is None:
-            self._by_key[question.hash] = array("q", (number,))
-        elif len(alike) >= MANY:
-            alike.append(number)
+        many = self._one_more(question.hash, number)
+        if many > MANY:
             self._leave(pending, Refused("crowded"), over=True)
-            return
-        else:
-            alike.append(number)
-        self._fresh[number] = question.asked
-        asked = unpacked_question(question.asked)
-        heapq.heappush(self._deadlines, (pending.first_ns + self._wait_ns(number, asked), number))
-        self._dirty[question.hash] = None
+        elif is_open is None:
+            self._fresh[number] = question.asked
+            self._dirty[question.hash] = None
+            self._expect(pending, unpacked_question(question.asked))
+        else:  # its predecessor has looked at it with all facts of then
+            self._later.append(number)
+
+    def _one_more(self, hashed: int, number: int) -> int:
+        """A question more under a key; how many there are."""
+        alike = self._by_key.get(hashed)
+        if alike is None:
+            self._by_key[hashed] = number
+            return 1
+        if isinstance(alike, int):
+            alike = self._by_key[hashed] = array("q", (alike,))
+        alike.append(number)
+        return len(alike)
+
+    def _expect(self, pending: Pending, asked: Asked) -> None:
+        heapq.heappush(self._deadlines, _due(pending.first_ns + self._wait_ns(pending.number, asked), pending.number))
 
     def _remember(self, offset: int, hashed: int, asked: bytes) -> None:
         held = self._context.setdefault(hashed, [])
@@ -171,6 +185,7 @@ class Answering:
         for drawing in {self._usual, *self._of.values()} - {""}:
             self._views(drawing).renew()
         self._ripen()
+        self._look_again()
         over = self._overdue()
         for hashed in self._dirty:
             self._consider(hashed, over)
@@ -258,26 +273,34 @@ class Answering:
         for (tellers, source), heap in list(self._ripening.items()):
             view = self._views(self._usual)
             reach = min((view.reach(teller, source) for teller in tellers if teller in view.systems), default=NEVER)
-            while heap and heap[0][0] <= reach:
-                pending = self._pending.get(heapq.heappop(heap)[1])
+            while heap and heap[0] >> _NUMBER <= reach:
+                pending = self._pending.get(heapq.heappop(heap) & _NUMBERS)
                 if pending is not None:
                     self._dirty[pending.hash] = None
             if not heap:
                 del self._ripening[tellers, source]
 
+    def _look_again(self) -> None:
+        """Some of the questions that were read again."""
+        for _ in range(min(len(self._later), FEW)):
+            pending = self._pending.get(self._later.popleft())
+            if pending is not None:
+                self._dirty[pending.hash] = None
+                self._expect(pending, unpacked_question(self._packed(pending)))
+
     def _overdue(self) -> set[int]:
         over = set()
-        while self._deadlines and self._deadlines[0][0] <= self.clock_ns:
-            _, number = heapq.heappop(self._deadlines)
+        while self._deadlines and self._deadlines[0] >> _NUMBER <= self.clock_ns:
+            number = heapq.heappop(self._deadlines) & _NUMBERS
             if number in self._pending:
                 over.add(number)
                 self._dirty[self._pending[number].hash] = None
         return over
 
     def _consider(self, hashed: int, over: set[int]) -> None:
-        numbers = self._by_key.get(hashed)
+        numbers = self._by_key.get(hashed, ())
         by_key: dict[str, list[tuple[Pending, Asked]]] = {}
-        for number in numbers or ():
+        for number in (numbers,) if isinstance(numbers, int) else numbers:
             pending = self._pending[number]
             asked = unpacked_question(self._packed(pending))
             by_key.setdefault(asked.key, []).append((pending, asked))
@@ -336,15 +359,21 @@ class Answering:
             reach = min((view.reach(each, asked.source) for each in asked.tellers if each in view.systems), default=0)
             if found.need_ns > reach:
                 heap = self._ripening.setdefault((asked.tellers, asked.source), [])
-                heapq.heappush(heap, (found.need_ns, pending.number))
+                heapq.heappush(heap, _due(found.need_ns, pending.number))
         if hard_ns:  # its time is over, and it is patient
-            heapq.heappush(self._deadlines, (min(hard_ns, self.clock_ns + AGAIN_NS), pending.number))
+            heapq.heappush(self._deadlines, _due(min(hard_ns, self.clock_ns + AGAIN_NS), pending.number))
 
     def _leave(self, pending: Pending, answer: Answer | Awaits, *, over: bool) -> None:
         del self._pending[pending.number]
         self._of.pop(pending.number, None)
         alike = self._by_key[pending.hash]
-        alike.remove(pending.number)
-        if not alike:
+        if not isinstance(alike, int):
+            alike.remove(pending.number)
+        if isinstance(alike, int) or not alike:
             del self._by_key[pending.hash]
         self._leaving.append(Departure(pending.number, pending.reference, answer, over))
+
+
+def _due(moment_ns: int, number: int) -> int:
+    """A moment and a question as one number, in the order of the moments: half the memory of a pair."""
+    return moment_ns << _NUMBER | number

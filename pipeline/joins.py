@@ -25,6 +25,7 @@ from pipeline.ordering import align
 
 CROWDED: Final = 256  # facts that fit one question's moment; more are an attack or a defect
 AROUND: Final = 4 * CROWDED  # the same, before near ends are compared: what is looked at for one question
+FEW: Final = 16  # facts of which it is worth to see whether they are one and the same
 SLOW: Final = 60_000_000_000  # ns; no server takes longer to accept what has arrived
 SILENT: Final = Refused("evidence_missing")  # of a NAT device whose every translation is known
 WHOLE: Final = frozenset({"yes", "word"})  # `Covered` that says everything was told
@@ -66,6 +67,10 @@ def _of_line(facts: Facts) -> Answer | None:
 def _of_connection(
     facts: Facts, questions: Sequence[Asked], covered: IsCovered, bounds: Bounds
 ) -> Iterable[Answer | Awaits]:
+    if len(facts) <= FEW:
+        proved = [_proved(question, facts, bounds) for question in questions]
+        if all(each is not None for each in proved):
+            return [each for each in proved if each is not None]
     flows = Timeline((flow.begin, flow.end, flow) for flow in flows_of(facts))
     found: list[Answer | Awaits] = []
     fitting: list[list[Flow]] = []
@@ -82,6 +87,33 @@ def _of_connection(
             if n in unsure and flow is not None:
                 found[n] = _through(flow.fact)
     return found
+
+
+def _proved(question: Asked, facts: Facts, bounds: Bounds) -> Answer | Awaits | None:
+    """The answer where one holder alone is told of and a line proves it; None: all of them have to be looked at.
+
+    What is below comes to the same, in four times the time.
+    """
+    if question.earliest is None or question.target is None or question.target[1] is None:
+        return None
+    if len({(fact.system, fact.peer, fact.local, fact.own) for fact in facts}) != 1:
+        return None
+    early, late = question.earliest - bounds.tolerance, question.latest + bounds.tolerance
+    lines = [
+        fact
+        for fact in facts
+        if fact.role == "translation"
+        and fact.event == "DESTROY"
+        and fact.assured is not False
+        and fact.target == question.target
+        and fact.system in question.tellers
+        and fact.begin is not None
+        and fact.begin_latest is not None
+        and fact.end is not None
+        and fact.begin_latest <= early
+        and late <= fact.end - fact.slack
+    ]
+    return _through(min(lines, key=lambda fact: fact.record)) if lines else None
 
 
 def window(question: Asked, bounds: Bounds) -> tuple[int, int]:

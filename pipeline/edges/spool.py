@@ -12,6 +12,7 @@ from pipeline.errors import SinkError
 from pipeline.joinchunk import Question
 
 SEGMENT: Final = 64 << 20  # bytes of one file; it is given back when none of its lines waits any more
+BUFFER: Final = 1 << 20  # bytes that wait in memory first: most lines are answered before they would reach the disk
 _AT: Final = 32  # bits of a reference: where in its segment
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode_into
@@ -63,15 +64,15 @@ class Spool:
         return segment
 
     def flush(self) -> None:
-        """Move what waits out of memory; to be called after every turn."""
+        """Move what waits out of memory, if it is much; to be called after every turn."""
         segment = self._segments.get(self._last)
         if segment is None or not segment.buffer:
             return
-        if segment.live:
-            self._write(segment)
-        else:  # nobody refers to any of it
+        if not segment.live:  # nobody refers to any of it
             segment.buffer.clear()
             segment.length = segment.written
+        elif len(segment.buffer) >= BUFFER:
+            self._write(segment)
 
     def _write(self, segment: _Segment) -> None:
         data = memoryview(segment.buffer)
