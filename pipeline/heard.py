@@ -21,6 +21,7 @@ from pipeline.model import Address, System
 
 MAX_RUNS: Final = 256  # of one teller; fewer cover less
 SILENCE_NS: Final = SLOW + 5_000_000_000  # how long to wait for a NAT device's log to say that it did nothing
+MARK_NS: Final = 3_000_000_000  # how long after a moment its mark is here: an idle reader asks and tells each second
 _STITCH: Final = 2 * MAX_RUNS
 _STILL_NS: Final = 10_000_000_000  # a reader whose marks have not moved for so long does not catch up
 
@@ -121,7 +122,7 @@ def _end(runs: list[Run]) -> int:
 
 
 def _wait_ns(feed: HasFeed) -> int:
-    return feed.arrives_ns + (feed.longest_ns if feed.bounded else 0)
+    return feed.arrives_ns + (feed.longest_ns if feed.bounded else 0) + MARK_NS
 
 
 def longest_wait_ns(feeds: Iterable[HasFeed]) -> int:

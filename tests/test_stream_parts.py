@@ -347,8 +347,8 @@ def test_an_open_flow_answers_when_everything_of_the_moment_was_told() -> None:
 def test_without_evidence_a_question_leaves_when_its_time_is_over_and_says_who_was_silent() -> None:
     desk = Desk()
     assert desk.at(16, chunk([], [asked(1, 15 * SECOND)])) == []
-    assert desk.at(80.9, chunk()) == []
-    [(answer, over)] = desk.at(81.1, chunk())  # arrives_within and longest
+    assert desk.at(83.9, chunk()) == []
+    [(answer, over)] = desk.at(84.1, chunk())  # arrives_within, longest, and what a mark may take
     assert answer == Refused("source_silent")
     assert over
 
@@ -365,7 +365,7 @@ def test_while_a_tellers_lines_are_read_from_behind_a_question_waits_four_times_
     desk = Desk(keep=1000)
     desk.at(16, chunk([], [asked(1, 15 * SECOND)], marks=mark(1, at_end=False)))
     second = 16.0
-    while second < 16 + 4 * 65 - 2:
+    while second < 16 + 4 * 68 - 2:
         second += 1
         behind = mark(1 + (second - 16) / 20, at_end=False)
         assert desk.at(second, chunk(marks=behind)) == []
@@ -381,7 +381,7 @@ def test_a_question_whose_evidence_may_have_been_forgotten_is_too_late() -> None
     desk.at(130, chunk(marks=mark(130)))
     desk.answering.forget()
     desk.at(131, chunk([], [asked(1, 15 * SECOND)]))
-    [(answer, over)] = desk.at(197, chunk(marks=mark(197)))
+    [(answer, over)] = desk.at(199.5, chunk(marks=mark(199.5)))
     assert answer == Refused("too_late")
     assert over
 

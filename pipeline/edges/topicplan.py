@@ -122,7 +122,8 @@ def _common(copies: int) -> tuple[Rule, ...]:
 
 def join_retention_ms(settings: Settings) -> int:
     """How long the join topic keeps messages: 4 × the longest wait and a day."""
-    waits = [each.feed.arrives_ns + each.feed.longest_ns for each in settings.systems if each.feed]
+    feeds = [each.feed for each in settings.systems if each.feed]
+    waits = [feed.arrives_ns + (feed.longest_ns if feed.bounded else 0) for feed in feeds]
     return 4 * max(waits, default=0) // 1_000_000 + _DAY_MS
 
 
