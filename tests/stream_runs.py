@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from tests.stream_lines import Item, config
 from tests.stream_replays import Found, Replay, compared, replayed
@@ -127,8 +127,14 @@ def committed(stream: Stream, group: str, topic: str, partitions: Iterable[int])
     # No admin client: https://github.com/confluentinc/librdkafka/issues/4605
     consumer = Consumer({"bootstrap.servers": stream.address, "group.id": stream.settings.kafka.topic(group)})
     try:
-        asked = consumer.committed([TopicPartition(topic, number) for number in partitions], 30)
-        return {each.partition: each.offset for each in asked}
+        for tries in range(100):
+            try:
+                asked = consumer.committed([TopicPartition(topic, number) for number in partitions], 30)
+                return {each.partition: each.offset for each in asked}
+            except KafkaException as error:  # the coordinator of a new group comes up
+                assert error.args[0].retriable() or tries < 99, error
+                time.sleep(0.1)
+        raise AssertionError(group)
     finally:
         consumer.close()
 

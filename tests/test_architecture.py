@@ -47,6 +47,7 @@ HOMES = {  # third-party package → the only modules that may import it
     "opentelemetry": {"formats.otlp", "formats.otlp_wire", "edges.telemetry", "edges.exporting"},
     "confluent_kafka": {
         "edges.kafka",
+        "edges.backlog",
         "edges.member",
         "edges.transactions",
         "edges.topics",

@@ -10,8 +10,9 @@ from confluent_kafka import Message
 from msgspec.structs import replace
 
 from pipeline.edges.kafka import Place, Upto
+from pipeline.edges.topicwatch import made_anew
 from pipeline.engine import BLOCK, Engine, Reading
-from pipeline.errors import FormatError
+from pipeline.errors import FormatError, SinkError
 from pipeline.messages import MAX_MESSAGE, cut, ids_of
 from pipeline.model import Ids, Line, Outcome, Record
 from pipeline.settings import Feed, Settings
@@ -59,20 +60,29 @@ class RawLines:
         # Where a shipper names the place of a line, it has put its parts together, too.
         self._names_places = bool(own.wrapper) and own.wrapper[0] in PLACES
         self._one_line = self._feed.messages == "line" and not self._names_places
+        self._place, self._topic_id = place, topic_id
         self._file = f"{topic_id}/{place.partition}"
         self._readings: dict[str | None, Reading] = {}
         self._silent_upto = 0
         self._offset = 0
 
     def go_on(self, upto: Upto) -> int:
-        """From which offset to read: earlier than committed where a line had begun that was not whole."""
+        """From which offset to read: earlier than committed where a line had begun that was not whole.
+
+        Errors: SinkError where it is another topic that was read so far.
+        """
+        topic_id, _, begun = upto.metadata.partition(" ")
+        if topic_id not in ("", self._topic_id):
+            raise SinkError(
+                made_anew(self._place.topic, f"up to offset {upto.offset} another one was read"), retry=False
+            )
         self._silent_upto = upto.offset
-        return min(int(upto.metadata), upto.offset) if upto.metadata.isdecimal() else upto.offset
+        return min(int(begun), upto.offset) if begun.isdecimal() else upto.offset
 
     def metadata(self) -> str:
-        """What to commit with the offset: where the oldest line begins that is not whole; empty: there is none."""
+        """What to commit with the offset: which topic was read, and where the oldest line begins that is not whole."""
         begun = self._begun()
-        return "" if begun is None else str(begun)
+        return self._topic_id if begun is None else f"{self._topic_id} {begun}"
 
     def _begun(self) -> int | None:
         if self._names_places or not self._wrapper:

@@ -22,6 +22,7 @@ from pipeline.edges.publishing import Publication
 from pipeline.edges.rawends import RawEnds
 from pipeline.edges.rawlines import Dead, RawLines, headers_ids
 from pipeline.edges.topicplan import cluster, raw_topics
+from pipeline.edges.topicwatch import TopicWatch
 from pipeline.edges.transactions import Lost, Out
 from pipeline.edges.worker import open_geo
 from pipeline.errors import ConfigError, Fault, SinkError
@@ -97,6 +98,7 @@ class Reader:
             assigned=self._assigned,
             revoked=self._revoked,
         )
+        self._watch = TopicWatch(self._cluster.kafka, {topic: self._cluster.ids[topic] for topic in self._systems})
         self._pressure = Backpressure(settings, self._cluster.kafka, self._cluster.partitions.count, self._told)
 
     def run(self) -> Settings | None:
@@ -114,6 +116,7 @@ class Reader:
 
     def _turn(self) -> None:
         stream = self._settings.stream
+        self._watch.check()
         try:
             self._pressure.apply(self._member, list(self._lines))
             messages = self._member.poll(stream.batch_lines, stream.commit_ns / 1e9)
