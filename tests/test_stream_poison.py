@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import time
@@ -9,6 +10,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
 
+import confluent_kafka
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
@@ -82,6 +84,27 @@ def test_a_message_that_cannot_be_cut_is_a_dead_letter_whole_and_its_neighbours_
     assert empty
 
 
+def _produce_with_header(address: str, topic: str, name: bytes, message: bytes) -> None:
+    """A message with a header whose name is any bytes, which the Python library does not make: librdkafka itself."""
+    [path] = (Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs").glob("librdkafka-*.so*")
+    library, pointer, text = ctypes.CDLL(str(path)), ctypes.c_void_p, ctypes.create_string_buffer(512)
+    for function in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_headers_new"):
+        getattr(library, function).restype = pointer
+    settings = pointer(library.rd_kafka_conf_new())
+    assert library.rd_kafka_conf_set(settings, b"bootstrap.servers", address.encode(), text, 512) == 0
+    producer = pointer(library.rd_kafka_new(0, settings, text, 512))
+    headers = pointer(library.rd_kafka_headers_new(ctypes.c_size_t(1)))
+    library.rd_kafka_header_add(headers, name, ctypes.c_ssize_t(len(name)), b"v", ctypes.c_ssize_t(1))
+    of_topic, of_value, with_copy, of_headers, end = map(ctypes.c_int, (1, 4, 7, 10, 0))
+    assert 0 == library.rd_kafka_producev(
+        producer, of_topic, ctypes.c_char_p(topic.encode()),
+        of_value, ctypes.c_char_p(message), ctypes.c_size_t(len(message)),
+        with_copy, ctypes.c_int(2), of_headers, headers, end,
+    )  # fmt: skip
+    assert library.rd_kafka_flush(producer, 10_000) == 0
+    library.rd_kafka_destroy(producer)
+
+
 def test_hostile_headers_keys_and_lines_harm_nobody_else(kafka: str, topic_prefix: str, tmp_path: Path) -> None:
     world, other = World(), World(2)
     with stream_of(tmp_path, kafka, topic_prefix) as stream:
@@ -99,6 +122,8 @@ def test_hostile_headers_keys_and_lines_harm_nobody_else(kafka: str, topic_prefi
         for headers in hostile:
             for system in ("app", "web", "nodes"):
                 feeder.put(world.plain()._replace(system=system), 0, headers)
+        for name in (b"\xff\xfename", b"traceparent\xff"):
+            _produce_with_header(kafka, f"{topic_prefix}.raw.web", name, world.plain().text)
         for line in (b"", None, b"\n\n\n", b"\x00", b"{", b"{" * 10_000, b"\xff" * 100, b"x" * (2 * MIB)):
             for system in ("app", "lb", "api", "web"):
                 feeder.put(world.plain()._replace(system=system, text=line))  # type: ignore[arg-type]

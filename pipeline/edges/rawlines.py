@@ -22,6 +22,7 @@ MAX_INSTANCE: Final = 253  # characters of the key that names an instance, as of
 MAX_READINGS: Final = 10_000  # instances of one partition; more, and the parts of lines that they hold are given up
 PARTS_WAIT: Final = 100_000  # messages after which the rest of a line does not come any more
 _MS: Final = 1_000_000
+_HEADERS: Final = methodcaller("headers")  # unlike a plain call it raises what was set
 _ENDED: Final = methodcaller("endswith", b"\n")
 
 
@@ -108,7 +109,7 @@ class RawLines:
         if not self._one_line or (few[0].offset() or 0) < self._silent_upto:
             return None
         keys = {message.key() for message in few} if self._feed.instance_by is not None else None
-        if (keys is not None and len(keys) > 1) or any(message.headers() for message in few):
+        if (keys is not None and len(keys) > 1) or any(map(headers_of, few)):
             return None
         file, instance = self._file, self._instance(few[0])
         values = [message.value() or b"" for message in few]
@@ -188,9 +189,23 @@ class RawLines:
         return key.decode("utf-8", "backslashreplace") if isinstance(key, bytes) else key
 
 
+def headers_of(message: Message) -> list[tuple[str, bytes | None]] | None:
+    """The headers of a message; None where there are none, or a name is no UTF-8.
+
+    The client library takes all names for UTF-8.  Where one is not it leaves a list with holes behind, on which the
+    process would die, and a pending error, which a plain call does not notice at once.
+    """
+    try:
+        found = _HEADERS(message)
+    except (SystemError, UnicodeDecodeError):
+        message.set_headers([])
+        return None
+    return cast("list[tuple[str, bytes | None]] | None", found)
+
+
 def headers_ids(message: Message) -> Ids | None:
     """The ids that the headers of a message name."""
-    headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
+    headers = headers_of(message)
     return ids_of(headers) if headers else None
 
 
