@@ -96,11 +96,12 @@ def _produce_with_header(address: str, topic: str, name: bytes, message: bytes) 
     headers = pointer(library.rd_kafka_headers_new(ctypes.c_size_t(1)))
     library.rd_kafka_header_add(headers, name, ctypes.c_ssize_t(len(name)), b"v", ctypes.c_ssize_t(1))
     of_topic, of_value, with_copy, of_headers, end = map(ctypes.c_int, (1, 4, 7, 10, 0))
-    assert 0 == library.rd_kafka_producev(
+    failed = library.rd_kafka_producev(
         producer, of_topic, ctypes.c_char_p(topic.encode()),
         of_value, ctypes.c_char_p(message), ctypes.c_size_t(len(message)),
         with_copy, ctypes.c_int(2), of_headers, headers, end,
     )  # fmt: skip
+    assert not failed
     assert library.rd_kafka_flush(producer, 10_000) == 0
     library.rd_kafka_destroy(producer)
 
