@@ -18,6 +18,7 @@ from pipeline.answers import Refused
 from pipeline.edges.context import Context
 from pipeline.edges.kafka import Place, Upto
 from pipeline.edges.member import Member
+from pipeline.edges.pace import Pace
 from pipeline.edges.publishing import Publication
 from pipeline.edges.reader import Cluster, look
 from pipeline.edges.spool import Spool
@@ -80,6 +81,7 @@ class Answerer:
         self._held: dict[Place, _Held] = {}
         self._parked: dict[Place, _Held] = {}
         self._shown_s = 0.0
+        self._pace = Pace(context.settings.stream.commit_ns)
         kafka = self._cluster.kafka
         self._join = kafka.generational("join")
         self._member = Member(
@@ -114,7 +116,8 @@ class Answerer:
 
     def _cycle(self) -> None:
         try:
-            messages = self._member.poll(MESSAGES, self._settings.stream.commit_ns / 1e9)
+            messages = self._member.poll(MESSAGES, self._pace.left_s())
+            self._pace.cut()
             if messages:
                 self._turn(messages)
         except Lost:

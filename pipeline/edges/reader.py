@@ -18,6 +18,7 @@ from pipeline.edges.context import Context
 from pipeline.edges.geo import Geo
 from pipeline.edges.kafka import Place, Upto, partition_counts, topic_ids
 from pipeline.edges.member import Member
+from pipeline.edges.pace import Pace
 from pipeline.edges.publishing import Publication
 from pipeline.edges.rawends import RawEnds
 from pipeline.edges.rawlines import Dead, RawLines, headers_ids
@@ -87,6 +88,7 @@ class Reader:
         self._numbers = Numbers()
         self._unread: dict[str, int] = defaultdict(int)  # lines in a row that nobody could read
         self._marked_s = 0.0
+        self._pace = Pace(settings.stream.commit_ns)
         self._ends = RawEnds(self._cluster.kafka)
         self._member = Member(
             self._cluster.kafka,
@@ -119,7 +121,8 @@ class Reader:
         self._watch.check()
         try:
             self._pressure.apply(self._member, list(self._lines))
-            messages = self._member.poll(stream.batch_lines, stream.commit_ns / 1e9)
+            messages = self._member.poll(stream.batch_lines, self._pace.left_s())
+            self._pace.cut()
             for few in _bounded(messages):
                 self._batch(few)
             if not messages and self._lines and time.monotonic() - self._marked_s >= MARK_S:
