@@ -9,7 +9,7 @@ LEAST_S: Final = 0.005  # how long to gather at least: what has come meanwhile i
 
 
 class Pace:
-    """The time between the ends of two batches; what comes while one is worked on does not wait for a whole one more."""
+    """The time between the ends of two batches: what comes while one is worked on does not wait for one more."""
 
     def __init__(self, commit_ns: int) -> None:
         self._commit_s = commit_ns / 1e9
