@@ -43,6 +43,7 @@ def warnings(settings: Settings) -> tuple[str, ...]:
         *_beside_carriers(systems),
         *_unbelieving(settings.systems),
         *_unlogged(settings.systems),
+        *_unbounded(settings.systems),
     ]
     return tuple(f"systems.{name}.{key}: {text}" for name, key, text in found)
 
@@ -170,3 +171,11 @@ def _columns(each: SystemSettings) -> str:
     shipped = FORMATS[each.setup.format].known_patterns
     pattern = each.setup.pattern or (shipped[0][1] if shipped else "")
     return "\n".join((pattern, *each.setup.captures)).lower().replace("-", "_") if pattern else ""
+
+
+def _unbounded(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
+    """Logs whose completeness a stream could use and may not."""
+    for each in systems:
+        if each.feed is not None and each.system.lossless and not each.feed.bounded:
+            text = "is used by no stream without `longest`: nobody knows when the last line of a moment has come"
+            yield each.system.name, "lossless", text
