@@ -10,7 +10,7 @@ from pipeline.model import Line, Observation, Setup
 
 
 class Shelf:
-    """Observations of one system, put away packed and taken out again; what cannot be packed is read again.
+    """Observations of one system, put away packed and taken out again; an empty one is read again from its line.
 
     The setup stays here: it is the same for all, and holds the operator's secrets.
     """
@@ -20,16 +20,19 @@ class Shelf:
         self._stand_in = Setup(system=system, format=self._setup.format)
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Observation).decode
+        self._decode_json = msgspec.json.Decoder(Observation).decode
 
     def put(self, seen: Observation) -> bytes:
-        """The observation packed; empty where that cannot be."""
+        """The observation packed."""
+        bare = replace(seen, setup=self._stand_in)
         try:
-            return self._encode(replace(seen, setup=self._stand_in))
-        except OverflowError:  # an IPv6 address is a number of more than 64 bits
-            return b""
+            return self._encode(bare)
+        except OverflowError:  # an IPv6 address is a number of more than 64 bits, which JSON takes
+            return msgspec.json.encode(bare)
 
     def take(self, packed: bytes, line: Line) -> Observation:
         """The observation of a line, packed or empty."""
         if not packed:
             return self._again(self._system, line)
-        return replace(self._decode(packed), setup=self._setup)
+        decode = self._decode_json if packed.startswith(b"{") else self._decode
+        return replace(decode(packed), setup=self._setup)

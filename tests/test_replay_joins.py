@@ -410,7 +410,8 @@ def test_what_every_format_reads_is_put_away_and_taken_out_the_same() -> None:
             shelf, line = Shelf(engine, "web"), Line(sample.line, sample.line)
             seen = engine.again("web", line)
             body = shelf.put(seen)
-            packed += bool(body)
+            packed += bool(body) and body[:1] != b"{"
+            assert body
             assert setup.proof_key == b"" or setup.proof_key not in body
             hole = Hole(0, 0, b"", None, "", 0, 0, None, None, "", "", True, True, body, Inquiry())
             assert shelf.take(hole.seen, line) == seen, sample
