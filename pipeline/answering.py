@@ -199,7 +199,7 @@ class Answering:
         before = self.facts.count
         while self.size() > memory:
             oldest = next(iter(self._pending.values()), None)
-            first = self.facts.first()
+            first = self.facts.oldest()
             if oldest is not None and (first is None or oldest.offset <= first):
                 self._leave(oldest, Refused("overload"), over=True)
             elif not self.facts.evict():

@@ -1,7 +1,8 @@
 """Facts of one join partition while they may still be asked for: as they came, chunk by chunk, found by hashed key.
 
 Nothing is forgotten silently: what is dropped raises `complete_since` of its kind of key and its teller, and below
-that moment only answers that one line proves alone can be given.
+that moment only answers that one line proves alone can be given.  A connection that goes on is not over by then: it is
+kept until it has been told again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final, NamedTuple
 
 from pipeline.evidence import Told, kind_of
 from pipeline.flows import NEVER
-from pipeline.joinchunk import OPEN, Facts, unpacked_fact
+from pipeline.joinchunk import CROWDED, OPEN, Facts, unpacked_fact
 
 Source = tuple[str, str]
 """(kind of key, telling system)."""
@@ -22,6 +23,7 @@ MOST: Final = {"conn": 4096, "request": 257, "trace": 257, "line": 257}  # facts
 _BITS: Final = 20  # of a reference: place in its chunk
 _PLACE: Final = (1 << _BITS) - 1
 _NONE: Final = -1
+MOST_KEPT: Final = 20_000  # open connections whose messages were evicted, on their way through the topic once more
 _PER_FACT: Final = 120  # bytes of memory beside the body: columns, and an entry of the index
 
 
@@ -31,6 +33,15 @@ class Again(NamedTuple):
     hash: int
     source: Source
     body: bytes
+
+
+class _Kept(NamedTuple):
+    """An open connection whose message was evicted."""
+
+    hash: int
+    source: Source
+    body: bytes
+    appended_ns: int
 
 
 class Found(NamedTuple):
@@ -78,9 +89,17 @@ class HeldFacts:
         self._index: dict[int, int] = {}  # hash → reference of its youngest fact
         self._crowded: dict[int, int] = {}  # hash → number of the last chunk that had too many
         self._again_from = 0  # how many of `_chunks` were looked through for what outlives them
+        self._kept: dict[int, _Kept] = {}  # by reference, the oldest first
+        self._kept_under: dict[int, list[int]] = {}  # hash → references
+        self._untold: list[Again] = []  # of those, what has to be told again
 
     def first(self) -> int | None:
-        """Number of the oldest chunk that is held."""
+        """Number of the oldest chunk of which anything is held."""
+        kept = next(iter(self._kept), None)
+        return self.oldest() if kept is None else kept >> _BITS
+
+    def oldest(self) -> int | None:
+        """Number of the oldest chunk that is held whole."""
         return self._chunks[0].number if self._chunks else None
 
     def add(self, number: int, appended_ns: int, facts: Facts, sources: tuple[Source, ...]) -> memoryview:
@@ -99,6 +118,9 @@ class HeldFacts:
             reference += 1
         if _has_empty(facts.ends):
             self._note_crowded(held)
+        if self._kept:
+            for hashed in self._kept_under.keys() & set(held.hashes):
+                self._settle(hashed)
         return held.hashes
 
     def _note_crowded(self, held: _Held) -> None:
@@ -112,6 +134,7 @@ class HeldFacts:
         if hashed in self._crowded or len(references) > MOST[kind_of(key)]:
             return Found([], crowded=True)
         bodies = {self._body(reference) for reference in references}
+        bodies.update(self._kept[reference].body for reference in self._kept_under.get(hashed, ()))
         facts = [unpacked_fact(body) for body in sorted(bodies) if body]
         return Found([fact for fact in facts if fact.key == key], crowded=False)
 
@@ -132,6 +155,8 @@ class HeldFacts:
 
     def again(self, before_ns: int) -> Iterator[Again]:
         """Connections still open whose message came before that moment: they have to be told again in time."""
+        untold, self._untold = self._untold, []
+        yield from untold
         while self._again_from < len(self._chunks):
             held = self._chunks[self._again_from]
             if held.appended_ns >= before_ns:
@@ -156,9 +181,7 @@ class HeldFacts:
             other_body = self._body(reference)
             if not other_body or (other_body == body and reference < own):
                 continue
-            other = unpacked_fact(other_body)
-            alike = (other.system, other.instance, other.target) == (fact.system, fact.instance, fact.target)
-            if (other_body == body or (alike and _follows(other, fact))) and other.key == fact.key:
+            if other_body == body or _ends(unpacked_fact(other_body), fact):
                 return True
         return False
 
@@ -174,15 +197,55 @@ class HeldFacts:
             self._forget()
 
     def evict(self) -> bool:
-        """Forget the oldest message, whatever it holds; False: none is held."""
+        """Forget the oldest message but for connections still open, which are told again; False: none is held."""
         if not self._chunks:
             return False
-        self._forget()
+        held = self._chunks[0]
+        kept = {at: _Kept(held.hashes[at], held.source(at), held.body(at), held.appended_ns) for at in self._left(held)}
+        self._forget(frozenset(kept))
+        for at, each in kept.items():
+            if len(self._kept) >= MOST_KEPT:
+                self._give_up(next(iter(self._kept)))
+            reference = held.number << _BITS | at
+            self._kept[reference] = each
+            self._kept_under.setdefault(each.hash, []).append(reference)
+            self.count += 1
+            if not held.told_again:
+                self._untold.append(Again(each.hash, each.source, each.body))
         return True
 
-    def _forget(self) -> None:
+    def _left(self, held: _Held) -> list[int]:
+        """What to keep of a message; nothing of tellers of which an open connection was lost already."""
+        return [at for at in self._still_open(held) if self.complete_since.get(held.source(at), NEVER) < OPEN]
+
+    def _settle(self, hashed: int) -> None:
+        """More was told under this key: what is kept there may have been told again, or be over."""
+        bodies = {self._body(reference) for reference in self._references(hashed)} - {CROWDED}
+        others = [unpacked_fact(body) for body in bodies]
+        for reference in list(self._kept_under[hashed]):
+            kept = self._kept[reference]
+            fact = unpacked_fact(kept.body)
+            if kept.body in bodies:
+                self._release(reference)
+            elif any(_ends(other, fact) for other in others):
+                self._raise_to(self._release(reference).source, kept.appended_ns)
+
+    def _give_up(self, reference: int) -> None:
+        """An open connection of which nobody will know when it was over."""
+        self._raise_to(self._release(reference).source, OPEN)
+
+    def _release(self, reference: int) -> _Kept:
+        kept = self._kept.pop(reference)
+        under = self._kept_under[kept.hash]
+        under.remove(reference)
+        if not under:
+            del self._kept_under[kept.hash]
+        self.count -= 1
+        return kept
+
+    def _forget(self, kept: frozenset[int] = frozenset()) -> None:
         held = self._chunks[0]
-        copied = frozenset(at for at in held.open if self._has_copy(held, at))
+        copied = kept | {at for at in held.open if self._has_copy(held, at)}
         self._chunks.popleft()
         self._again_from = max(0, self._again_from - 1)
         self.size -= held.size()
@@ -209,15 +272,22 @@ class HeldFacts:
             if until > latest.get(number, NEVER) and at not in copied:
                 latest[number] = until
         for number, until in latest.items():
-            source = held.sources[number]
-            moment = min(until, held.appended_ns)
-            self.complete_since[source] = max(moment, self.complete_since.get(source, NEVER))
+            self._raise_to(held.sources[number], min(until, held.appended_ns))
+
+    def _raise_to(self, source: Source, moment: int) -> None:
+        self.complete_since[source] = max(moment, self.complete_since.get(source, NEVER))
 
 
 def _has_empty(ends: bytes) -> bool:
     """Whether any body is empty."""
     columns = array("I", ends)
     return columns[0] == 0 or any(map(int.__eq__, columns, columns[1:]))
+
+
+def _ends(other: Told, fact: Told) -> bool:
+    """Whether an event says that the flow of another one on the same tuple is over, or tells it anew."""
+    alike = (other.system, other.instance, other.target) == (fact.system, fact.instance, fact.target)
+    return alike and other.key == fact.key and _follows(other, fact)
 
 
 def _follows(other: Told, fact: Told) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from pipeline.errors import FormatError
 from pipeline.evidence import Asked, Told, conn_key, request_key
 from pipeline.flows import NEVER
 from pipeline.heard import Heard, View
-from pipeline.heldfacts import MOST, HeldFacts
+from pipeline.heldfacts import MOST, MOST_KEPT, HeldFacts
 from pipeline.inquiry import Inquiry
 from pipeline.intake import FORGIVEN_NS, Lateness
 from pipeline.joinchunk import OPEN, Chunk, Chunks, Facts, Mark, Partitions, Question, Waits, decode, encode
@@ -221,6 +222,43 @@ def test_an_open_connection_is_told_again_before_it_is_forgotten() -> None:
     assert facts.complete_since == {("conn", "nodes"): 10}
 
 
+def test_an_open_connection_whose_message_was_evicted_is_told_again_and_known_meanwhile() -> None:
+    facts = held((10, [flow(1, 5, None, "a"), flow(2, 5, 9, "b")]), (20, [flow(3, 12, 19, "c")]))
+    assert facts.evict()
+    assert under(facts, 1) == ["a"]
+    assert (under(facts, 2), facts.complete_since) == ([], {("conn", "nodes"): 9})
+    assert facts.first() == 0  # a successor has to find it, too
+    [again] = facts.again(0)
+    assert list(facts.again(0)) == []
+    made = Chunks(PARTITIONS, SECOND)
+    made.add_fact(again.hash, again.source, OPEN, again.body)
+    copy = decode(made.messages()[0].value)
+    facts.add(2, 30, copy.facts, copy.sources)
+    assert under(facts, 1) == ["a"]
+    assert facts.first() == 1
+    assert facts.count == 2
+
+
+def test_an_open_connection_that_ends_while_it_is_told_again_is_known_by_its_end() -> None:
+    facts = held((10, [flow(1, 5, None, "a")]))
+    facts.evict()
+    later = chunk([flow(1, 5, 25, "b")])
+    facts.add(1, 30, later.facts, later.sources)
+    assert under(facts, 1) == ["b"]
+    assert facts.first() == 1
+
+
+def test_where_more_connections_are_open_than_can_be_kept_nothing_of_their_teller_is_complete_any_more() -> None:
+    chunks = [[flow(500 * n + port, 5, None, "r") for port in range(500)] for n in range(MOST_KEPT // 500 + 1)]
+    facts = held(*((10, told) for told in chunks), (20, [flow(1, 5, None, "x")]))
+    for _ in chunks:
+        facts.evict()
+    assert facts.complete_since == {("conn", "nodes"): OPEN}
+    assert len(list(facts.again(0))) == MOST_KEPT + 500
+    facts.evict()
+    assert list(facts.again(0)) == []  # no more of them are told again for nothing
+
+
 def test_too_many_facts_of_an_id_are_none() -> None:
     key = request_key("x-request-id", "one")
     many = [
@@ -394,6 +432,22 @@ def test_what_does_not_fit_into_memory_leaves_the_oldest_first_and_says_so() -> 
     assert {answer.reason for answer, _ in leaving if isinstance(answer, Refused)} == {"overload"}
     assert len(leaving) == 81
     assert desk.answering.open_count() == 20
+
+
+def test_memory_that_is_full_lets_no_connection_speak_for_one_that_was_open_beside_it() -> None:
+    """Without the near end two flows of one port are alike; that one of them was evicted proves nothing."""
+    other = ("10.244.9.9", 8080)
+    opened = flow(1, 10 * SECOND, None, "a")
+    beside = msgspec.structs.replace(flow(1, 29 * SECOND, 31 * SECOND, "b"), target=other, peer=("203.0.113.99", 1))
+    run = [("nodes", "node-a", (Run("s", 0, 99, 0, 100 * SECOND, True),))]
+    desk = Desk()
+    desk.at(12, chunk([opened]))
+    desk.at(13, chunk(), memory=1)
+    desk.answering.forget()
+    leaving = desk.at(31, chunk([beside], [asked(1, 30 * SECOND, target=None)], runs=run))
+    leaving += desk.at(120, chunk(marks=mark(120)))
+    [(answer, _)] = leaving
+    assert isinstance(answer, Refused), answer
 
 
 def test_many_questions_under_one_key_are_crowded_and_cost_no_time_that_grows_with_their_square() -> None:
