@@ -123,8 +123,9 @@ class Reader:
             self._pressure.apply(self._member, list(self._lines))
             messages = self._member.poll(stream.batch_lines, self._pace.left_s())
             self._pace.cut()
-            for few in _bounded(messages):
-                self._batch(few)
+            batches = list(_bounded(messages))
+            for at, few in enumerate(batches, 1):
+                self._batch(few, is_last=at == len(batches))
             if not messages and self._lines and time.monotonic() - self._marked_s >= MARK_S:
                 self._batch([])
         except Lost:
@@ -155,8 +156,8 @@ class Reader:
             for name in ("lag.processed.messages", "lag.processed.time"):
                 self._told.forget(name, place.topic, str(place.partition))
 
-    def _batch(self, messages: Sequence[Message]) -> None:
-        """One transaction."""
+    def _batch(self, messages: Sequence[Message], *, is_last: bool = True) -> None:
+        """One transaction; `is_last`: nothing that was polled is left after it."""
         publication = Publication(
             self._cluster.kafka,
             self._settings.stream.output,
@@ -174,7 +175,7 @@ class Reader:
             publication.finding(record, "time_implausible")
         self._check_readable()
         outs = publication.end(self._told)
-        outs += self._joins(chunks)
+        outs += self._joins(chunks, is_last=is_last)
         places = by_place or dict.fromkeys(place for place in self._lines if place in self._upto)
         if not places:
             return
@@ -231,26 +232,30 @@ class Reader:
                 text = f"none of its last {times} lines could be read; check `format`, `wrapper` and `messages`"
                 raise ConfigError([Fault("", f"systems.{system}", text)])
 
-    def _joins(self, chunks: Chunks) -> Iterator[Out]:
-        """Messages for the join topic, with marks if it is time for them."""
+    def _joins(self, chunks: Chunks, *, is_last: bool) -> Iterator[Out]:
+        """Messages for the join topic, with marks if it is time for them.
+
+        Numbers go with the lines: were they left for later, who has the partition then would not know them.
+        """
         marks: list[Mark] = []
-        everywhere: Iterable[int] = ()
-        runs: tuple[tuple[str, str, tuple[object, ...]], ...] = ()
+        runs = self._numbers.news()
         now_s = time.monotonic()
         if now_s - self._marked_s >= min(MARK_S, self._settings.stream.commit_ns / 1e9) * 0.9:
             self._marked_s = now_s
-            marks, runs = self._marks(), self._numbers.news()
-            everywhere = range(self._cluster.partitions.count)
+            marks = self._marks(is_last=is_last)
+        everywhere = range(self._cluster.partitions.count) if marks or runs else ()
         topic = self._cluster.kafka.generational("join")
-        for partition, value in chunks.messages(marks, runs, everywhere):  # type: ignore[arg-type]
+        for partition, value in chunks.messages(marks, runs, everywhere):
             yield Out(topic, value, partition)
 
-    def _marks(self) -> list[Mark]:
+    def _marks(self, *, is_last: bool) -> list[Mark]:
         """How far every partition of ours has been read.
 
-        Up to when its end was found to be read, or up to the last message, if the broker dated it.
+        Up to when its end was found to be read, or up to the last message, if the broker dated it.  What was polled
+        and is left for the next transaction is not told yet, and counts as not read.
         """
-        self._ends.look(self._lines, self._member.reached)
+        if is_last:
+            self._ends.look(self._lines, self._member.reached)
         found = []
         for place in self._lines:
             at_end_ns, last_ns = self._ends.read_ns(place), self._last_ms.get(place, 0) * _MS
