@@ -53,9 +53,11 @@ class RawEnds:
             return
         spec: Any = OffsetSpec  # it is not typed
         asked = {TopicPartition(*place): spec.latest() for place in places}
-        committed = IsolationLevel.READ_COMMITTED
-        found = self._admin.list_offsets(asked, isolation_level=committed, request_timeout=_REACH_S)
-        self._asked = time.time_ns(), {Place(each.topic, each.partition): answer for each, answer in found.items()}
+        when_ns = time.time_ns()  # before it is asked, not after
+        # What lies in an open transaction was appended, too, and will be read.
+        level = IsolationLevel.READ_UNCOMMITTED
+        found = self._admin.list_offsets(asked, isolation_level=level, request_timeout=_REACH_S)
+        self._asked = when_ns, {Place(each.topic, each.partition): answer for each, answer in found.items()}
 
     def read_ns(self, place: Place) -> int | None:
         """Everything that was appended up to then has been read, by this machine's clock; None: not known."""
