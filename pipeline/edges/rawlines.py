@@ -19,7 +19,7 @@ from pipeline.settings import Feed, Settings
 from pipeline.shipped import PLACES, shipped
 
 MAX_INSTANCE: Final = 253  # characters of the key that names an instance, as of a host name
-MAX_READINGS: Final = 10_000  # instances of one partition; more, and the parts of lines that they hold are given up
+MAX_READINGS: Final = 10_000  # instances of one partition; of more, those that hold no part of a line are forgotten
 PARTS_WAIT: Final = 100_000  # messages after which the rest of a line does not come any more
 _MS: Final = 1_000_000
 _HEADERS: Final = methodcaller("headers")  # unlike a plain call it raises what was set
@@ -165,15 +165,24 @@ class RawLines:
         reading = self._readings.get(instance)
         if reading is None:
             if len(self._readings) >= MAX_READINGS:
-                self._readings.clear()
+                self._make_room()
             reading = self._engine.reading(self._system, instance, walks_facts=False)
             self._readings[instance] = reading
         return reading
 
+    def _make_room(self) -> None:
+        """Let go of instances that hold no part of a line; of all, where most of them hold one."""
+        begun = {name: reading for name, reading in self._readings.items() if reading.begun() is not None}
+        self._readings = begun if len(begun) < MAX_READINGS // 2 else {}
+
     def _overdue(self) -> Iterator[Taken]:
+        """Lines whose last part does not come any more; others, that began since, are not to lose their beginning."""
         begun = self._begun()
         if begun is not None and self._offset - begun > PARTS_WAIT:
-            yield from self.end()
+            for reading in self._readings.values():
+                first = reading.begun()
+                if first is not None and self._offset - first > PARTS_WAIT:
+                    yield Taken(reading.end(), 0, were_parts=True)
 
     def end(self) -> Iterator[Taken]:
         """The lines whose last part never came."""

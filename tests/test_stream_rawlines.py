@@ -1,0 +1,68 @@
+"""Raw messages to lines: what instances that hold parts of lines do to each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Message
+
+from pipeline import config
+from pipeline.edges import rawlines
+from pipeline.edges.kafka import Place
+from pipeline.edges.rawlines import RawLines, Taken
+from pipeline.engine import build
+from pipeline.model import Part, Record, Rejected
+
+CONFIG = """
+[systems.web]
+format = "nginx"
+escape = "json"
+pattern = '{"msec":"$msec","peer":"$remote_addr","req":"$request","st":"$status"}'
+wrapper = ["cri"]
+topics = ["raw.web"]
+instance_by = "key"
+logs_peer = "socket"
+peers = ["outside"]
+"""
+HEAD, TAIL = b'{"msec":"1714557600.000","peer":"203.0.113.7","req":"GET /', b'","st":"200"}'
+FORGED = b'{"msec":"1714557600.000","peer":"203.0.113.66","req":"GET / HTTP/1.1","st":"200"}'
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> RawLines:
+    path = tmp_path / "c.toml"
+    path.write_text(CONFIG)
+    settings = config.load([path])
+    return RawLines(settings, build(settings), "web", Place("raw.web", 0), "id")
+
+
+def cri(offset: int, instance: str, tag: bytes, text: bytes) -> Message:
+    value = b"2024-05-01T10:00:00.0Z stdout %b %b" % (tag, text)
+    return Message(topic="raw.web", partition=0, offset=offset, key=instance.encode(), value=value, timestamp=(2, 1))
+
+
+def outcomes(lines: RawLines, *messages: Message) -> list[object]:
+    return [each for taken in lines.read(messages) if isinstance(taken, Taken) for each in taken.outcomes]
+
+
+def test_a_line_given_up_takes_no_beginning_from_lines_of_other_instances(
+    lines: RawLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rawlines, "PARTS_WAIT", 10)
+    outcomes(lines, cri(0, "dead", b"P", HEAD))
+    [part, given_up] = outcomes(lines, cri(20, "live", b"P", HEAD))
+    assert isinstance(part, Part)
+    assert isinstance(given_up, Rejected) and given_up.reason == "truncated"
+    # The rest of the line is what its client wrote, and must not pass for a line of the server.
+    assert not any(isinstance(each, Record) for each in outcomes(lines, cri(21, "live", b"F", FORGED)))
+
+
+def test_so_many_instances_that_some_are_forgotten_take_no_beginning_either(
+    lines: RawLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rawlines, "MAX_READINGS", 10)
+    outcomes(lines, cri(0, "live", b"P", HEAD))
+    for offset in range(1, 30):
+        outcomes(lines, cri(offset, f"pod-{offset}", b"F", HEAD + TAIL))
+    assert not any(isinstance(each, Record) for each in outcomes(lines, cri(31, "live", b"F", FORGED)))
