@@ -185,10 +185,16 @@ def _after(admin: AdminClient, settings: Settings, work: _Work) -> _View:
     """The cluster once it shows what was done: a broker may hear of it later than the controller answers."""
     deadline = time.monotonic() + _APPEAR_S
     while True:
-        view = _view(admin, settings)
-        there = set(work.made) <= set(view.topics)
-        if (there and all(_shows(view, *each) for each in work.changed.items())) or time.monotonic() > deadline:
-            return view
+        late = time.monotonic() > deadline
+        try:
+            view = _view(admin, settings)
+        except KafkaException as error:  # one broker knows of the topic, and another one does not yet
+            if late or error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+        else:
+            there = set(work.made) <= set(view.topics)
+            if late or (there and all(_shows(view, *each) for each in work.changed.items())):
+                return view
         time.sleep(0.1)
 
 
