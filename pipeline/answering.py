@@ -31,7 +31,9 @@ PATIENCE: Final = 4  # times its wait, while lines of a teller are read from beh
 AGAIN_NS: Final = SECOND  # how often such a question is looked at
 MANY: Final = 1_000  # open questions under one key; more are an attack or a defect
 PAIRS: Final = 200_000  # facts × questions under one key that are compared
+REST_NS: Final = 50_000  # for each such pair: a key that takes long to look through is looked at less often
 FEW: Final = 5_000  # questions read again that are looked at in one turn
+AT_ONCE: Final = 2_000  # of those whose time is over, for which more was told, or for which memory lacks: in one turn
 _PER_QUESTION: Final = 450  # bytes of memory
 _NUMBER: Final = 48  # bits of a question's number
 _NUMBERS: Final = (1 << _NUMBER) - 1
@@ -57,6 +59,7 @@ class Pending(Struct, gc=False):
     hash: int
     first_ns: int
     reference: Reference
+    need_ns: int = NEVER  # when it ripens, see `_ripening`
 
 
 class Answering:
@@ -88,6 +91,8 @@ class Answering:
         self._context: dict[int, list[tuple[int, bytes]]] = {}  # hash → (offset, question that left)
         self._contexts: list[tuple[int, int]] = []  # a heap of (offset, hash), to forget them
         self._dirty: dict[int, None] = {}
+        self._over: set[int] = set()  # numbers of questions whose time is over, under dirty keys
+        self._rests: dict[int, int] = {}  # hash → until when it is not looked at
         self._fresh: dict[int, bytes] = {}  # number → question, of this turn
         self._leaving: list[Departure] = []
 
@@ -186,21 +191,25 @@ class Answering:
             self._views(drawing).renew()
         self._ripen()
         self._look_again()
-        over = self._overdue()
-        for hashed in self._dirty:
-            self._consider(hashed, over)
-        self._dirty.clear()
+        self._overdue()
+        for hashed in [each for each in self._dirty if self._rests.get(each, NEVER) <= self.clock_ns]:
+            del self._dirty[hashed]
+            self._consider(hashed)
         self._fresh.clear()
         leaving, self._leaving = self._leaving, []
         return leaving
 
     def give_up(self, memory: int) -> int:
-        """Let the oldest go until what is held fits into `memory` bytes; how many facts were forgotten."""
-        before = self.facts.count
-        while self.size() > memory:
+        """Let the oldest go until what is held fits into `memory` bytes; how many facts were forgotten.
+
+        Of questions so many as a transaction holds; the others in the turns that follow.
+        """
+        before, few = self.facts.count, AT_ONCE
+        while few and self.size() > memory:
             oldest = next(iter(self._pending.values()), None)
             first = self.facts.oldest()
             if oldest is not None and (first is None or oldest.offset <= first):
+                few -= 1
                 self._leave(oldest, Refused("overload"), over=True)
             elif not self.facts.evict():
                 break
@@ -221,7 +230,7 @@ class Answering:
             if left:
                 self._context[hashed] = left
         first = self.resume()[0]
-        while len(self._starts) > 1 and first is not None and self._starts[0][0] < first:
+        while len(self._starts) > 1 and (first is None or self._starts[0][0] < first):
             self._starts.popleft()
         return again
 
@@ -270,12 +279,14 @@ class Answering:
 
     def _ripen(self) -> None:
         """Questions for which more was told than when they were last looked at."""
+        few = AT_ONCE
         for (tellers, source), heap in list(self._ripening.items()):
             view = self._views(self._usual)
             reach = min((view.reach(teller, source) for teller in tellers if teller in view.systems), default=NEVER)
-            while heap and heap[0] >> _NUMBER <= reach:
+            while heap and few and heap[0] >> _NUMBER <= reach:
                 pending = self._pending.get(heapq.heappop(heap) & _NUMBERS)
                 if pending is not None:
+                    few, pending.need_ns = few - 1, NEVER
                     self._dirty[pending.hash] = None
             if not heap:
                 del self._ripening[tellers, source]
@@ -288,16 +299,18 @@ class Answering:
                 self._dirty[pending.hash] = None
                 self._expect(pending, unpacked_question(self._packed(pending)))
 
-    def _overdue(self) -> set[int]:
-        over = set()
-        while self._deadlines and self._deadlines[0] >> _NUMBER <= self.clock_ns:
+    def _overdue(self) -> None:
+        """Some of those whose time is over: after a pause it may be over for all, and a transaction has an end."""
+        few = AT_ONCE
+        while few and self._deadlines and self._deadlines[0] >> _NUMBER <= self.clock_ns:
             number = heapq.heappop(self._deadlines) & _NUMBERS
             if number in self._pending:
-                over.add(number)
+                few -= 1
+                self._over.add(number)
                 self._dirty[self._pending[number].hash] = None
-        return over
 
-    def _consider(self, hashed: int, over: set[int]) -> None:
+    def _consider(self, hashed: int) -> None:
+        pairs = 0
         numbers = self._by_key.get(hashed, ())
         by_key: dict[str, list[tuple[Pending, Asked]]] = {}
         for number in (numbers,) if isinstance(numbers, int) else numbers:
@@ -306,12 +319,16 @@ class Answering:
             by_key.setdefault(asked.key, []).append((pending, asked))
         for key, asking in by_key.items():
             held = self.facts.under(hashed, key)
+            pairs += len(held.facts) * len(asking)
             if held.crowded or len(held.facts) * len(asking) > PAIRS:
                 for pending, _ in asking:
                     self._leave(pending, Refused("crowded"), over=True)
                 continue
             for pending, asked in asking:
-                self._decide(pending, asked, held.facts, asking, over)
+                self._decide(pending, asked, held.facts, asking)
+        self._rests.pop(hashed, None)
+        if pairs > MANY and hashed in self._by_key:
+            self._rests[hashed] = self.clock_ns + pairs * REST_NS
 
     def _decide(
         self,
@@ -319,7 +336,6 @@ class Answering:
         asked: Asked,
         facts: list[Told],
         asking: list[tuple[Pending, Asked]],
-        over: set[int],
     ) -> None:
         view, kind, since = self._view(pending.number), kind_of(asked.key), self.facts.complete_since
 
@@ -329,7 +345,8 @@ class Answering:
             waiting = (each for one, each in asking if one is not pending and one.number in self._pending)
             return [*beside, *waiting]
 
-        is_over = pending.number in over
+        is_over = pending.number in self._over
+        self._over.discard(pending.number)
         hard_ns = pending.first_ns + PATIENCE * self._wait_ns(pending.number, asked) if is_over else 0
         case = Case(
             view,
@@ -357,7 +374,8 @@ class Answering:
         if found.need_ns is not None:
             view = self._view(pending.number)
             reach = min((view.reach(each, asked.source) for each in asked.tellers if each in view.systems), default=0)
-            if found.need_ns > reach:
+            if found.need_ns > reach and found.need_ns != pending.need_ns:
+                pending.need_ns = found.need_ns
                 heap = self._ripening.setdefault((asked.tellers, asked.source), [])
                 heapq.heappush(heap, _due(found.need_ns, pending.number))
         if hard_ns:  # its time is over, and it is patient
@@ -365,12 +383,14 @@ class Answering:
 
     def _leave(self, pending: Pending, answer: Answer | Awaits, *, over: bool) -> None:
         del self._pending[pending.number]
+        self._over.discard(pending.number)
         self._of.pop(pending.number, None)
         alike = self._by_key[pending.hash]
         if not isinstance(alike, int):
             alike.remove(pending.number)
         if isinstance(alike, int) or not alike:
             del self._by_key[pending.hash]
+            self._rests.pop(pending.hash, None)
         self._leaving.append(Departure(pending.number, pending.reference, answer, over))
 
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.answering import MANY, Answering
+from pipeline.answering import AT_ONCE, MANY, Answering
 from pipeline.answers import Ended, Refused, Through
 from pipeline.coverage import Run
 from pipeline.errors import FormatError
 from pipeline.evidence import Asked, Told, conn_key, request_key
 from pipeline.flows import NEVER
 from pipeline.heard import Heard, View
-from pipeline.heldfacts import MOST, MOST_KEPT, HeldFacts
+from pipeline.heldfacts import MOST, MOST_KEPT, Found, HeldFacts
 from pipeline.inquiry import Inquiry
 from pipeline.intake import FORGIVEN_NS, Lateness
 from pipeline.joinchunk import OPEN, Chunk, Chunks, Facts, Mark, Partitions, Question, Waits, decode, encode
@@ -457,6 +457,52 @@ def test_many_questions_under_one_key_are_crowded_and_cost_no_time_that_grows_wi
     leaving = desk.at(21, half)
     assert len(leaving) == 200
     assert all(answer == Refused("crowded") and over for answer, over in leaving)
+
+
+def test_after_a_pause_no_more_leave_at_once_than_a_transaction_holds() -> None:
+    desk = Desk()
+    for part in range(5):
+        desk.at(16, chunk([], [asked(part * 500 + port, 15 * SECOND) for port in range(500)]))
+    assert len(desk.at(1000, chunk())) == AT_ONCE  # nobody wrote for that long
+    assert len(desk.at(1001, chunk())) == 2500 - AT_ONCE
+    assert desk.answering.open_count() == 0
+
+
+def test_memory_that_shrank_lets_no_more_go_at_once_than_a_transaction_holds() -> None:
+    desk = Desk()
+    for part in range(5):
+        desk.at(16, chunk([], [asked(part * 500 + port, 15 * SECOND) for port in range(500)]))
+    assert len(desk.at(17, chunk(), memory=1)) == AT_ONCE
+    assert len(desk.at(18, chunk(), memory=1)) == 2500 - AT_ONCE
+
+
+def test_messages_that_hold_nothing_leave_nothing_behind() -> None:
+    desk = Desk()
+    for second in range(1000):
+        desk.at(second, chunk(marks=mark(second)))
+        desk.answering.forget()
+    assert len(desk.answering._starts) == 1
+
+
+def test_a_key_that_takes_long_to_look_through_is_looked_at_less_often_and_still_answers() -> None:
+    desk, compared = Desk(keep=1000), 0
+    under = desk.answering.facts.under
+
+    def counted(hashed: int, key: str) -> Found:
+        nonlocal compared
+        found = under(hashed, key)
+        compared += len(found.facts) * desk.answering.open_count()
+        return found
+
+    desk.answering.facts.under = counted  # type: ignore[method-assign]
+    for number in range(200):  # ten a second
+        at = int((20 + number / 10) * SECOND)
+        desk.at(at / SECOND, chunk([flow(1, at, None, f"r{number}")], [asked(1, at)]))
+    assert compared < 30 * 200 * 200  # and not 200³ / 3
+    leaving = desk.at(41, chunk([flow(1, 39_850_000_000, 40_500_000_000, "whole")]))
+    leaving += [left for second in range(42, 50) for left in desk.at(second, chunk())]
+    assert any(isinstance(answer, Through) and answer.record == "whole" for answer, _ in leaving)
+    assert sum(map(len, desk.answering._ripening.values())) <= 200  # each question waits there once
 
 
 def test_silence_says_nothing_once_something_was_forgotten() -> None:
