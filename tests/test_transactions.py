@@ -206,10 +206,10 @@ def answers(messages: Sequence[Any], topic: str) -> tuple[list[Out], dict[Place,
 
 
 class Held(Sequence[Out]):
-    """A batch that waits in its middle until somebody says to go on."""
+    """A batch that waits in the middle of its transaction until somebody says to go on."""
 
     def __init__(self, outs: list[Out]) -> None:
-        self._outs = outs
+        self._outs, self._asked = outs, 0
 
     @overload
     def __getitem__(self, index: int) -> Out: ...
@@ -224,7 +224,9 @@ class Held(Sequence[Out]):
     def __iter__(self) -> Iterator[Out]:
         middle = len(self._outs) // 2
         yield from self._outs[:middle]
-        hold()
+        self._asked += 1
+        if self._asked == 2:  # the first time its topics are looked up
+            hold()
         yield from self._outs[middle:]
 
 
@@ -272,7 +274,7 @@ def assert_once(found: Sequence[bytes], values: Sequence[bytes]) -> None:
 def test_killed_at_any_moment_outputs_and_offsets_are_committed_together_or_not_at_all(
     kafka: str, topic_prefix: str, names: tuple[str, ...]
 ) -> None:
-    kills, partitions = 4 * SIZE, 3
+    kills, partitions = 3 * SIZE, 3
     source, target, group = (f"{topic_prefix}{word}" for word in ("in", "out", "group"))
     make(kafka, source, target, partitions=partitions)
     values = fill(kafka, source, 2500 * kills, partitions)
@@ -323,10 +325,10 @@ def test_brokers_that_are_killed_and_started_while_workers_send_lose_and_double_
 ) -> None:
     source, target, group = (f"{topic_prefix}{word}" for word in ("in", "out", "group"))
     make(own.address, source, target, partitions=3)
-    values = fill(own.address, source, 4000 * (1 + SIZE), 3)
+    values = fill(own.address, source, 4000 * SIZE, 3)
     workers = [start(own.address, group, name, source, target, "") for name in ("a", "b")]
     try:
-        for number in range(1 + SIZE):
+        for number in range(SIZE):
             time.sleep(1.5)
             (own.kill if number % 2 == 0 else own.stop)(1)
             own.start(1)
@@ -336,6 +338,31 @@ def test_brokers_that_are_killed_and_started_while_workers_send_lose_and_double_
         assert [worker.poll() for worker in workers] == [None, None]
     finally:
         end(*workers)
+    assert_once(found, values)
+
+
+@pytest.mark.parametrize("_run", range(SIZE))
+def test_a_transaction_that_was_open_when_its_broker_was_killed_is_there_once(
+    own: Brokers, topic_prefix: str, _run: int
+) -> None:
+    source, target, group = (f"{topic_prefix}{word}" for word in ("in", "out", "group"))
+    make(own.address, source, target)
+    values = fill(own.address, source, 20)
+    worker = start(own.address, group, "a", source, target, "inside its transaction")
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    try:
+        assert worker.stdout.readline() == "holding\n"
+        own.kill(1)
+        own.start(1)
+        worker.stdin.write("go on\n" * len(values))
+        worker.stdin.flush()
+        found = committed_values(own.address, target, 1, len(values), 60)
+        time.sleep(0.5)
+        found = committed_values(own.address, target, 1, len(found))
+        assert worker.poll() is None
+    finally:
+        end(worker)
     assert_once(found, values)
 
 
@@ -445,23 +472,30 @@ class Broken:
     def __init__(self, landed: bool) -> None:
         self.landed, self.calls = landed, 0
 
-    @property
-    def transact(self) -> Callable[[Transactions, Batch], None]:
-        return lambda transactions, batch: self._transact(transactions, batch)  # noqa: PLW0108 - to become a method
+    def transact(self) -> Callable[..., None]:
+        """To take the place of the method."""
 
-    def _transact(self, transactions: Transactions, batch: Batch) -> None:
-        self.calls += 1
-        if self.calls == 1:
-            if self.landed:
-                whole(transactions, batch)
-            else:
-                assert transactions._producer is not None
-                transactions._producer.begin_transaction()
-                transactions._producer.produce(batch.outs[0].topic, b"undone")
-                transactions._producer.flush(10)
-            transactions._producer = None
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        whole(transactions, batch)
+        def transact(transactions: Transactions, batch: Batch, *, commit: bool = True) -> None:
+            if not commit:
+                whole(transactions, batch, commit=False)
+                return
+            self.calls += 1
+            if self.calls == 1:
+                self._fail(transactions, batch)
+            whole(transactions, batch)
+
+        return transact
+
+    def _fail(self, transactions: Transactions, batch: Batch) -> None:
+        if self.landed:
+            whole(transactions, batch)
+        else:
+            assert transactions._producer is not None
+            transactions._producer.begin_transaction()
+            transactions._producer.produce(batch.outs[0][0], b"undone")
+            transactions._producer.flush(10)
+        transactions._producer = None
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
 
 whole = Transactions._transact
@@ -479,7 +513,7 @@ def test_a_batch_of_unknown_outcome_is_sent_again_only_if_it_is_not_in(
         offsets = {Place(source, 0): Upto(1, "the same")}
         worker.member.send([Out(target, b"first")], offsets)
         broken = Broken(landed)
-        monkeypatch.setattr(Transactions, "_transact", broken.transact)
+        monkeypatch.setattr(Transactions, "_transact", broken.transact())
         worker.member.send([Out(target, b"second")], offsets)  # the same offsets: only the stamp tells them apart
         assert broken.calls == (1 if landed else 2)
         assert worker.heard.transactions() == {"committed": 2} if landed else {"committed": 2, "repeated": 1}
@@ -667,9 +701,9 @@ class Sleepy(Sequence[Out]):
 
     def __iter__(self) -> Iterator[Out]:
         self.asked += 1
-        first = self.asked == 1
+        sleepy = self.asked == 2  # the first time its topics are looked up
         yield self._outs[0]
-        if first:
+        if sleepy:
             time.sleep(3)
         yield from self._outs[1:]
 
@@ -684,7 +718,7 @@ def test_a_call_that_does_not_return_is_left_behind_and_does_no_harm_when_it_doe
         outs, offsets = answers(worker.read(2), target)
         outs = Sleepy(outs)
         worker.member.send(outs, offsets)
-        assert outs.asked == 2
+        assert outs.asked == 3
         assert worker.heard.transactions() == {"committed": 1, "repeated": 1}
         time.sleep(2)  # it has returned
         worker.member.send([Out(target, b"more")], offsets)

@@ -49,6 +49,7 @@ class Member:
         *,
         assigned: Callable[[Mapping[Place, Upto | None]], Mapping[Place, int]],
         revoked: Callable[[Sequence[Place]], None],
+        outputs: Sequence[str] = (),
         session_s: float = SESSION_S,
         timeout_s: float = TIMEOUT_S,
         message_bytes: int = MESSAGE_BYTES,
@@ -58,14 +59,22 @@ class Member:
         `name` stays the same over restarts and is nobody else's.  `poll` calls `assigned` with what is committed for
         each new partition (None: nothing), and is told where to start in those that shall not start there, or at their
         beginning; `revoked` with partitions that are another's from now on: what came of them and was not sent is void.
+        `outputs` are the topics that are sent to: what hangs in them is ended at once, else with a message.
         """
         settings = client_settings(kafka)
         self._group, self._name, self._topics, self._told = group, name, list(topics), told
         self._assigned, self._revoked, self._timeout_s = assigned, revoked, timeout_s
         self._transactions = Transactions(
-            settings, f"{group}-{name}", told, stopping, timeout_s=timeout_s, message_bytes=message_bytes
+            settings,
+            f"{group}-{name}",
+            told,
+            stopping,
+            outputs=outputs,
+            timeout_s=timeout_s,
+            message_bytes=message_bytes,
         )
         self._settings = _consumer_settings(settings, group, name, session_s, message_bytes) | {"error_cb": self._heard}
+        self._asking = {**settings, "group.id": group, "isolation.level": "read_committed", "log_level": 0}
         self._stamps = _stamps()
         self._consumer: Consumer | None = None
         self._fatal: KafkaError | None = None
@@ -147,9 +156,14 @@ class Member:
     def _start(self, fresh: list[TopicPartition]) -> None:
         assert self._consumer is not None
         try:
+            if fresh:
+                self._transactions.settle(TopicPartition(fresh[0].topic, fresh[0].partition, 0), self._generation)
             found = {_place(each): upto_of(each) for each in self._consumer.committed(fresh, self._timeout_s)}
+        except Lost:
+            return
         except KafkaException as error:
-            self._say(error.args[0])  # a transaction of who had them before may be pending; the next poll asks again
+            # A transaction of who had them before may be pending, or hang for good; the next poll asks again.
+            self._say(f"{error.args[0].str()}; if this lasts, see kafka-transactions.sh find-hanging")
             return
         self._fresh = None
         own = self._assigned(found)
@@ -184,9 +198,9 @@ class Member:
 
     def _holds(self, places: list[TopicPartition]) -> bool:
         """Whether the group's offsets are these."""
-        assert self._consumer is not None
         asked = [TopicPartition(place.topic, place.partition) for place in places]
-        held = self._consumer.committed(asked, self._timeout_s)
+        # A new client: one whose session ran out unpolled does not find its coordinator any more.
+        held = client(Consumer, self._asking).committed(asked, self._timeout_s)
         for each in held:
             upto_of(each)  # raises where it is not known
         wanted = {_place(place): place.metadata for place in places}
@@ -270,12 +284,12 @@ class Member:
         if error.fatal() or error.code() == KafkaError._FATAL or error.code() in HOPELESS:
             self._fatal = error
         elif error.code() != KafkaError._ALL_BROKERS_DOWN:
-            self._say(error)
+            self._say(error.str())
 
-    def _say(self, error: KafkaError) -> None:
+    def _say(self, text: str) -> None:
         now = time.monotonic()
         if now - self._said_s >= _SAY_S:
-            self._told.say("kafka.trouble", level="warning", text=error.str())
+            self._told.say("kafka.trouble", level="warning", text=text)
             self._said_s = now
 
     def _end(self, error: KafkaError) -> SinkError:

@@ -3,12 +3,17 @@
 A batch is whole before its transaction begins.  When an outcome is not known the producer is thrown away; the next one
 with the same id first ends what was left open, then the group's offsets tell whether the batch is in.  If it is not,
 the very same batch is sent again.
+
+Brokers may end a transaction and leave it open in a partition that has no leader just then, as while the only broker
+starts [M, Kafka 4.3.1: "these partitions are likely deleted already and hence can be skipped"].  There it stays open
+for good, or until a later transaction of the same id takes it in, and commits what was void.  So before a new producer
+commits anything in a topic, a transaction that is taken back goes through all partitions of it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Thread
 from typing import Any, Final, NamedTuple
 
@@ -54,7 +59,7 @@ class Out(NamedTuple):
 class Batch(NamedTuple):
     """What one transaction carries."""
 
-    outs: Sequence[Out]
+    outs: Sequence[tuple[str, bytes | None, int, bytes | None]]  # as `Out` has them; without a value only to be void
     offsets: Sequence[TopicPartition]
     generation: Any  # of the group, as the consumer told it when it got its partitions
 
@@ -69,10 +74,13 @@ class Transactions:
         told: Told,
         stopping: Callable[[], bool],
         *,
+        outputs: Sequence[str] = (),
         timeout_s: float = TIMEOUT_S,
         message_bytes: int = MESSAGE_BYTES,
     ) -> None:
+        """`outputs`: topics in which an earlier process of the name may have left something open."""
         self._name, self._told, self._stopping, self._timeout_s = name, told, stopping, timeout_s
+        self._outputs = outputs
         self._settings: dict[str, Any] = {
             **settings,
             "transactional.id": name,
@@ -92,13 +100,29 @@ class Transactions:
         }
         self._producer: Producer | None = None
         self._open = False  # whether what an earlier producer of the name left open is ended
+        self._settled = False  # whether nothing of an earlier one hangs in the group's offsets
+        self._swept: set[str] = set()  # topics in which nothing of an earlier one hangs
         self._refusal: tuple[KafkaError, str] | None = None  # of the first message that was not taken, with its topic
         self._hanging: list[_Attempt] = []
         self._cause = ""  # what the library said last of its connections
 
     def open(self) -> None:
         """End what an earlier process of the name left open.  Errors: as `send`."""
-        self._patiently(self._ready)
+
+        def attempt() -> None:
+            self._ready()
+            self._sweep(self._outputs, (), None)
+
+        self._patiently(attempt)
+
+    def settle(self, place: TopicPartition, generation: Any) -> None:
+        """Take back what an earlier process of the name left open in the group's offsets.  Errors: as `send`."""
+
+        def attempt() -> None:
+            self._ready()
+            self._settle([place], generation)
+
+        self._patiently(attempt)
 
     def send(self, batch: Batch, landed: Callable[[], bool]) -> None:
         """Returns once the batch is committed; waits for brokers that are away.
@@ -106,14 +130,18 @@ class Transactions:
         `landed` says whether the offsets of the batch are those of the group.  Errors: Lost; SinkError where no second
         try can help, or when the worker shall stop meanwhile.
         """
+        topics = {topic for topic, *_ in batch.outs}
         tried = False
 
         def attempt() -> None:
             nonlocal tried
             self._ready()
+            self._settle(batch.offsets, batch.generation)
+            if tried and landed():
+                self._swept |= topics  # where it hangs, the next commit takes it in
+                return
+            self._sweep(topics, batch.offsets, batch.generation)
             if tried:
-                if landed():
-                    return
                 self._told.add("transactions", 1, "repeated")
             tried = True
             self._transact(batch)
@@ -122,6 +150,23 @@ class Transactions:
         self._patiently(attempt)
         self._told.add("transactions", 1, "committed")
         self._told.took("transactions.time", time.monotonic() - began)
+
+    def _settle(self, offsets: Sequence[TopicPartition], generation: Any) -> None:
+        """Take back what hangs in the group's offsets, once for each producer."""
+        if not self._settled:
+            self._transact(Batch((), offsets, generation), commit=False)
+            self._settled = True
+
+    def _sweep(self, topics: Iterable[str], offsets: Sequence[TopicPartition], generation: Any) -> None:
+        """Take back what hangs in these topics, once for each producer and topic."""
+        new = set(topics) - self._swept
+        if not new:
+            return
+        assert self._producer is not None
+        found = [self._producer.list_topics(topic, self._timeout_s).topics[topic] for topic in new]
+        outs = [(topic.topic, None, partition, b"") for topic in found for partition in topic.partitions]
+        self._transact(Batch(outs, offsets, generation), commit=False)
+        self._swept |= new
 
     def _patiently(self, attempt: Callable[[], None]) -> None:
         """Until it succeeds, or cannot."""
@@ -164,7 +209,7 @@ class Transactions:
     def _ready(self) -> None:
         if self._producer is None:
             self._producer, self._open = client(Producer, self._settings), False
-            self._cause = ""
+            self._settled, self._swept, self._cause = False, set(), ""
         if self._open:
             return
         try:
@@ -176,9 +221,9 @@ class Transactions:
             raise
         self._open = True
 
-    def _transact(self, batch: Batch) -> None:
+    def _transact(self, batch: Batch, *, commit: bool = True) -> None:
         assert self._producer is not None
-        attempt = _Attempt(self._producer, batch, self._timeout_s)
+        attempt = _Attempt(self._producer, batch, self._timeout_s, commit=commit)
         self._producer, self._refusal = None, None
         attempt.start()
         self._await(attempt)
@@ -188,7 +233,7 @@ class Transactions:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "a call does not return"))
         self._refusal = self._refusal or attempt.refusal
         if attempt.error is not None:
-            raise attempt.error
+            raise KafkaException(attempt.error)
         if not attempt.whole:
             raise RuntimeError("the thread of a transaction died")
         self._producer = attempt.producer
@@ -219,10 +264,11 @@ class _Attempt(Thread):
     does nothing more: its producer is shut out by the next one of the same id.
     """
 
-    def __init__(self, producer: Producer, batch: Batch, timeout_s: float) -> None:
+    def __init__(self, producer: Producer, batch: Batch, timeout_s: float, *, commit: bool) -> None:
         super().__init__(daemon=True)
-        self.producer, self._batch, self._until_s = producer, batch, time.monotonic() + timeout_s
-        self.error: KafkaException | None = None
+        self.producer, self._batch, self._commit = producer, batch, commit
+        self._until_s = time.monotonic() + timeout_s
+        self.error: KafkaError | None = None
         self.refusal: tuple[KafkaError, str] | None = None
         self.whole = self.given_up = False
 
@@ -230,17 +276,20 @@ class _Attempt(Thread):
         try:
             self._transact()
         except KafkaException as error:
-            self.error = error
+            self.error = error.args[0]  # not the exception: through its traceback it would keep the producer
 
     def _transact(self) -> None:
         self.producer.begin_transaction()
         self._produce()
         if self.given_up:
             return
-        self.producer.send_offsets_to_transaction(list(self._batch.offsets), self._batch.generation, self._left())
+        if self._batch.offsets:
+            offsets, generation = list(self._batch.offsets), self._batch.generation
+            self.producer.send_offsets_to_transaction(offsets, generation, self._left())
         if self.given_up:
             return
-        self.producer.commit_transaction(self._left())
+        end = self.producer.commit_transaction if self._commit else self.producer.abort_transaction
+        end(self._left())
         self.whole = True
 
     def _produce(self) -> None:
