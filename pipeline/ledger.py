@@ -18,6 +18,7 @@ from pipeline.errors import FormatError
 
 EVERY: Final = 64  # commits from one whole picture to the next
 PIECE: Final = 256 * 1024  # bytes of a bitmap in one message
+RUNS: Final = 2_000  # stretches in one message, or those of one more teller
 VERSION: Final = 1
 
 Told = tuple[str, str, tuple[Run, ...]]
@@ -42,7 +43,7 @@ class Whole(Struct, frozen=True, gc=False, array_like=True, tag="w"):
     first: int  # number of the bitmap's first bit, over all pieces
     end: int  # number after its last bit
     bits: bytes  # least bit first; 1: open
-    runs: tuple[Told, ...] = ()  # in the first piece: what tellers have told whole
+    runs: tuple[Told, ...] = ()  # a part of what tellers have told whole
 
 
 class Entry(NamedTuple):
@@ -86,7 +87,8 @@ def entries(
     for number in open_:
         at = number - first
         bits[at >> 3] |= 1 << (at & 7)
-    pieces = max(1, (len(bits) + PIECE - 1) // PIECE)
+    told = _parted(runs)
+    pieces = max(1, (len(bits) + PIECE - 1) // PIECE, len(told))
     return [
         Entry(
             b"w%d" % piece,
@@ -99,12 +101,25 @@ def entries(
                     first,
                     end,
                     bytes(bits[piece * PIECE : (piece + 1) * PIECE]),
-                    tuple(runs) if piece == 0 else (),
+                    told[piece] if piece < len(told) else (),
                 )
             ),
         )
         for piece in range(pieces)
     ]
+
+
+def _parted(runs: Iterable[Told]) -> list[tuple[Told, ...]]:
+    """What was told whole in parts that brokers take: a node that loses lines has hundreds of stretches."""
+    parts: list[list[Told]] = []
+    count = RUNS
+    for told in runs:
+        if count >= RUNS:
+            parts.append([])
+            count = 0
+        parts[-1].append(told)
+        count += len(told[2])
+    return [tuple(part) for part in parts]
 
 
 def standing(messages: Iterable[bytes], commit: int) -> Standing:
@@ -128,5 +143,6 @@ def standing(messages: Iterable[bytes], commit: int) -> Standing:
     closed = frozenset(number for each in deltas.values() for number in each.numbers)
     if not last:
         return Standing(None, b"", closed, ())
-    bits = b"".join(pieces[piece].bits for piece in range(pieces[0].pieces))
-    return Standing(pieces[0], bits, closed, pieces[0].runs)
+    whole = [pieces[piece] for piece in range(pieces[0].pieces)]
+    runs = tuple(told for each in whole for told in each.runs)
+    return Standing(whole[0], b"".join(each.bits for each in whole), closed, runs)

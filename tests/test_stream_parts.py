@@ -156,6 +156,16 @@ def test_a_whole_picture_comes_in_pieces_that_brokers_take() -> None:
     assert found.runs == (("nodes", "a", (Run("s", 1, 2, 3, 4, True),)),)
 
 
+def test_the_stretches_of_many_nodes_that_lose_lines_come_in_pieces_that_brokers_take() -> None:
+    stretches = tuple(Run("0123456789abcdef-1", n, n + 1, n * SECOND, n * SECOND + 1, True) for n in range(256))
+    told = tuple(("nodes", f"node-{number}.example.org", stretches) for number in range(100))
+    said = entries(EVERY, (), range(10), 0, 10, told)
+    assert max(len(each.value) for each in said) < 1 << 20
+    found = standing([each.value for each in said], EVERY)
+    assert found.runs == told
+    assert found.is_open(9)
+
+
 def test_metadata_fit_a_broker_however_many_systems_there_are() -> None:
     forgotten = tuple(("conn", f"system-{number}", number) for number in range(1000))
     text = written(Resume(1, 5, 6, 7, forgotten))
