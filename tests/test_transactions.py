@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.edges.kafka import Place, Upto
-from pipeline.edges.member import METADATA_BYTES, Member
+from pipeline.edges.member import METADATA_BYTES, Limits, Member
 from pipeline.edges.transactions import Batch, Lost, Out, Transactions
 from pipeline.errors import SinkError
 from pipeline.settings import Kafka
@@ -100,9 +100,7 @@ class Worker:
             stopping,
             assigned=self._assigned,
             revoked=self.taken.append,
-            session_s=session_s,
-            timeout_s=timeout_s,
-            message_bytes=message_bytes,
+            limits=Limits(session_s, timeout_s, message_bytes),
         )
 
     given: dict[Place, Upto | None]

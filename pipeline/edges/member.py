@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -24,12 +24,22 @@ from pipeline.edges.transactions import (
 from pipeline.errors import SinkError
 from pipeline.settings import Kafka
 
-SESSION_S: Final = 45.0  # a worker that is silent for so long has lost its partitions; a restart takes less
 _BEATS: Final = 15  # heartbeats of a session
 METADATA_BYTES: Final = 4096 - 40  # what brokers take, without the stamp
 _SAY_S: Final = 10.0
 _POLL_MS: Final = 300_000  # who has not polled for so long is taken for hung
 _GONE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION)
+
+
+class Limits(NamedTuple):
+    """What a member may take."""
+
+    session_s: float = 45.0  # who is silent for so long has lost its partitions; a restart takes less
+    timeout_s: float = TIMEOUT_S  # of a transaction
+    message_bytes: int = MESSAGE_BYTES  # the longest that is read or sent
+
+
+LIMITS: Final = Limits()
 
 
 class Member:
@@ -50,9 +60,7 @@ class Member:
         assigned: Callable[[Mapping[Place, Upto | None]], Mapping[Place, int]],
         revoked: Callable[[Sequence[Place]], None],
         outputs: Sequence[str] = (),
-        session_s: float = SESSION_S,
-        timeout_s: float = TIMEOUT_S,
-        message_bytes: int = MESSAGE_BYTES,
+        limits: Limits = LIMITS,
     ) -> None:
         """Waits for the cluster and ends what an earlier process of the name left open; joins with the first poll.
 
@@ -62,23 +70,17 @@ class Member:
         `outputs` are the topics that are sent to: what hangs in them is ended at once, else with a message.
         """
         settings = client_settings(kafka)
-        self._group, self._name, self._topics, self._told = group, name, list(topics), told
-        self._assigned, self._revoked, self._timeout_s = assigned, revoked, timeout_s
+        self._group, self._topics, self._told = group, list(topics), told
+        self._assigned, self._revoked, self._timeout_s = assigned, revoked, limits.timeout_s
         self._transactions = Transactions(
-            settings,
-            f"{group}-{name}",
-            told,
-            stopping,
-            outputs=outputs,
-            timeout_s=timeout_s,
-            message_bytes=message_bytes,
+            settings, f"{group}-{name}", told, stopping, outputs, limits.timeout_s, limits.message_bytes
         )
-        self._settings = _consumer_settings(settings, group, name, session_s, message_bytes) | {"error_cb": self._heard}
+        self._settings = _consumer_settings(settings, group, name, limits) | {"error_cb": self._heard}
         self._asking = {**settings, "group.id": group, "isolation.level": "read_committed", "log_level": 0}
         self._stamps = _stamps()
         self._consumer: Consumer | None = None
         self._fatal: KafkaError | None = None
-        self._beat_s = session_s / _BEATS
+        self._beat_s = limits.session_s / _BEATS
         self._said_s = time.monotonic() - _SAY_S
         self._polled_s = self._excused_s = time.monotonic()
         self._forget()
@@ -308,10 +310,8 @@ def _stamps() -> Iterator[str]:
     return (f"{process}.{number:x}" for number in count())
 
 
-def _consumer_settings(
-    settings: Mapping[str, str], group: str, name: str, session_s: float, message_bytes: int
-) -> dict[str, Any]:
-    session_ms = round(session_s * 1000)
+def _consumer_settings(settings: Mapping[str, str], group: str, name: str, limits: Limits) -> dict[str, Any]:
+    session_ms = round(limits.session_s * 1000)
     return {
         **settings,
         "group.id": group,
@@ -329,7 +329,7 @@ def _consumer_settings(
         "fetch.wait.max.ms": 100,
         "fetch.queue.backoff.ms": 20,  # with the default a full queue stops all reading for a second
         "queued.min.messages": 20_000,
-        "fetch.max.bytes": message_bytes,
-        "receive.message.max.bytes": 2 * message_bytes,
+        "fetch.max.bytes": limits.message_bytes,
+        "receive.message.max.bytes": 2 * limits.message_bytes,
         "log_level": 0,  # the errors that matter are raised
     }

@@ -73,13 +73,12 @@ class Transactions:
         name: str,
         told: Told,
         stopping: Callable[[], bool],
-        *,
         outputs: Sequence[str] = (),
         timeout_s: float = TIMEOUT_S,
         message_bytes: int = MESSAGE_BYTES,
     ) -> None:
         """`outputs`: topics in which an earlier process of the name may have left something open."""
-        self._name, self._told, self._stopping, self._timeout_s = name, told, stopping, timeout_s
+        self._told, self._stopping, self._timeout_s = told, stopping, timeout_s
         self._outputs = outputs
         self._settings: dict[str, Any] = {
             **settings,
