@@ -79,6 +79,7 @@ class Answering:
         self.facts = HeldFacts(complete_since)
         self.clock_ns = NEVER
         self.next_number = number  # of the next question that is read
+        self.unwritten: int | None = None  # message since which stretches were told that no ledger holds
         self.late = 0  # facts that came under a key whose questions have left
         self._pending: dict[int, Pending] = {}
         self._of: dict[int, str] = {}  # number → drawing, where it is not the usual one
@@ -245,15 +246,9 @@ class Answering:
     def resume(self) -> tuple[int | None, int]:
         """From which message on all that is held comes, and the number of its first question; None: nothing is held."""
         oldest = next(iter(self._pending.values()), None)
-        held = [
-            each
-            for each in (
-                self.facts.first(),
-                None if oldest is None else oldest.offset,
-                self._contexts[0][0] if self._contexts else None,
-            )
-            if each is not None
-        ]
+        question = None if oldest is None else oldest.offset
+        context = self._contexts[0][0] if self._contexts else None
+        held = [each for each in (self.facts.first(), question, context, self.unwritten) if each is not None]
         if not held:
             return None, self.next_number
         first = min(held)

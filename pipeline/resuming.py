@@ -91,6 +91,7 @@ class Partition:
         number = 0 if resume is None else resume.number
         self.answering = Answering(lambda drawing: views(heard, drawing), keep_ns, asked_of, heard, number, forgotten)
         self.upto = upto
+        self._keep_ns, self._unwritten_ns = keep_ns, 0
         self._standing, self._commit = standing, 0 if resume is None else resume.commit
         self._closed: list[int] = []
 
@@ -98,6 +99,8 @@ class Partition:
         """One message."""
         is_open = self._standing.is_open if offset < self.upto else None
         self.answering.take(offset, appended_ns, chunk, refer, is_open)
+        if chunk.runs and self.answering.unwritten is None:
+            self.answering.unwritten, self._unwritten_ns = offset, self.answering.clock_ns
 
     def turn(self, memory: int) -> tuple[list[Departure], list[Again], int]:
         """Questions that leave, facts to be told again, and how many facts were evicted for want of memory."""
@@ -109,24 +112,27 @@ class Partition:
 
     def commit(self) -> Commit:
         """What to commit now; to be called once per transaction, and only for what is then sent."""
-        first, number = self.answering.resume()
+        answering, whole = self.answering, self._has_to_be_whole()
+        if self._closed or whole:
+            self._commit += EVERY - self._commit % EVERY if whole else 1
+            whole = self._commit % EVERY == 0
+        if whole:
+            answering.unwritten = None
+        first, number = answering.resume()
         said: list[Entry] = []
-        if self._closed:
-            self._commit += 1
-            whole, answering = self._commit % EVERY == 0, self.answering
-            said = entries(
-                self._commit,
-                self._closed,
-                answering.open(),
-                number,
-                answering.next_number,
-                answering.heard.listed() if whole else (),
-            )
+        if self._closed or whole:
+            runs = answering.heard.listed() if whole else ()
+            said = entries(self._commit, self._closed, answering.open(), number, answering.next_number, runs)
             self._closed = []
         since = self.answering.facts.complete_since
         forgotten = tuple((kind, system, at) for (kind, system), at in sorted(since.items()))
         resume = Resume(VERSION, -1 if first is None else first, number, self._commit, forgotten)
         return Commit(written(resume), said)
+
+    def _has_to_be_whole(self) -> bool:
+        """Whether stretches were told so long ago that a successor would no longer read them."""
+        answering = self.answering
+        return answering.unwritten is not None and answering.clock_ns - self._unwritten_ns > self._keep_ns // 2
 
 
 def start(metadata: str, upto: int) -> tuple[Resume, int]:

@@ -20,7 +20,7 @@ from pipeline.intake import FORGIVEN_NS, Lateness
 from pipeline.joinchunk import OPEN, Chunk, Chunks, Facts, Mark, Partitions, Question, Waits, decode, encode
 from pipeline.ledger import EVERY, Entry, entries, standing
 from pipeline.model import System
-from pipeline.resuming import MAX_METADATA, Resume, read, written
+from pipeline.resuming import MAX_METADATA, Partition, Resume, read, start, written
 from pipeline.settings import Feed
 from tests.nat_worlds import drawing, graph_of, joining_of
 from tests.sizes import SIZE
@@ -541,3 +541,29 @@ def test_what_is_resumed_is_what_was_held() -> None:
     assert desk.answering.resume() == (1, 0)
     assert desk.answering.next_number == 1
     assert Facts() == Chunk().facts
+
+
+def test_stretches_told_before_the_message_from_which_a_successor_reads_are_in_the_ledger() -> None:
+    graph = joining_of(graph_of(drawing()))
+    state: dict[bytes, bytes] = {}
+
+    def views(heard: Heard, _drawing: str) -> View:
+        return View(heard, graph, {"nodes": FEED})
+
+    def told(number: int) -> list[tuple[str, str, tuple[Run, ...]]]:
+        at = number * 10 * SECOND
+        return [("nodes", "node-a", (Run("s", number, number, at, at + 1, number == 1),))]
+
+    partition = Partition(views, 100 * SECOND, lambda _: b"", 0)
+    for number in range(1, 41):  # no question closes, and readers come and go
+        facts = [flow(number, number * 10 * SECOND, number * 10 * SECOND + 1)]
+        partition.take(number - 1, number * 10 * SECOND, chunk(facts, runs=told(number)), lambda _: 0)
+        partition.turn(1 << 30)
+        commit = partition.commit()
+        state |= {entry.key: entry.value for entry in commit.entries}
+    resume, first = start(commit.metadata, 40)
+    assert first > 20
+    after = Partition(views, 100 * SECOND, lambda _: b"", 40, resume, standing(state.values(), resume.commit))
+    for number in range(first + 1, 41):
+        after.take(number - 1, number * 10 * SECOND, chunk(runs=told(number)), lambda _: 0)
+    assert after.answering.heard.listed() == partition.answering.heard.listed()
