@@ -40,11 +40,14 @@ class Shape(Struct, frozen=True):
     lossless: bool = True  # the logs of balancer and application
     shows_port: bool = True
     shows_id: bool = True
+    shows_near: bool = True
     one_id: bool = False  # every request shows the same id
     marks: bool = True
     lost: float = 0.0  # share of lines that went missing
     error: int = MS  # of the application's clock
     keepalive: int = 2  # requests on one connection, at most
+    stretch: int = 1  # how much longer everything lasts; the collectors then write marks meanwhile
+    ipv6: bool = False  # clients of a balancer that faces them
 
 
 class Files(Struct):
@@ -79,7 +82,7 @@ peers = ["{behind}"]
 [systems.app]
 format = "nginx"
 escape = "json"
-pattern = '{NGINX if shape.shows_port else NGINX.replace('"peer_port":"$remote_port",', "")}'
+pattern = '{_pattern(shape)}'
 inputs = ["app/{{instance}}.log*"]
 logs_peer = "socket"
 peers = ["nodes"]
@@ -120,6 +123,11 @@ peers = ["outside"]
     return "".join(parts)
 
 
+def _pattern(shape: Shape) -> str:
+    pattern = NGINX if shape.shows_port else NGINX.replace('"peer_port":"$remote_port",', "")
+    return pattern if shape.shows_near else pattern.replace('"local":"$server_addr:$server_port",', "")
+
+
 def world(shape: Shape) -> Files:
     """The logs of one random world."""
     dice = random.Random(shape.seed)
@@ -131,9 +139,11 @@ def world(shape: Shape) -> Files:
     lb_lines: list[tuple[int, bytes]] = []
     for number in range(shape.flows):
         client = (f"203.0.113.{dice.randrange(1, 250)}", dice.randrange(1024, 65535))
+        if shape.ipv6 and shape.balancer and not shape.outer:
+            client = (client[0].replace("203.0.113.", "2001:db8::"), client[1])
         met = client
-        begin = BEGIN + number * 3 * MS + dice.randrange(MS)
-        length = dice.choice([2, 5, 40, 200]) * MS
+        begin = BEGIN + number * 3 * MS * shape.stretch + dice.randrange(MS)
+        length = dice.choice([2, 5, 40, 200]) * MS * shape.stretch
         near = client
         if shape.balancer:
             near = (BALANCER, dice.randrange(30000, 30000 + 4 * shape.ports))
@@ -188,6 +198,8 @@ def _nginx(at: int, peer: tuple[str, int], serial: int, rid: str, target: str, s
     }
     if not shape.shows_port:
         del row["peer_port"]
+    if not shape.shows_near:
+        del row["local"]
     return json.dumps(row, separators=(",", ":")).encode()
 
 
@@ -213,7 +225,12 @@ def _conntrack(flows: list[_Flow], to: tuple[str, int], shape: Shape) -> list[by
     events.sort(key=lambda event: event[0])
     told = [(BEGIN - 1000 * MS, {"mark": True, "stamps": "kernel"})] if shape.marks else []
     told += events
-    told += [(BEGIN + 3_600_000 * MS, {"mark": True, "stamps": "kernel"})] if shape.marks else []
+    if shape.marks and shape.stretch > 1:
+        until = max((at for at, _ in events), default=BEGIN) + 600_000 * MS
+        told += [(at, {"mark": True, "stamps": "kernel"}) for at in range(BEGIN, until, 10_000 * MS)]
+        told.sort(key=lambda event: event[0])
+    elif shape.marks:
+        told += [(BEGIN + 3_600_000 * MS, {"mark": True, "stamps": "kernel"})]
     rows = [{"n": n, "session": "0f0e-1", "at": at, **event} for n, (at, event) in enumerate(told, 1)]
     return [json.dumps(row, separators=(",", ":")).encode() for row in rows]
 

@@ -5,6 +5,7 @@ Nothing here is the real thing but the core: what edges do with Kafka, this does
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 import msgspec
@@ -42,11 +43,12 @@ class _Committed(Struct):
 
 
 class Stream:
-    """Readers and answerers of one configuration over lists."""
+    """Readers and answerers over lists, under one configuration until there is another."""
 
     def __init__(self, settings: Settings, *, partitions: int = 3, memory: int = MEMORY) -> None:
         self.settings = settings
         self._drawn = drawn(settings)
+        self._known = {settings.drawing: self._drawn}
         self.engine, self.joining, self.feeds = self._drawn.engine, self._drawn.joining, self._drawn.feeds
         self.partitions = Partitions("secret", partitions)
         self.memory = memory
@@ -55,24 +57,38 @@ class Stream:
         self.others: list[Outcome] = []
         self.now_ns = 0
         self.keep_ns = keep_ns(settings)
-        self._numbers = Numbers()
+        self._numbers: dict[int, Numbers] = defaultdict(Numbers)  # by reader
         self._intakes: dict[str, Intake] = {}
-        self._walking = self._drawn.walking
         self._first: dict[int, int] = {}
         self._committed = [_Committed() for _ in range(partitions)]
         self._bodies: list[Question] = []
         self._live: dict[int, tuple[Partition, int]] = {}
 
-    def read(self, raws: Iterable[Raw], marks: Iterable[Mark]) -> None:
+    def reload(self, settings: Settings) -> None:
+        """All workers take up another configuration, and answerers know the ones before."""
+        self._drawn = self._known[settings.drawing] = drawn(settings)
+        assert len(self._known) > 1
+        self.settings = settings
+        self.keep_ns = max(self.keep_ns, keep_ns(settings))
+        self._intakes.clear()
+        self._numbers.clear()
+        self._live.clear()
+
+    def lose(self, reader: int) -> None:
+        """A reader has lost its partitions, and with them what it had in memory."""
+        self._numbers.pop(reader, None)
+
+    def read(self, raws: Iterable[Raw], marks: Iterable[Mark], reader: int = 0) -> None:
         """One batch of a reader, committed."""
-        chunks = Chunks(self.partitions, self.joining.bounds.horizon)
-        batch = Batch(chunks, self._numbers)
+        chunks = Chunks(self.partitions, self._drawn.joining.bounds.horizon)
+        numbers = self._numbers[reader]
+        batch = Batch(chunks, numbers)
         for raw in raws:
             intake = self._intakes.get(raw.system)
             if intake is None:
-                intake = Intake(self.engine, self.joining, self.settings.drawing, raw.system)
+                intake = Intake(self._drawn.engine, self._drawn.joining, self.settings.drawing, raw.system)
                 self._intakes[raw.system] = intake
-            reading = self.engine.reading(raw.system, raw.instance, walks_facts=False)
+            reading = self._drawn.engine.reading(raw.system, raw.instance, walks_facts=False)
             line = Line(raw.text, raw.text, raw.system, raw.offset, 0, None, raw.instance)
             for outcome in reading.feed(line):
                 left = intake.take(outcome, raw.appended_ns, batch)
@@ -81,7 +97,7 @@ class Stream:
                 elif left is not None:
                     self.others.append(left)
         everywhere = range(self.partitions.count)
-        self._append(chunks.messages(tuple(marks), self._numbers.news(), everywhere))
+        self._append(chunks.messages(tuple(marks), numbers.news(), everywhere))
 
     def _append(self, messages: Iterable[tuple[int, bytes]]) -> None:
         for partition, value in messages:
@@ -97,11 +113,12 @@ class Stream:
             self._take(partition, number, offset)
         self._live[number] = partition, len(log)
         leaving, again, _ = partition.turn(self.memory)
-        chunks = Chunks(self.partitions, self.joining.bounds.horizon)
+        chunks = Chunks(self.partitions, self._drawn.joining.bounds.horizon)
         for each in leaving:
             question = self._bodies[each.reference]
             first_ns = question.first_ns or self._first[each.reference]
-            record = self._walking.go_on(question.system, _WAITS.decode(question.waits), first_ns, each, chunks)
+            walking = self._known[question.drawing].walking
+            record = walking.go_on(question.system, _WAITS.decode(question.waits), first_ns, each, chunks)
             if record is not None:
                 self.records.append(record)
         for told in again:
@@ -129,10 +146,10 @@ class Stream:
             return self._bodies[reference].asked
 
         if committed.metadata is None:
-            return Partition(Views([self._drawn]), self.keep_ns, asked_of, 0), 0
+            return Partition(Views(self._known.values()), self.keep_ns, asked_of, 0), 0
         resume, position = start(committed.metadata, committed.offset)
         said = standing(committed.state.values(), resume.commit)
-        partition = Partition(Views([self._drawn]), self.keep_ns, asked_of, committed.offset, resume, said)
+        partition = Partition(Views(self._known.values()), self.keep_ns, asked_of, committed.offset, resume, said)
         for offset in range(position, committed.offset):
             self._take(partition, number, offset)
         return partition, committed.offset
