@@ -145,14 +145,21 @@ class Batch:
         self.ahead: list[Record] = []  # records whose time lies far ahead
         self.asked = 0
         self.latest_ns = 0  # when messages came at the latest, where their dates are not a broker's; 0: they are
-        self.late_ns = 0  # how long after its event the latest line came; to be set anew for each partition
+        # How long after its event the latest line came, and of those that do not show when it ended, after it began; to
+        # be set anew for each partition.
+        self.late_ns = self.late_begun_ns = 0
         self._under: Counter[str] = Counter()
 
     def see(self, outcome: Outcome, appended_ns: int) -> None:
         """Note how late a line of a teller came."""
         record = outcome.record if type(outcome) is Fact else outcome
-        if type(record) is Record and appended_ns and record.observation.end_ns is not None:
-            self.late_ns = max(self.late_ns, appended_ns - record.observation.end_ns)
+        if type(record) is not Record or not appended_ns:
+            return
+        seen = record.observation
+        if seen.end_ns is not None:
+            self.late_ns = max(self.late_ns, appended_ns - seen.end_ns)
+        elif seen.start_latest_ns is not None:
+            self.late_begun_ns = max(self.late_begun_ns, appended_ns - seen.start_latest_ns)
 
     def tell(self, fact: Told) -> None:
         """One more fact; of an id that has too many only that it has."""

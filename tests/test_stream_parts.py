@@ -10,16 +10,17 @@ from hypothesis import strategies as st
 from pipeline.answering import AT_ONCE, MANY, Answering
 from pipeline.answers import Ended, Refused, Through
 from pipeline.coverage import Run
+from pipeline.engine import Engine, Source
 from pipeline.errors import FormatError
 from pipeline.evidence import Asked, Told, conn_key, request_key
 from pipeline.flows import NEVER
 from pipeline.heard import Heard, View
 from pipeline.heldfacts import MOST, MOST_KEPT, Found, HeldFacts
 from pipeline.inquiry import Inquiry
-from pipeline.intake import FORGIVEN_NS, Lateness
+from pipeline.intake import FORGIVEN_NS, Batch, Lateness, Numbers
 from pipeline.joinchunk import OPEN, Chunk, Chunks, Facts, Mark, Partitions, Question, Waits, decode, encode
 from pipeline.ledger import EVERY, Entry, entries, standing
-from pipeline.model import System
+from pipeline.model import Line, Setup, System
 from pipeline.resuming import MAX_METADATA, Partition, Resume, read, start, written
 from pipeline.settings import Feed
 from tests.nat_worlds import drawing, graph_of, joining_of
@@ -336,6 +337,17 @@ def test_lines_that_come_later_than_promised_hold_the_mark_back_for_a_while() ->
     assert late.excess_ns() == 40 * SECOND
     late.see(0, 2 * FORGIVEN_NS + 2)
     assert late.excess_ns() == 0
+
+
+def test_a_line_that_shows_no_end_is_late_too_as_far_as_its_begin_says() -> None:
+    setup = Setup(system="web", format="apache", pattern='%h %l %u %t "%r" %>s %b', logs_peer="socket")
+    engine = Engine([System(name="web", peers=frozenset({"outside"}))], [Source(setup)], line_bytes=65536)
+    text = b'203.0.113.7 - - [01/May/2024:10:00:00 +0000] "GET / HTTP/1.1" 200 5'
+    [record] = engine.reading("web").feed(Line(text, text))
+    batch = Batch(Chunks(PARTITIONS, SECOND), Numbers())
+    batch.see(record, 1_714_557_600 * SECOND + 300 * SECOND)
+    assert batch.late_ns == 0
+    assert 298 * SECOND < batch.late_begun_ns <= 300 * SECOND
 
 
 # What leaves when.

@@ -190,7 +190,7 @@ class Reader:
     def _read(self, place: Place, messages: Sequence[Message], publication: Publication, batch: Batch) -> None:
         system, rules = self._systems[place.topic], self._settings.rules
         publish, take = publication.renderer(), self._intakes[system].take
-        records, batch.late_ns = 0, 0
+        records = batch.late_ns = batch.late_begun_ns = 0
         kind, stamp_ms = messages[-1].timestamp()
         is_dated, now_ns = kind == TIMESTAMP_LOG_APPEND_TIME, time.time_ns()
         batch.latest_ns = 0 if is_dated else now_ns  # shippers' clocks may say anything
@@ -215,7 +215,8 @@ class Reader:
         self._upto[place] = (last.offset() or 0) + 1
         self._last_ms[place] = stamp_ms if is_dated else 0
         publication.youngest_ms = max(publication.youngest_ms, min(stamp_ms, now_ns // _MS))
-        self._lateness[place].see(batch.late_ns, now_ns)
+        late_ns = max(batch.late_ns, batch.late_begun_ns - self._drawn.feeds[system].longest_ns)
+        self._lateness[place].see(late_ns, now_ns)
 
     def _count_unread(self, system: str, outcomes: Sequence[Outcome]) -> None:
         """How many lines in a row nobody could read."""
