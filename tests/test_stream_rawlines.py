@@ -9,7 +9,7 @@ from confluent_kafka import Message
 
 from pipeline import config
 from pipeline.edges import rawlines
-from pipeline.edges.kafka import Place
+from pipeline.edges.kafka import Place, Upto
 from pipeline.edges.rawlines import RawLines, Taken
 from pipeline.engine import build
 from pipeline.model import Part, Record, Rejected
@@ -24,17 +24,24 @@ topics = ["raw.web"]
 instance_by = "key"
 logs_peer = "socket"
 peers = ["outside"]
+
+[limits]
+line_bytes = 1024
 """
 HEAD, TAIL = b'{"msec":"1714557600.000","peer":"203.0.113.7","req":"GET /', b'","st":"200"}'
 FORGED = b'{"msec":"1714557600.000","peer":"203.0.113.66","req":"GET / HTTP/1.1","st":"200"}'
 
 
-@pytest.fixture
-def lines(tmp_path: Path) -> RawLines:
-    path = tmp_path / "c.toml"
+def raw_lines(folder: Path) -> RawLines:
+    path = folder / "c.toml"
     path.write_text(CONFIG)
     settings = config.load([path])
     return RawLines(settings, build(settings), "web", Place("raw.web", 0), "id")
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> RawLines:
+    return raw_lines(tmp_path)
 
 
 def cri(offset: int, instance: str, tag: bytes, text: bytes) -> Message:
@@ -66,3 +73,23 @@ def test_so_many_instances_that_some_are_forgotten_take_no_beginning_either(
     for offset in range(1, 30):
         outcomes(lines, cri(offset, f"pod-{offset}", b"F", HEAD + TAIL))
     assert not any(isinstance(each, Record) for each in outcomes(lines, cri(31, "live", b"F", FORGED)))
+
+
+def test_the_tail_of_a_refused_line_is_no_line_for_a_successor_either(lines: RawLines, tmp_path: Path) -> None:
+    parts = [cri(5, "live", b"P", HEAD + b"x" * 900), cri(6, "live", b"P", b"y" * 900), cri(7, "live", b"F", FORGED)]
+    outcomes(lines, *parts[:2])
+    successor = raw_lines(tmp_path)
+    first = successor.go_on(Upto(7, lines.metadata()))
+    [tail] = outcomes(successor, *parts[first - 5 :])
+    assert isinstance(tail, Rejected)
+    assert tail.reason == "too_many_parts"
+
+
+def test_a_refused_line_is_read_again_no_longer_than_its_rest_may_come(
+    lines: RawLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rawlines, "REST_WAIT", 10)
+    outcomes(lines, cri(0, "live", b"P", HEAD + b"x" * 900), cri(1, "live", b"P", b"y" * 900))
+    assert lines.metadata() == "id 0"
+    outcomes(lines, cri(2, "live", b"F", b"z"), cri(20, "live", b"F", HEAD + TAIL))
+    assert lines.metadata() == "id"

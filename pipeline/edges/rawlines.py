@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from operator import methodcaller
 from typing import Final, NamedTuple, cast
@@ -14,12 +15,13 @@ from pipeline.edges.topicwatch import made_anew
 from pipeline.engine import BLOCK, Engine, Reading
 from pipeline.errors import FormatError, SinkError
 from pipeline.messages import MAX_MESSAGE, cut, ids_of
-from pipeline.model import Ids, Line, Outcome, Record
+from pipeline.model import Ids, Line, Outcome, Record, Rejected
 from pipeline.settings import Feed, Settings
 from pipeline.shipped import PLACES, shipped
 
 MAX_INSTANCE: Final = 253  # characters of the key that names an instance, as of a host name
 MAX_READINGS: Final = 10_000  # instances of one partition; of more, those that hold no part of a line are forgotten
+REST_WAIT: Final = 10_000  # messages within which the rest of a line comes that was refused for its length
 PARTS_WAIT: Final = 100_000  # messages after which the rest of a line does not come any more
 _MS: Final = 1_000_000
 _HEADERS: Final = methodcaller("headers")  # unlike a plain call it raises what was set
@@ -64,6 +66,7 @@ class RawLines:
         self._place, self._topic_id = place, topic_id
         self._file = f"{topic_id}/{place.partition}"
         self._readings: dict[str | None, Reading] = {}
+        self._refused: deque[tuple[int, int]] = deque()  # lines refused as too long: (offset of beginning, of refusal)
         self._silent_upto = 0
         self._offset = 0
 
@@ -89,7 +92,8 @@ class RawLines:
         if self._names_places or not self._wrapper:
             return None
         begun = [each for each in (reading.begun() for reading in self._readings.values()) if each is not None]
-        return min(begun, default=None)
+        # A successor that had not seen the beginning of a refused line would take its tail for a line.
+        return min([*begun, *(first for first, _ in self._refused)], default=None)
 
     def read(self, messages: Sequence[Message]) -> Iterator[Taken | Dead]:
         """Blocks of outcomes, in order."""
@@ -99,9 +103,11 @@ class RawLines:
             if lines is None:
                 yield from self._mixed(few)
             else:
-                yield Taken(self._reading(lines[0].instance).feed_all(lines), max(0, few[0].timestamp()[1]) * _MS)
+                yield Taken(self._outcomes(lines[0].instance, lines), max(0, few[0].timestamp()[1]) * _MS)
         if messages:
             self._offset = messages[-1].offset() or 0
+            while self._refused and self._refused[0][1] < self._offset - REST_WAIT:
+                self._refused.popleft()
             yield from self._overdue()
 
     def _plain(self, few: Sequence[Message]) -> list[Line] | None:
@@ -155,11 +161,19 @@ class RawLines:
     def _fed(self, block: list[Line], key: _Key, first_ms: int) -> Iterator[Taken]:
         """A message may hold many lines, and so may its block."""
         for first in range(0, len(block), BLOCK):
-            outcomes = self._reading(key.instance).feed_all(block[first : first + BLOCK])
+            outcomes: Sequence[Outcome] = self._outcomes(key.instance, block[first : first + BLOCK])
             if key.ids is not None:
                 outcomes = [_with_ids(each, key.ids) for each in outcomes]
             if not key.is_old:
                 yield Taken(outcomes, max(0, first_ms) * _MS)
+
+    def _outcomes(self, instance: str | None, lines: Sequence[Line]) -> list[Outcome]:
+        reading = self._reading(instance)
+        begun = reading.begun() if self._wrapper else None
+        outcomes = reading.feed_all(lines)
+        if self._wrapper and any(type(each) is Rejected and each.reason == "too_many_parts" for each in outcomes):
+            self._refused.append((lines[0].offset if begun is None else begun, lines[-1].offset))
+        return outcomes
 
     def _reading(self, instance: str | None) -> Reading:
         reading = self._readings.get(instance)
