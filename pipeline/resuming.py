@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from pipeline.answering import Answering, Departure, Reference
+from pipeline.answering import STRATA, Answering, Departure, Reference
 from pipeline.errors import FormatError
 from pipeline.flows import NEVER
 from pipeline.heard import Heard, View
@@ -82,21 +82,29 @@ class Partition:
         upto: int,
         resume: Resume | None = None,
         standing: Standing = FRESH,
+        *,
+        is_blind: bool = False,
     ) -> None:
-        """`upto`: the committed offset; messages before it were answered."""
+        """`upto`: the committed offset; messages before it were answered.
+
+        `is_blind`: facts may have been told before the first message that is read, which nobody knows here.
+        """
         heard = Heard(standing.runs)
         forgotten: Mapping[Source, int] = {}
         if resume is not None:
             forgotten = {(kind, system): at for kind, system, at in resume.forgotten}
         number = 0 if resume is None else resume.number
         self.answering = Answering(lambda drawing: views(heard, drawing), keep_ns, asked_of, heard, number, forgotten)
-        self.upto = upto
+        self.upto, self._is_blind = upto, is_blind
         self._keep_ns, self._unwritten_ns = keep_ns, 0
         self._standing, self._commit = standing, 0 if resume is None else resume.commit
         self._closed: list[int] = []
 
     def take(self, offset: int, appended_ns: int, chunk: Chunk, refer: Callable[[Question], Reference]) -> None:
         """One message."""
+        if self._is_blind:
+            self._is_blind = False
+            self.answering.facts.complete_since |= {(kind, ""): appended_ns for kind in STRATA}
         is_open = self._standing.is_open if offset < self.upto else None
         self.answering.take(offset, appended_ns, chunk, refer, is_open)
         if chunk.runs and self.answering.unwritten is None:

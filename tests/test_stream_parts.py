@@ -579,3 +579,10 @@ def test_stretches_told_before_the_message_from_which_a_successor_reads_are_in_t
     for number in range(first + 1, 41):
         after.take(number - 1, number * 10 * SECOND, chunk(runs=told(number)), lambda _: 0)
     assert after.answering.heard.listed() == partition.answering.heard.listed()
+
+
+def test_who_begins_without_knowing_what_was_told_before_calls_nothing_of_then_complete() -> None:
+    for is_blind in (False, True):
+        partition = Partition(lambda heard, _: view(heard), 200 * SECOND, lambda _: b"", 0, is_blind=is_blind)
+        partition.take(0, 20 * SECOND, chunk(), lambda _: 0)
+        assert set(partition.answering.facts.complete_since.values()) == ({20 * SECOND} if is_blind else set())

@@ -159,8 +159,11 @@ class Answerer:
         def asked_of(reference: int) -> bytes:
             return spool.get(reference).asked
 
-        if upto is None:
-            return _Held(Partition(views, self._keep_ns, asked_of, 0), 0, spool)
+        if upto is None or not upto.metadata:
+            # Of a later generation, or where an operator chose the offset, nobody knows what was told before.
+            begin = 0 if upto is None else upto.offset
+            is_blind = upto is not None or self._cluster.kafka.generation > 1
+            return _Held(Partition(views, self._keep_ns, asked_of, begin, is_blind=is_blind), begin, spool)
         try:
             resume, position = start(upto.metadata, upto.offset)
             state = standing(said, resume.commit) if resume.commit else FRESH

@@ -100,7 +100,8 @@ class Reader:
             assigned=self._assigned,
             revoked=self._revoked,
         )
-        self._watch = TopicWatch(self._cluster.kafka, {topic: self._cluster.ids[topic] for topic in self._systems})
+        ids = {topic: self._cluster.ids[topic] for topic in self._systems}
+        self._watch = TopicWatch(self._cluster.kafka, ids, self._cluster.counts)
         self._pressure = Backpressure(settings, self._cluster.kafka, self._cluster.partitions.count, self._told)
 
     def run(self) -> Settings | None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from threading import Thread
 from typing import Final
 
-from pipeline.edges.kafka import topic_ids
+from pipeline.edges.kafka import partition_counts, topic_ids
 from pipeline.errors import SinkError
 from pipeline.settings import Kafka
 
@@ -29,14 +29,18 @@ def made_anew(topic: str, proof: str) -> str:
 class TopicWatch:
     """For one thread."""
 
-    def __init__(self, kafka: Kafka, ids: Mapping[str, str]) -> None:
-        self._kafka, self._ids = kafka, ids
+    def __init__(self, kafka: Kafka, ids: Mapping[str, str], counts: Mapping[str, int]) -> None:
+        """`counts`: partitions of each topic as they were at the start."""
+        self._kafka, self._ids, self._counts = kafka, ids, counts
         self._looking: Thread | None = None
         self._looked_s = time.monotonic()
         self._gone = ""  # a topic that is another one
+        self._grown = ""  # a topic that has more partitions: no mark speaks of those
 
     def check(self) -> None:
-        """Errors: SinkError where a topic was made anew, a few seconds later."""
+        """Errors: SinkError where a topic was made anew, or has more partitions, a few seconds later."""
+        if self._grown:
+            raise SinkError(f"topic {self._grown} has more partitions now: starting anew", retry=True)
         if self._gone:
             raise SinkError(made_anew(self._gone, "it has another id"), retry=False)
         now_s = time.monotonic()
@@ -53,3 +57,12 @@ class TopicWatch:
                 continue  # missing, or nobody answers: who reads it will be told
             if found != known:
                 self._gone = topic
+        for topic, count in self._partitions().items():
+            if count is not None and count > self._counts[topic]:
+                self._grown = topic
+
+    def _partitions(self) -> Mapping[str, int | None]:
+        try:
+            return partition_counts(self._kafka, self._ids)
+        except SinkError:  # nobody answers; the next look asks again
+            return {}
