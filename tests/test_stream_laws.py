@@ -138,7 +138,7 @@ SHAPES = st.builds(
 )
 
 
-@settings(max_examples=60 * SIZE, deadline=None)
+@settings(max_examples=30 * SIZE, deadline=None)
 @given(SHAPES, st.integers(0, 10**6))
 def test_a_record_of_the_stream_is_that_of_the_replay_or_unknown_for_want_of_time(shape: Shape, seed: int) -> None:
     dice, files = random.Random(seed), world(shape)
@@ -149,7 +149,7 @@ def test_a_record_of_the_stream_is_that_of_the_replay_or_unknown_for_want_of_tim
     assert wrong == []
 
 
-@settings(max_examples=40 * SIZE, deadline=None)
+@settings(max_examples=15 * SIZE, deadline=None)
 @given(SHAPES, st.integers(0, 10**6))
 def test_it_is_so_whoever_dies(shape: Shape, seed: int) -> None:
     dice, files = random.Random(seed), world(shape)
@@ -257,7 +257,7 @@ def run_all(
     raise AssertionError("the stream does not come to rest")
 
 
-@settings(max_examples=20 * SIZE, deadline=None)
+@settings(max_examples=10 * SIZE, deadline=None)
 @given(WORLDS, st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 3))
 def test_it_is_so_for_readers_that_share_partitions_and_lose_them(
     shape: Shape, seed: int, readers: int, partitions: int
@@ -270,7 +270,7 @@ def test_it_is_so_for_readers_that_share_partitions_and_lose_them(
     assert wrong == []
 
 
-@settings(max_examples=15 * SIZE, deadline=None)
+@settings(max_examples=8 * SIZE, deadline=None)
 @given(WORLDS, st.integers(0, 10**6))
 def test_it_is_so_under_two_configurations_one_after_the_other(shape: Shape, seed: int) -> None:
     dice, files = random.Random(seed), world(shape)
@@ -284,7 +284,7 @@ def test_it_is_so_under_two_configurations_one_after_the_other(shape: Shape, see
     assert wrong == []
 
 
-@settings(max_examples=40 * SIZE, deadline=None)
+@settings(max_examples=20 * SIZE, deadline=None)
 @given(WORLDS, st.integers(0, 10**6), st.sampled_from([2_000, 5_000, 20_000]))
 def test_it_is_so_in_too_little_memory(shape: Shape, seed: int, memory: int) -> None:
     dice, files = random.Random(seed), world(shape)
@@ -295,7 +295,7 @@ def test_it_is_so_in_too_little_memory(shape: Shape, seed: int, memory: int) -> 
     assert wrong == []
 
 
-@settings(max_examples=25 * SIZE, deadline=None)
+@settings(max_examples=10 * SIZE, deadline=None)
 @given(WORLDS, st.integers(0, 10**6), st.sampled_from([MEMORY, MEMORY, 20_000]))
 def test_it_is_so_for_connections_that_outlive_what_a_partition_holds(shape: Shape, seed: int, memory: int) -> None:
     dice, files = random.Random(seed), world(msgspec.structs.replace(shape, stretch=5000))
@@ -330,7 +330,7 @@ def time_of(text: bytes) -> int:
     return round(moment.timestamp() * 1000) * MS
 
 
-@settings(max_examples=25 * SIZE, deadline=None)
+@settings(max_examples=15 * SIZE, deadline=None)
 @given(WORLDS, st.integers(0, 10**6))
 def test_lines_much_later_than_promised_name_nobody_else(shape: Shape, seed: int) -> None:
     """Of logs whose lines are numbered; of one without loss the operator's word is that they do not come so late."""
