@@ -87,7 +87,7 @@ def test_a_frozen_reader_delays_the_lines_of_others_seven_seconds_at_most_and_do
         for name in WORKERS:
             stream.start(name)
         feeder = Feeder(stream)
-        until(lambda: _shared(stream), 60)
+        until(lambda: _shared(stream), 120)
         _timed(feeder, world, 2)
         for _ in range(SIZE):
             since_ns = time.time_ns()
@@ -97,7 +97,7 @@ def test_a_frozen_reader_delays_the_lines_of_others_seven_seconds_at_most_and_do
             assert watch.worst({2, 3}, since_ns) <= DELAY_S
             _timed(feeder, world, 1)
             assert watch.worst({0, 1}, since_ns) > DELAY_S  # it was the one that froze
-        found = settled(stream, 60)
+        found = settled(stream, 120)
         assert found.is_exact and found.waited == 0, found
 
 
@@ -108,7 +108,7 @@ def test_who_wakes_up_after_another_took_its_name_ends_and_doubles_nothing(
         for name in WORKERS:
             stream.start(name)
         with Feeder(stream, World().items(12_000), pace=1500):
-            until(lambda: len(stream.rows("records")) > 100, 30)
+            until(lambda: len(stream.rows("records")) > 100, 120)
             frozen = []
             for name in ("reader-0", "answerer-0"):
                 stream.signal(name, signal.SIGSTOP)
@@ -119,7 +119,7 @@ def test_who_wakes_up_after_another_took_its_name_ends_and_doubles_nothing(
                 process.send_signal(signal.SIGCONT)
             assert [process.wait(20) for process in frozen] == [3, 3]
         assert stream.log().count('"failed"') == 2
-        found = settled(stream, 60)
+        found = settled(stream, 120)
         assert found.is_exact and found.waited == 0, found
 
 
@@ -130,14 +130,14 @@ def test_a_worker_that_is_told_to_stop_ends_with_success_within_ten_seconds_what
         Feeder(stream, ()).feed(World().items(30_000))
         for name in WORKERS:
             stream.start(name)
-        until(lambda: len(stream.rows("records")) > 0, 30)
+        until(lambda: len(stream.rows("records")) > 0, 120)
         for name in ("reader-0", "answerer-0", "reader-1", "answerer-1"):
             began = time.monotonic()
             assert stream.kill(name, signal.SIGTERM) == 0
             assert time.monotonic() - began < 10
         for name in WORKERS:
             stream.start(name)
-        found = settled(stream, 60)
+        found = settled(stream, 120)
         assert found.is_exact and found.waited == 0, found
 
 
