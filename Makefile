@@ -67,7 +67,7 @@ mutants: .venv/developer
 	$(BIN)/python tests/mutants.py
 
 schemas: .venv/developer
-	$(BIN)/python -m pipeline.schemas
+	$(BIN)/python -m clientip.schemas
 
 clean:
 	rm -rf .venv build/peers out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from clientip.engine import BLOCK
+from clientip.model import Record
+from clientip.outputs import OUTPUTS
+
 from benchmarks.setting import Setting, Work, framed
-from pipeline.engine import BLOCK
-from pipeline.model import Record
-from pipeline.outputs import OUTPUTS
 
 
 def prepare(setting: Setting, raw: Sequence[bytes]) -> Work:

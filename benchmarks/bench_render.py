@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from clientip.outputs import OUTPUTS
+
 from benchmarks.setting import Setting, Work, records
-from pipeline.outputs import OUTPUTS
 
 
 def prepare(setting: Setting, raw: Sequence[bytes]) -> Work:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from benchmarks.cases import Case
 from benchmarks.lines import requests
 
-CLIENTIP: Final = "from pipeline.edges.cli import main; main()"  # needs no installed script
+CLIENTIP: Final = "from clientip.edges.cli.main import main; main()"  # needs no installed script
 
 
 class Spent(NamedTuple):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from clientip.model import Observation
+from clientip.trust.walk import resolve
+
 from benchmarks.setting import Setting, Work, framed
-from pipeline.model import Observation
-from pipeline.trust import resolve
 
 
 def prepare(setting: Setting, raw: Sequence[bytes]) -> Work:

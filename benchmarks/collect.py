@@ -18,7 +18,7 @@ from pathlib import Path
 from subprocess import DEVNULL
 from typing import IO, Final, NamedTuple
 
-from tests.nat_space import POD_PORT, SERVER, NatSpace
+from tests.worlds.nat_space import POD_PORT, SERVER, NatSpace
 
 SETTLE_S: Final = 10.0
 GENERATORS: Final = 2

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import orjson
+from clientip.config import load as config
+from clientip.engine import Engine, build
+from clientip.formats import FORMATS
+from clientip.model import Line, Reader, Record
+from clientip.outputs import OUTPUTS
 from pyvrl import Transform
 
 from benchmarks.cases import Case
 from benchmarks.lines import lines
-from pipeline import config
-from pipeline.engine import Engine, build
-from pipeline.formats import FORMATS
-from pipeline.model import Line, Reader, Record
-from pipeline.outputs import OUTPUTS
 
 Work = Callable[[], object]
 

@@ -19,7 +19,7 @@ from benchmarks import stream_rebuild
 from benchmarks.stream_lines import SECOND, Message, alone, config_alone, config_joined, is_request, joined
 from benchmarks.stream_run import PEERS, Job, Run, Seen
 from benchmarks.stream_stages import Stages
-from tests.brokers import Brokers
+from tests.worlds.brokers import Brokers
 
 PARTS: Final = ("backlog", "latency", "rebuild", "stages")
 TRAEFIK, NGINX = "Traefik JSON", "nginx main"

@@ -13,12 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple
 
+from clientip.config import load as config
+from clientip.edges.kafka.topic_admin import look
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.stream_lines import NUMBER, Message, is_request
-from pipeline import config
-from pipeline.edges.topics import look
 
 ROOT: Final = Path(__file__).parent.parent
 PEERS: Final = ROOT / "build" / "peers" / "bin" / "python"  # `make bench` installs what is compared there
@@ -88,7 +88,7 @@ class Job:
         assert report.code == 0, report
         self._topics += [row.name for row in report.rows]
         for role in ("answerer",) if answerer_only else ("reader", "answerer"):
-            command = [sys.executable, "-P", "-m", "pipeline.edges.streamworker", role, "0"]
+            command = [sys.executable, "-P", "-m", "clientip.edges.stream.worker", role, "0"]
             self._commands[role] = [*command, "--name", self.name, "-c", str(path)]
             self.start(role)
 

@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from clientip.config import load as config
+from clientip.edges.geo import Geo
+from clientip.edges.kafka.client import Place
+from clientip.edges.kafka.raw_lines import RawLines, Taken
+from clientip.edges.stream.publication import Publication
+from clientip.edges.stream.spool import Spool
+from clientip.edges.telemetry.telemetry import Telemetry
+from clientip.model import Record
+from clientip.settings import Settings
+from clientip.stream.checkpoint import Partition
+from clientip.stream.compiled import Drawn, Views, drawn, keep_ns
+from clientip.stream.intake import Batch, Intake, Numbers
+from clientip.stream.join_messages import Chunks, Mark, Partitions, Question, Waits, decode
 
 from benchmarks.stream_lines import Message
-from pipeline import config
-from pipeline.edges.geo import Geo
-from pipeline.edges.kafka import Place
-from pipeline.edges.publishing import Publication
-from pipeline.edges.rawlines import RawLines, Taken
-from pipeline.edges.spool import Spool
-from pipeline.edges.telemetry import Telemetry
-from pipeline.intake import Batch, Intake, Numbers
-from pipeline.joinchunk import Chunks, Mark, Partitions, Question, Waits, decode
-from pipeline.model import Record
-from pipeline.resuming import Partition
-from pipeline.settings import Settings
-from pipeline.streaming import Drawn, Views, drawn, keep_ns
 
 BATCH: Final = 5_000  # lines
 MEMORY: Final = 1 << 30

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of one broker that all workers of this run share: the first that asks starts it.
 
-    It ends with the run, whoever started it.  Tests that stop brokers start their own (`tests.brokers`).
+    It ends with the run, whoever started it.  Tests that stop brokers start their own (`tests.worlds.brokers`).
     """
     base, run = tmp_path_factory.getbasetemp(), os.getpid()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -36,7 +36,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def _start_broker(address: Path, log: Path, run: int) -> None:
-    command = [sys.executable, "-m", "tests.brokers", str(address.parent), "--while", str(run)]
+    command = [sys.executable, "-m", "tests.worlds.brokers", str(address.parent), "--while", str(run)]
     with log.open("w") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True

@@ -25,21 +25,22 @@ INSTRUMENTED: contextlib.AbstractContextManager[object] = contextlib.nullcontext
 if __name__ == "__main__" and "--target" in sys.argv:
     import atheris
 
-    INSTRUMENTED = atheris.instrument_imports(include=["pipeline"])
+    INSTRUMENTED = atheris.instrument_imports(include=["clientip"])
 
 with INSTRUMENTED:
     import orjson
+    from clientip.diagnose import sandbox as whatif
+    from clientip.engine import Engine, Source
+    from clientip.errors import FormatError
+    from clientip.formats import FORMATS
+    from clientip.framing.wrappers import WRAPPERS, peel
+    from clientip.model import Fact, Format, Line, Promise, Rejected, Sample, Setup, System
+    from clientip.outputs import OUTPUTS, rejected_row
+    from clientip.reasons import REJECTED
+    from clientip.syntax import addresses, forwarded, headers, proxyheader, times, traceids
+    from clientip.syntax.jsonlines import read_object
 
-    from pipeline import addresses, forwarded, headers, proxyheader, times, traceids, whatif
-    from pipeline.engine import Engine, Source
-    from pipeline.errors import FormatError
-    from pipeline.formats import FORMATS
-    from pipeline.jsonlines import read_object
-    from pipeline.model import Fact, Format, Line, Promise, Rejected, Sample, Setup, System
-    from pipeline.outputs import OUTPUTS, rejected_row
-    from pipeline.reasons import REJECTED
-    from pipeline.wrappers import WRAPPERS, peel
-    from tests.walks import owns
+    from tests.worlds.walks import owns
 
 TIME_LIMIT: Final = 2.0  # seconds of processor time for an input of up to MAX_INPUT bytes
 MAX_INPUT: Final = 65_536

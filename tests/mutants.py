@@ -26,24 +26,24 @@ import pytest
 
 ROOT: Final = Path(__file__).parent.parent
 WALKS: Final = (
-    "test_trust.py",
-    "test_trust_edges.py",
-    "test_said_edges.py",
-    "test_answers_edges.py",
-    "test_whatif.py",
-    "test_joins.py",
-    "test_laws.py",
+    "trust/test_trust.py",
+    "trust/test_trust_edges.py",
+    "trust/test_header_cursor_edges.py",
+    "trust/test_answers_edges.py",
+    "diagnose/test_sandbox.py",
+    "joins/test_joins.py",
+    "trust/test_laws.py",
 )
-TEXTS: Final = ("test_addresses.py", "test_entries.py", "test_addresses_edges.py")
-JOINS: Final = ("test_joins_edges.py", "test_joins.py")
+TEXTS: Final = ("syntax/test_addresses.py", "syntax/test_entries.py", "syntax/test_addresses_edges.py")
+JOINS: Final = ("joins/test_joins_edges.py", "joins/test_joins.py")
 MODULES: Final = {  # module → the tests that answer for it, the quickest first
-    "trust": WALKS,
-    "said": WALKS,
-    "owners": WALKS,
-    "addresses": TEXTS,
-    "flows": JOINS,
-    "ordering": JOINS,
-    "coverage": JOINS,
+    "trust.walk": WALKS,
+    "trust.header_cursor": WALKS,
+    "trust.owners": WALKS,
+    "syntax.addresses": TEXTS,
+    "joins.flows": JOINS,
+    "joins.alignment": JOINS,
+    "joins.coverage": JOINS,
 }
 EXAMPLES: Final = 25  # of each hypothesis test: mutants are told apart by the cases, the laws confirm
 TIME_LIMIT: Final = 60.0  # seconds for one mutant; an endless loop is a mutant found
@@ -97,9 +97,13 @@ class Mutant(NamedTuple):
     source: bytes
 
 
+def _file(module: str) -> Path:
+    return ROOT / "pipeline" / "clientip" / f"{module.replace('.', '/')}.py"
+
+
 def mutants(module: str) -> Iterator[Mutant]:
     """Every mutant of a module, each name once: equal lines of a function count as one place."""
-    tree = ast.parse((ROOT / "pipeline" / f"{module}.py").read_text())
+    tree = ast.parse(_file(module).read_text())
     met: dict[tuple[str, str, str, str], int] = {}
     for function, statement, place, node, other in list(_changes(tree, "", tree)):
         before = _head(statement)
@@ -117,7 +121,7 @@ def mutants(module: str) -> Iterator[Mutant]:
 
 def unchanged(module: str) -> bytes:
     """A module's source, through the same hands as its mutants."""
-    return ast.unparse(ast.parse((ROOT / "pipeline" / f"{module}.py").read_text())).encode()
+    return ast.unparse(ast.parse(_file(module).read_text())).encode()
 
 
 Change = tuple[str, ast.AST, Place, ast.AST, ast.AST]
@@ -192,7 +196,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
     """Gives one module other source than its file has."""
 
     def __init__(self, module: str, source: bytes) -> None:
-        super().__init__(f"pipeline.{module}", str(ROOT / "pipeline" / f"{module}.py"))
+        super().__init__(f"clientip.{module}", str(_file(module)))
         self._source = source
 
     def get_code(self, fullname: str) -> object:
@@ -201,7 +205,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 class _Finder:
     def __init__(self, module: str, source: bytes) -> None:
-        self._name, self._loader = f"pipeline.{module}", _Loader(module, source)
+        self._name, self._loader = f"clientip.{module}", _Loader(module, source)
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> object:
         if name != self._name:
@@ -212,11 +216,11 @@ class _Finder:
 def passes(module: str, source: bytes) -> bool:
     """Whether the tests pass with this source of a module; to be called in a process of its own."""
     sys.meta_path.insert(0, _Finder(module, source))  # type: ignore[arg-type]
-    import tests.sizes  # noqa: PLC0415  # after the fork, so that no pipeline module is loaded before
+    import tests.worlds.sizes  # noqa: PLC0415  # after the fork, so that no pipeline module is loaded before
 
-    tests.sizes.EXAMPLES = EXAMPLES
+    tests.worlds.sizes.EXAMPLES = EXAMPLES
     files = [str(ROOT / "tests" / name) for name in MODULES[module]]
-    chosen = [str(ROOT / "pipeline" / f"{module}.py"), *(name for name in files if Path(name).exists())]
+    chosen = [str(_file(module)), *(name for name in files if Path(name).exists())]
     options = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-m", "not prove and not edge"]
     # Plain: pytest's own importer would otherwise come before ours.
     return pytest.main([*options, *chosen]) == 0

@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.brokers import Brokers
-from tests.stream_lines import World
-from tests.stream_replays import Found
-from tests.stream_runs import WORKERS, Feeder, settled, stream_of
-from tests.streams import Stream
+from tests.worlds.brokers import Brokers
+from tests.worlds.stream_lines import World
+from tests.worlds.stream_replays import Found
+from tests.worlds.stream_runs import WORKERS, Feeder, settled, stream_of
+from tests.worlds.streams import Stream
 
 BROKER_AWAY_S = 4.0
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 import typer
-
-from pipeline.config import load
-from pipeline.edges.cli import app
-from pipeline.edges.health import DEFAULT
+from clientip.config.load import load
+from clientip.edges.cli.main import app
+from clientip.edges.telemetry.health import DEFAULT
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz import ROOT, check, targets
-from tests.sizes import EXAMPLES, SIZE
+from tests.worlds.sizes import EXAMPLES, SIZE
 
 TARGETS = targets()
 SECONDS = 36 * SIZE  # an hour at the full size

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 
-from tests.recordings import EXPECTED, GOLDEN, Recording, expected
+from tests.worlds.recordings import EXPECTED, GOLDEN, Recording, expected
 
 RECORDING = Recording(GOLDEN / "logs")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.recordings import GOLDEN, Recording, expected
+from tests.worlds.recordings import GOLDEN, Recording, expected
 
 
 @pytest.mark.edge

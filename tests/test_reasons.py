@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import reasons
+from clientip import reasons
 
-PACKAGE = Path(__file__).parent.parent / "pipeline"
+PACKAGE = Path(__file__).parent.parent / "pipeline" / "clientip"
 SOURCE = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "reasons.py")
 
 

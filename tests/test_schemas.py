@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clientip.engine import Engine, Source
+from clientip.model import Line, Record, Rejected, Setup, System
+from clientip.outputs import OUTPUTS, rejected_row
+from clientip.schemas import SCHEMAS, schema_text
 from jsonschema import Draft202012Validator
-
-from pipeline.engine import Engine, Source
-from pipeline.model import Line, Record, Rejected, Setup, System
-from pipeline.outputs import OUTPUTS, rejected_row
-from pipeline.schemas import SCHEMAS, schema_text
 
 FOLDER = Path(__file__).parent.parent / "schemas"
 
@@ -37,7 +36,7 @@ def outcomes() -> list[object]:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_a_schema_file_is_what_the_code_makes(name: str) -> None:
-    assert (FOLDER / name).read_text() == schema_text(name), "run: python -m pipeline.schemas"
+    assert (FOLDER / name).read_text() == schema_text(name), "run: python -m clientip.schemas"
 
 
 def test_there_is_no_schema_file_that_no_code_makes() -> None:

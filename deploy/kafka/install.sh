@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs Apache Kafka (the version of pom.xml) as jar files in TARGET/kafka/jars, and Java and Maven if they are missing.
-# Usage: install.sh TARGET   (a virtual environment, where tests/brokers.py looks). Does nothing when it is all there.
+# Usage: install.sh TARGET   (a virtual environment, where tests/worlds/brokers.py looks). Does nothing when it is all there.
 set -eu
 target="${1:?usage: install.sh TARGET}"
 pom="$(dirname "$0")/pom.xml"

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.edges.chunks import Options
-from pipeline.edges.replay import Request, replay
+from clientip.edges.replay.plan import Options
+from clientip.edges.replay.run import Request, replay
+
 from tests.lab.driver import Truth, read_label
 from tests.lab.scenario import Scenario
 

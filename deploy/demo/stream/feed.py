@@ -17,14 +17,14 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
+from clientip.config import load as config
+from clientip.edges.disk.inputs import find_inputs
+from clientip.edges.kafka.client import client_settings
+from clientip.settings import Settings
 from confluent_kafka import Producer
 
 from deploy.demo.stream.present import last_number
 from deploy.demo.stream.timetable import Due, Line, timetable
-from pipeline import config
-from pipeline.edges.inputs import find_inputs
-from pipeline.edges.kafka import client_settings
-from pipeline.settings import Settings
 
 SCENARIOS: Final = Path(__file__).parents[3] / "tests" / "lab" / "recorded"
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from clientip.edges.kafka.client import client_settings
+from clientip.settings import Kafka
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from rich.console import Console
 from rich.live import Live
@@ -17,8 +19,6 @@ from rich.live import Live
 from deploy.demo.stream.counts import Counts, Page
 from deploy.demo.stream.screen import View, line, screen, summary
 from deploy.demo.stream.truth import Truths
-from pipeline.edges.kafka import client_settings
-from pipeline.settings import Kafka
 
 EVERY_S: Final = 1.0
 FIRST_S: Final = 60.0  # until there is a record

@@ -18,10 +18,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from clientip.config import load as config
+
 from deploy.demo.stream.show import answer, show
 from deploy.demo.stream.truth import truths
 from deploy.kafka.broker import HOST, free_ports
-from pipeline import config
 
 ROOT: Final = Path(__file__).parents[3]
 CONFIGS: Final = ("deploy/demo/clientip.toml", "deploy/demo/stream/network")

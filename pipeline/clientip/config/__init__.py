@@ -1,0 +1,1 @@
+"""TOML to `Settings`, every fault at once; what is legal and yet dangerous."""

@@ -1,0 +1,181 @@
+"""What a drawing trusts that a careful operator would not.
+
+Nothing here is a fault: the drawing can be used, but somebody may be believed who should not be,
+or lines will stay without a client for a reason that can be mended now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from clientip.config.keys import INTERNAL, OUTSIDE
+from clientip.config.load import Settings, SystemSettings
+from clientip.config.ranges import in_force_together
+from clientip.formats import FORMATS
+from clientip.model import Ownership, System
+from clientip.syntax.addresses import parse_range
+
+_WORKLOADS: Final = tuple(
+    parse_range(text)
+    for text in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "169.254.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+    )
+)
+_WIDE: Final = {4: 8, 6: 16}  # prefix lengths below these hold many operators' addresses
+
+
+def warnings(settings: Settings) -> tuple[str, ...]:
+    """What the drawing trusts that a careful operator would not; in the order of the systems."""
+    systems = [each.system for each in settings.systems]
+    found = [
+        *_wide_ranges(systems),
+        *_nested_ranges(systems),
+        *_elsewhere(systems),
+        *_unproved(systems),
+        *_unlisted(systems),
+        *_beside_carriers(systems),
+        *_unbelieving(settings.systems),
+        *_unlogged(settings.systems),
+        *_unbounded(settings.systems),
+    ]
+    return tuple(f"systems.{name}.{key}: {text}" for name, key, text in found)
+
+
+_Warning = tuple[str, str, str]
+
+
+def _wide_ranges(systems: Iterable[System]) -> Iterator[_Warning]:
+    for system in systems:
+        for own in system.owns:
+            bits = _prefix_bits(own)
+            if bits == 0:
+                yield system.name, "addresses", f"{own.text} is everybody: any client can speak for this system"
+            elif bits < _WIDE[own.version]:
+                yield (
+                    system.name,
+                    "addresses",
+                    f"{own.text} is wider than any one operator's network; list its real addresses",
+                )
+            elif not system.proof and any(_inside(block, own) for block in _WORKLOADS):
+                yield (
+                    system.name,
+                    "addresses",
+                    f"{own.text} is a whole private block: workloads in it could speak for this system",
+                )
+
+
+def _prefix_bits(own: Ownership) -> int:
+    return (32 if own.version == 4 else 128) - (own.high - own.low).bit_length()
+
+
+def _inside(block: tuple[int, int, int, str], own: Ownership) -> bool:
+    low, high, version, _ = block
+    return version == own.version and own.low <= low and high <= own.high
+
+
+def _nested_ranges(systems: Iterable[System]) -> Iterator[_Warning]:
+    """Ranges in which some addresses are another system's, that would not vouch alike."""
+    owned = [
+        (own.network or system.network, own.version, own.low, -own.high, system, own)
+        for system in systems
+        for own in system.owns
+    ]
+    owned.sort(key=lambda row: row[:4])
+    around: list[tuple[str, System, Ownership]] = []  # ranges are prefixes, so they nest and never cross
+    said: set[tuple[str, str]] = set()
+    for network, version, low, _, system, own in owned:
+        while around and (around[-1][0], around[-1][2].version, low <= around[-1][2].high) != (network, version, True):
+            around.pop()
+        for _, outer, wider in around:
+            if (outer.name, system.name) in said or not in_force_together(wider, own):
+                continue
+            if _promises(outer) != _promises(system):
+                said.add((outer.name, system.name))
+                yield (
+                    outer.name,
+                    "addresses",
+                    f'{wider.text} holds {own.text} of "{system.name}": lines from there are `ambiguous`',
+                )
+        around.append((network, system, own))
+
+
+def _elsewhere(systems: Sequence[System]) -> Iterator[_Warning]:
+    networks = {system.network for system in systems}
+    for system in systems:
+        for name in sorted({own.network for own in system.owns if own.network is not None} - networks):
+            yield system.name, "addresses", f'no system is in the network "{name}": nobody will look there'
+
+
+def _promises(system: System) -> tuple[object, ...]:
+    return system.conveys, system.carries, system.peers, system.shared, system.proof
+
+
+def _unproved(systems: Iterable[System]) -> Iterator[_Warning]:
+    for system in systems:
+        if system.shared and not system.proof and (system.conveys or system.carries):
+            yield system.name, "proof", "is missing: a shared range vouches for nobody without one (`owner_unproved`)"
+
+
+def _unlisted(systems: Sequence[System]) -> Iterator[_Warning]:
+    met = {name for system in systems for name in (*system.peers, *system.carries)}
+    for system in systems:
+        if system.owns and system.name not in met:
+            yield system.name, "addresses", "are on nobody's path: no system lists it in `peers`"
+
+
+def _beside_carriers(systems: Sequence[System]) -> Iterator[_Warning]:
+    carriers = {system.name for system in systems if system.carries}
+    for system in systems:
+        beside = sorted(system.peers & carriers)
+        if beside and OUTSIDE in system.peers:
+            text = f'has "{OUTSIDE}" beside "{beside[0]}", which hides clients: '
+            yield system.name, "peers", text + "an address missing in its list would be taken for a client"
+
+
+def _unbelieving(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
+    for each in systems:
+        system = each.system
+        says = each.setup is not None or system.conveys
+        if says and system.logs_peer in ("proxy", "realip") and not system.believes:
+            yield (
+                system.name,
+                "believes",
+                "is missing: where the socket is not logged, no line names a client (`not_believed`)",
+            )
+
+
+def _unlogged(systems: Sequence[SystemSettings]) -> Iterator[_Warning]:
+    """Promised headers that the log's own pattern has no column for, where the pattern is known."""
+    by_name = {each.system.name: each.system for each in systems}
+    for each in systems:
+        columns = _columns(each)
+        near = [by_name[name] for name in sorted(each.system.peers - {OUTSIDE, INTERNAL})]
+        tellers = [*near, *(by_name[name] for hop in near for name in hop.carries)]
+        sources = {promise.source for hop in tellers for promise in hop.conveys} - {"proxy"}
+        for source in sorted(sources) if columns else ():
+            if source.replace("-", "_") not in columns:
+                yield each.system.name, "pattern", f"has no column for {source}, which a system before it conveys"
+
+
+def _columns(each: SystemSettings) -> str:
+    """The text that names the log's columns; "" where the format does not let it be known."""
+    if each.setup is None or FORMATS[each.setup.format].pattern == "none":
+        return ""
+    shipped = FORMATS[each.setup.format].known_patterns
+    pattern = each.setup.pattern or (shipped[0][1] if shipped else "")
+    return "\n".join((pattern, *each.setup.captures)).lower().replace("-", "_") if pattern else ""
+
+
+def _unbounded(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
+    """Logs whose completeness a stream could use and may not."""
+    for each in systems:
+        if each.feed is not None and each.system.lossless and not each.feed.bounded:
+            text = "is used by no stream without `longest`: nobody knows when the last line of a moment has come"
+            yield each.system.name, "lossless", text

@@ -1,0 +1,38 @@
+"""Where in the configuration a value stands, so that what is wrong there can be said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from clientip.errors import Fault
+
+
+class Place(NamedTuple):
+    """A dotted key of one file; its faults go into the list all places of a load share."""
+
+    file: str  # as given
+    folder: Path  # what relative paths in this file are relative to
+    key: str
+    faults: list[Fault]
+
+    def at(self, *names: str) -> Place:
+        """The place of a key below this one."""
+        return self._replace(key=".".join(name for name in (self.key, *names) if name))
+
+    def item(self, index: int) -> Place:
+        """The place of one item of the list that stands here."""
+        return self._replace(key=f"{self.key}[{index}]")
+
+    def wrong(self, text: str) -> None:
+        """Note a fault of this place."""
+        self.faults.append(Fault(self.file, self.key, text))
+
+    def contents(self, name: str) -> bytes | None:
+        """The bytes of a file named here; None, and a fault, if it cannot be read."""
+        path = self.folder / name
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            self.wrong(f"cannot read {path}: {error.strerror}; give the path of a file, relative to this one")
+            return None

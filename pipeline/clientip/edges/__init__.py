@@ -1,0 +1,1 @@
+"""The only wing with a clock, a disk, sockets and processes."""

@@ -1,0 +1,204 @@
+"""`clientip check`: does each system's log read as configured, and who is met that nobody drew?
+
+The report shows rejected lines to whoever asked, on the terminal; it is written to no log.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from clientip.config.lint import warnings
+from clientip.config.load import Settings, SystemSettings
+from clientip.diagnose.prose import printable
+from clientip.edges.cli.samples import sample
+from clientip.edges.disk.inputs import Input, find_inputs
+from clientip.engine import Engine, build
+from clientip.errors import ConfigError
+from clientip.formats import FORMATS
+from clientip.model import Fact, Outcome, Record, Rejected, Skipped
+from clientip.reasons import REJECTED
+
+ENOUGH: Final = 0.9  # of the lines that are none of the skipped ones
+FILES_SAMPLED: Final = 5
+SHOWN: Final = 3  # rejected lines, and unlisted addresses
+_AROUND: Final = 60  # characters shown on each side of the place
+
+
+class Unread(Struct, frozen=True):
+    """A rejected line as it is shown: the part round the place, and where in it the caret stands."""
+
+    file: str
+    reason: str
+    detail: str | None
+    text: str  # without control characters
+    caret: int | None
+
+
+class SystemReport(Struct, frozen=True):
+    """What a sample of one system's log says of its configuration."""
+
+    system: str
+    format: str
+    wanted: bool  # it has `inputs`, so there must be something to read
+    files: tuple[str, ...]
+    read: int = 0
+    skipped: int = 0
+    rejected: int = 0
+    unread: tuple[Unread, ...] = ()  # the first ones
+    verdicts: tuple[tuple[str, int], ...] = ()  # verdict, or the reason of an unknown, most frequent first
+    unlisted: tuple[tuple[str, int], ...] = ()  # address, lines: probably hops nobody drew
+
+    @property
+    def share(self) -> float:
+        """How much of what should be readable was read; 0 where there was nothing."""
+        return self.read / (self.read + self.rejected) if self.read else 0.0
+
+    @property
+    def sound(self) -> bool:
+        """Whether the configuration fits the log well enough to go on."""
+        return not self.wanted or self.share >= ENOUGH
+
+
+class Report(Struct, frozen=True):
+    """The whole answer of `clientip check`."""
+
+    systems: tuple[SystemReport, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def code(self) -> int:
+        """Exit code: 1 where a system reads less than 90 % of its sample, or nothing."""
+        return 0 if all(each.sound for each in self.systems) else 1
+
+
+def check(settings: Settings) -> Report:
+    """Read a sample of every configured input.
+
+    Errors: SinkError if a file that is there cannot be opened.
+    """
+    engine = build(settings)
+    files, missing = _inputs(settings)
+    reports = tuple(_of_system(each, engine, files.get(each.system.name, ()), settings) for each in settings.systems)
+    return Report(tuple(report for report in reports if report is not None), (*warnings(settings), *missing))
+
+
+def _inputs(settings: Settings) -> tuple[Mapping[str, Sequence[Input]], tuple[str, ...]]:
+    try:
+        found = find_inputs(settings, (), None)
+    except ConfigError:  # nothing matches at all: every system's own report says so
+        return {}, ()
+    by_system: dict[str, list[Input]] = {}
+    for each in found.files:
+        by_system.setdefault(each.system, []).append(each)
+    return by_system, found.warnings
+
+
+def _of_system(each: SystemSettings, engine: Engine, files: Sequence[Input], settings: Settings) -> SystemReport | None:
+    if each.setup is None:
+        return None
+    counts, verdicts, unlisted = Counter[str](), Counter[str](), Counter[str]()
+    unread: list[Unread] = []
+    for file in files[:FILES_SAMPLED]:
+        for outcome in _outcomes(file, each, engine, settings.limits.line_bytes):
+            if isinstance(outcome, Rejected):
+                counts["rejected"] += 1
+                if len(unread) < SHOWN:
+                    unread.append(_shown(outcome, file.path))
+            elif isinstance(outcome, Skipped):
+                counts["skipped"] += 1
+            elif isinstance(outcome, Record | Fact):
+                counts["read"] += 1
+                if isinstance(outcome, Record):
+                    _count(outcome, verdicts, unlisted)
+    return SystemReport(
+        each.system.name,
+        each.setup.format,
+        bool(each.inputs),
+        tuple(file.path for file in files),
+        **counts,
+        unread=tuple(unread),
+        verdicts=tuple(verdicts.most_common()),
+        unlisted=tuple(unlisted.most_common(SHOWN)),
+    )
+
+
+def _outcomes(file: Input, each: SystemSettings, engine: Engine, limit: int) -> Iterator[Outcome]:
+    assert each.setup is not None
+    reading = engine.reading(file.system, file.instance)
+    for frame in sample(file.path, limit, FORMATS[each.setup.format].framing):
+        yield from (frame,) if isinstance(frame, Rejected) else reading.feed(replace(frame, instance=file.instance))
+
+
+def _count(record: Record, verdicts: Counter[str], unlisted: Counter[str]) -> None:
+    found = record.resolution
+    verdicts[found.reason or found.verdict] += 1
+    if found.reason == "peer_unlisted" and found.path[-1].address is not None:
+        unlisted[found.path[-1].address] += 1
+
+
+def _shown(rejected: Rejected, file: str) -> Unread:
+    """The line round the place where it stops fitting; bytes become characters one way only, so the caret stays."""
+    text, at = rejected.line.text, rejected.at
+    middle = 0 if at is None else min(at, len(text))
+    start = max(0, middle - _AROUND)
+    before = _legible(text[start:middle])
+    shown = before + _legible(text[middle : middle + _AROUND])
+    lead = "…" if start else ""
+    tail = "…" if middle + _AROUND < len(text) else ""
+    caret = None if at is None else len(lead + before)
+    return Unread(file, rejected.reason, rejected.detail, lead + shown + tail, caret)
+
+
+def _legible(text: bytes) -> str:
+    return printable(text.decode("utf-8", "replace"))
+
+
+def report_text(report: Report) -> str:
+    """The report for a terminal, ending with a line end."""
+    lines: list[str] = []
+    for each in report.systems:
+        lines += _system_lines(each)
+    for warning in report.warnings:
+        lines.append(f"warning: {warning}")
+    lines.append("the configuration fits its logs" if report.code == 0 else "the configuration does not fit its logs")
+    return "\n".join(lines) + "\n"
+
+
+def _system_lines(each: SystemReport) -> Iterator[str]:
+    if not each.wanted:
+        yield f"{each.system}: {each.format}, no `inputs`: read only when named on the command line"
+        return
+    if not each.files:
+        yield f"{each.system}: {each.format}, no file matches its `inputs`"
+        return
+    mark = "" if each.sound else "  <- too few"
+    counts = f"{each.share:.1%} of the sample read ({each.read} read, {each.rejected} rejected, {each.skipped} skipped)"
+    yield f"{each.system}: {each.format}, {_plural(len(each.files), 'file')}, {counts}{mark}"
+    if each.verdicts:
+        yield "  " + ", ".join(f"{word} {lines}" for word, lines in each.verdicts)
+    for unread in each.unread:
+        yield from _unread_lines(unread)
+    if each.unlisted:
+        yield f"  on nobody's list: {_addresses(each.unlisted)}; draw these hops, or say who may connect in `peers`"
+
+
+def _unread_lines(unread: Unread) -> Iterator[str]:
+    reason = REJECTED[unread.reason]
+    detail = f" ({unread.detail})" if unread.detail else ""
+    yield f"  {unread.file}: {reason.meaning}{detail}; {reason.remedy}"
+    yield f"    {unread.text}"
+    if unread.caret is not None:
+        yield "    " + " " * unread.caret + "^"
+
+
+def _addresses(unlisted: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{address} ({_plural(lines, 'line')})" for address, lines in unlisted)
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

@@ -1,0 +1,185 @@
+"""`clientip init`: guesses → a commented configuration that believes nobody and asks what it cannot know.
+
+What stands uncommented is what reads the files; whom to trust stands in comments as questions, because
+an answer nobody gave must not name a client.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from clientip.config.keys import RESERVED
+from clientip.edges.cli.guess import Candidate, Guess, Peer, guess
+from clientip.formats import FORMATS
+from clientip.syntax.headers import is_list
+
+_SHARE_TOLD: Final = 0.01  # of the lines; a local address below is no hop worth a question
+_PUBLIC_SHARE_TOLD: Final = 0.05  # a public one may be a client, whose address has no place in a configuration …
+_PUBLIC_LINES_TOLD: Final = 50  # … so it must be one that few clients are
+_PEERS_TOLD: Final = 5
+_ALWAYS: Final = 0.99
+_MOST: Final = 0.9
+
+_NO_UTF8: Final = re.compile("[\ud800-\udfff]")  # how Python writes bytes of a file name that TOML cannot hold
+_IF_CLIENTS: Final = ': if these are clients and no CDN, add "outside".'
+_HEADING: Final = """\
+# Made by `clientip init`. It believes nobody yet: until the questions below are answered, no line from behind a
+# balancer names its client. `clientip help config` explains every key; `clientip check` tries the answers.
+"""
+
+
+def init(paths: Sequence[str], folder: Path) -> str:
+    """A configuration for these log files, to be saved in `folder`.
+
+    Errors: SinkError if a file cannot be opened.
+    """
+    return scaffold([guess(path) for path in dict.fromkeys(paths)], folder)
+
+
+def scaffold(guesses: Sequence[Guess], folder: Path) -> str:
+    """One system for all files that lie together and read alike."""
+    groups: dict[tuple[str, str, str | None, tuple[str, ...]], list[Guess]] = {}
+    unread: list[Guess] = []
+    for each in guesses:
+        if each.best is None:
+            unread.append(each)
+            continue
+        key = (str(Path(each.path).parent), each.best.format, each.best.pattern, each.best.wrapper)
+        groups.setdefault(key, []).append(each)
+    lines = [_HEADING]
+    names: set[str] = set()
+    for group in groups.values():
+        lines += [*_system(_named(group[0], names), group, folder), ""]
+    lines += [line for each in unread for line in _unread(each)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _named(first: Guess, taken: set[str]) -> str:
+    """A name from the file's own, or from what wrote it; each once."""
+    assert first.best is not None
+    stem = Path(first.path).name.partition(".")[0].lower()
+    word = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")
+    if not word or word.isdigit() or word in ("access", "log", "logs") or word in RESERVED:
+        word = first.best.format.replace("_", "-")
+    name, number = word, 1
+    while name in taken:
+        number += 1
+        name = f"{word}-{number}"
+    taken.add(name)
+    return name
+
+
+def _system(name: str, group: Sequence[Guess], folder: Path) -> Iterator[str]:
+    best = group[0].best
+    assert best is not None
+    read, lines = sum(each.read for each in group), sum(each.lines for each in group)
+    yield f"# {read:,} of {lines:,} sampled lines read as {best.title}."
+    if read < _MOST * lines:
+        yield "# Question: who writes the other lines? If the same server, what is its own log format?"
+    equals = {one.title: None for each in group for one in each.equals}
+    if equals:
+        yield f"# Question: which server wrote it? These read just as much: {'; '.join(equals)}."
+    yield f"[systems.{name}]"
+    yield f'format = "{best.format}"'
+    inputs = [_NO_UTF8.sub("?", glob.escape(os.path.relpath(each.path, folder))) for each in group]
+    yield f"inputs = [{', '.join(map(_quoted, inputs))}]"
+    if best.pattern is not None and FORMATS[best.format].pattern != "none":
+        yield f"pattern = {_quoted(best.pattern)}"
+    if best.wrapper:
+        yield f"wrapper = [{', '.join(map(_quoted, best.wrapper))}]"
+    yield from _setup_lines(best, zoneless=any(each.zoneless for each in group))
+    yield from _peers_lines(name, group)
+
+
+def _setup_lines(best: Candidate, *, zoneless: bool) -> Iterator[str]:
+    assert best.setup is not None
+    if zoneless:
+        yield "# Question: its stamps do not say their zone. Which zone does the server write in?"
+        yield f"timezone = {_quoted(best.setup.timezone or 'UTC')}"
+    if best.setup.logs_peer is not None:
+        choices = " or ".join(f'"{word}"' for word in FORMATS[best.format].logs_peer)
+        yield "# Question: is the logged address its socket's far end, or has the server put there what a PROXY header"
+        yield f'# or realip said? Write {choices}; if not "socket", also from whom it accepts that, in `believes`.'
+        yield f'logs_peer = "{best.setup.logs_peer}"'
+
+
+def _peers_lines(name: str, group: Sequence[Guess]) -> Iterator[str]:
+    lines = sum(peer.lines for each in group for peer in each.peers)
+    yield '# Question: who may connect to it? Clients themselves are "outside", workloads and operators "internal";'
+    yield "# balancers, CDNs and proxies are systems of their own, to be drawn and named here."
+    if lines:
+        public = sum(peer.lines for each in group for peer in each.peers if peer.address.scope == "global")
+        if public:
+            yield f"# {_share(public, lines)} of the lines come from public addresses{_IF_CLIENTS}"
+    yield 'peers = ["internal"]'
+    if not lines:
+        best = group[0].best
+        assert best is not None
+        yield "# Question: no line shows who connected. Can the log say so? Ask the server for:"
+        yield from (f"#     {line}" for line in FORMATS[best.format].ask_for.splitlines())
+    told = _told(group, lines)
+    for number, peer in enumerate((peer for peer in told if peer.headers), start=1):
+        yield from _hop_lines(f"{name}-hop-{number}", name, peer, lines)
+    silent = [f"{peer.address.text} ({_share(peer.lines, lines)})" for peer in told if not peer.headers]
+    if silent:
+        yield "# Question: clients, workloads, or hops that hide clients? Never with a forwarding header:"
+        yield f"# {', '.join(silent)}"
+
+
+def _told(group: Sequence[Guess], lines: int) -> list[Peer]:
+    """Peers frequent enough to be hops."""
+    found: list[Peer] = []
+    for peer in sorted((peer for each in group for peer in each.peers), key=lambda peer: -peer.lines):
+        is_public = peer.address.scope == "global"
+        if peer.lines < (_PUBLIC_SHARE_TOLD if is_public else _SHARE_TOLD) * lines:
+            continue
+        if is_public and peer.lines < _PUBLIC_LINES_TOLD:
+            continue
+        if all(peer.address != other.address for other in found):
+            found.append(peer)
+    return found[:_PEERS_TOLD]
+
+
+def _hop_lines(hop: str, name: str, peer: Peer, lines: int) -> Iterator[str]:
+    header, count = peer.headers[0]
+    often = "always" if count >= _ALWAYS * peer.lines else f"in {_share(count, peer.lines)} of them"
+    share = _share(peer.lines, lines)
+    yield f"# Question: {peer.address.text}: {share} of the lines, {often} with {header}: a balancer?"
+    yield f'# If it writes that into every request, put "{hop}" into the `peers` of {name}, and this:'
+    yield f"#     [systems.{hop}]"
+    yield f'#     addresses = ["{peer.address.text}"]'
+    yield '#     peers = ["outside"]'
+    if peer.headers[1:]:
+        yield f"#     # it also came with {', '.join(other for other, _ in peer.headers[1:])}"
+    mode = "append" if is_list(header) else "overwrite"
+    yield f'#     conveys = [{{ header = "{header}", mode = "{mode}" }}]'
+
+
+def _unread(each: Guess) -> Iterator[str]:
+    if not each.lines:
+        yield f"# {_commented(each.path)} holds no line yet."
+        return
+    yield f"# Question: how is {_commented(each.path)} written? No format reads any of its {each.lines:,} lines."
+    yield "# If it is nginx, Apache, HAProxy or Envoy, give its own log format as `pattern`: `clientip help formats`."
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if part * 100 >= whole or not part else "< 1 %"
+
+
+def _commented(text: str) -> str:
+    """A file name inside a comment: a line end in it would leave the comment."""
+    return json.dumps(_NO_UTF8.sub("?", text), ensure_ascii=False)
+
+
+def _quoted(text: str) -> str:
+    """A TOML string: literal where that is possible, because patterns are full of backslashes and quotes."""
+    if "'" not in text and text.isprintable() and ('"' in text or "\\" in text):
+        return f"'{text}'"
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

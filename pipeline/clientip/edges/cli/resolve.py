@@ -1,0 +1,24 @@
+"""`clientip resolve`: NDJSON questions on one stream, answers on the other, in the same order."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from clientip.diagnose.sandbox import answer
+
+MAX_ROW = 1 << 20  # bytes; a longer row is answered with an error, so memory stays flat
+
+
+def resolve_lines(questions: BinaryIO, answers: BinaryIO) -> None:
+    """One answer line per row, flushed at once so that it can sit in a pipe; blank lines are passed over.
+
+    A row too long or unreadable gets an error line, and the next one is read all the same.
+    """
+    while row := questions.readline(MAX_ROW + 1):
+        if len(row) > MAX_ROW and not row.endswith(b"\n"):
+            while (rest := questions.readline(MAX_ROW)) and not rest.endswith(b"\n"):
+                continue
+            answers.write(b'{"id":null,"error":"row: longer than %d bytes"}\n' % MAX_ROW)
+        elif not row.isspace():
+            answers.write(answer(row) + b"\n")
+        answers.flush()

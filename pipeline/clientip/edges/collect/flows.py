@@ -1,0 +1,220 @@
+"""What the collector tells: messages of the kernel in, numbered lines out. No sockets and no clock here.
+
+A flow is told when it begins, and once more, with its start, its end and whether it was answered, when it ends: a TCP
+flow as it enters TIME_WAIT or CLOSE, any other as the kernel forgets it.  Flows that are alive when a list begins (at
+the start, and after a loss) are told as LIST.
+
+`at` of a line is a moment up to which everything has a number up to this one.  It stays behind the stamps by
+`GRACE_NS`, because the kernel stamps an event before it sends it, and two processors may send in another order.  While
+something is known to be lost it stands still; the line with `gap` begins a new stretch, and a list follows it.  A clock
+that was set back begins a new session.
+
+A flow whose start nobody stamped has `seen` in its place: it had begun by then.
+
+The memory for living flows is bounded.  What does not fit is told by the kernel's stamps when the kernel forgets it,
+which for TCP is up to two minutes after its last packet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from clientip.edges.collect import netlink
+from clientip.edges.collect.netlink import Ends, Entry
+from clientip.syntax.transports import PROTOCOLS
+
+REMEMBERED: Final = 100_000  # living flows; about 200 bytes each
+# The same as the format's, which is not imported: all formats together take more memory than all flows.
+GRACE_NS: Final = 100_000_000
+
+_TOLD_TO_ITS_END: Final = 0  # in the place of a start
+
+Wanted = Callable[[Entry, Ends], bool]
+
+
+class Flows:
+    """One session: its running number, and the flows it has told and still awaits the end of."""
+
+    def __init__(self, boot: str, wanted: Wanted, limit: int = REMEMBERED) -> None:
+        self.lines: list[str] = []  # with their line ends; whoever writes them takes them out
+        self.malformed = 0
+        self._boot = boot
+        self._session = ""
+        self._wanted = wanted
+        self._limit = limit
+        self._number = 0
+        self._at = 0
+        self._gap = ""
+        self._lost = False
+        self._told: dict[bytes, int] = {}  # key → its start, or -(when it was seen), or _TOLD_TO_ITS_END
+        self._before: dict[bytes, int] = {}  # the same, of the time before the list that is being told
+        self._catching_up = False
+        self._crowded_since: int | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether something went missing and no list was begun since."""
+        return self._lost
+
+    def lose(self, malformed: int = 0) -> None:
+        """Something went missing, or could not be read: nothing more is told as complete before the next list."""
+        self.malformed += malformed
+        self._lost = True
+
+    def look_at(self, clock_ns: int) -> None:
+        """A clock that was set back makes a new session: in this one `at` cannot fall."""
+        if clock_ns < self._at:
+            self._lost = True
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there were ever more living flows than are remembered."""
+        return self._crowded_since is not None
+
+    def begin_list(self, at_ns: int) -> None:
+        """A list of all flows follows, and then everything that happened from `at_ns` on."""
+        if self._number and at_ns >= self._at:
+            self._number += 1
+            self._gap = ',"gap":true'
+        else:
+            self._session, self._number = f"{self._boot}-{at_ns:x}", 0
+        self._lost = False
+        self._at = at_ns
+        self._before, self._told = self._told, {}
+        self._catching_up = True
+
+    def list(self, entry: Entry, seen_ns: int) -> None:
+        """One flow of the list, read at `seen_ns`."""
+        both = self._ends(entry)
+        if both is None or not self._wanted(entry, both[0]) or entry.key in self._told:
+            return
+        begun = _start_of(entry, self._before.pop(entry.key, _TOLD_TO_ITS_END) or -seen_ns)
+        self._remember(entry.key, begun)
+        assured = '"assured":true,' if _assured(entry, both[0].protocol) else ""
+        self._tell(entry, "LIST", _begun(begun) + assured, both)
+
+    def end_list(self) -> None:
+        """The list was told to its end; what happened meanwhile still waits in the socket."""
+        self._before = {}
+
+    def caught_up(self) -> None:
+        """The socket was empty: whatever happened before the end of the list has been read."""
+        self._catching_up = False
+
+    def event(self, entry: Entry, received_ns: int) -> None:
+        """One event, read at `received_ns`, which is its time where the kernel gave none."""
+        moment = entry.stamp or received_ns
+        if entry.event == netlink.NEW:
+            self._new(entry, moment)
+        elif entry.event == netlink.DESTROY:
+            self._destroyed(entry, moment)
+        elif entry.state in (netlink.TIME_WAIT, netlink.CLOSE):
+            self._closed(entry, moment)
+
+    def mark(self, clock_ns: int, *, kernel_stamps: bool) -> None:
+        """Everything that happened `GRACE_NS` before `clock_ns` has been told."""
+        self._rise(clock_ns)
+        stamps = "kernel" if kernel_stamps else "user"
+        self.lines.append(f'{self._head()},"mark":true,"stamps":"{stamps}"}}\n')
+
+    def _new(self, entry: Entry, moment: int) -> None:
+        if self._catching_up and entry.key in self._told:
+            return  # it began before the list came to it
+        both = self._ends(entry)
+        if both is None or not self._wanted(entry, both[0]):
+            return
+        self._remember(entry.key, moment)
+        self._rise(moment)
+        self._tell(entry, "NEW", f'"start":{moment},', both)
+
+    def _closed(self, entry: Entry, moment: int) -> None:
+        begun = self._told.get(entry.key, _TOLD_TO_ITS_END)
+        if begun == _TOLD_TO_ITS_END:
+            return
+        if self._catching_up or self._crowded_since is not None:
+            self._told[entry.key] = _TOLD_TO_ITS_END  # so that its DESTROY is not taken for that of an untold one
+        else:
+            del self._told[entry.key]
+        self._end(entry, begun, moment, moment)
+
+    def _destroyed(self, entry: Entry, moment: int) -> None:
+        begun = self._told.pop(entry.key, None)
+        if begun == _TOLD_TO_ITS_END or (begun is None and not self._is_untold(entry)):
+            return
+        self._end(entry, _start_of(entry, begun or 0), entry.stop or moment, moment)
+
+    def _is_untold(self, entry: Entry) -> bool:
+        """Whether the end of a flow that is not remembered may be new: all others have been told."""
+        if self._catching_up:
+            return True
+        since = self._crowded_since
+        return since is not None and (entry.start is None or entry.start >= since)
+
+    def _end(self, entry: Entry, begun: int, end: int, moment: int) -> None:
+        both = self._ends(entry)
+        if both is None or not self._wanted(entry, both[0]):
+            return
+        self._rise(moment)
+        assured = "true" if _assured(entry, both[0].protocol) else "false"
+        end = max(end, abs(begun))  # a clock may have been set back
+        self._tell(entry, "DESTROY", f'{_begun(begun)}"end":{end},"assured":{assured},', both)
+
+    def _remember(self, key: bytes, begun: int) -> None:
+        if len(self._told) < self._limit or key in self._told:
+            self._told[key] = begun
+        else:
+            since = max(begun, 0)
+            self._crowded_since = since if self._crowded_since is None else min(since, self._crowded_since)
+
+    def _ends(self, entry: Entry) -> tuple[Ends, Ends] | None:
+        original, reply = netlink.ends(entry.original), netlink.ends(entry.reply)
+        if original is None or reply is None:
+            self.lose(1)
+            return None
+        return original, reply
+
+    def _rise(self, moment: int) -> None:
+        """Everything that was stamped `GRACE_NS` before `moment` has arrived."""
+        if moment - GRACE_NS > self._at and not self._lost:
+            self._at = moment - GRACE_NS
+
+    def _head(self) -> str:
+        self._number += 1
+        gap, self._gap = self._gap, ""
+        return f'{{"n":{self._number},"session":"{self._session}","at":{self._at}{gap}'
+
+    def _tell(self, entry: Entry, event: str, told: str, both: tuple[Ends, Ends]) -> None:
+        protocol = both[0].protocol
+        zone = f'"zone":{entry.zone},' if entry.zone else ""
+        self.lines.append(
+            f'{self._head()},"event":"{event}","proto":"{PROTOCOLS.get(protocol, protocol)}",'
+            f'"id":{entry.number},{told}{zone}"orig":{_tuple(both[0])},"reply":{_tuple(both[1])}}}\n'
+        )
+
+
+def _start_of(entry: Entry, begun: int) -> int:
+    """What is remembered, unless it is of an older flow whose end the kernel did not tell, or less than a start."""
+    return entry.start if entry.start is not None and begun < entry.start - GRACE_NS else begun
+
+
+def _begun(begun: int) -> str:
+    if begun > 0:
+        return f'"start":{begun},'
+    return f'"seen":{-begun},' if begun else ""
+
+
+def _tuple(ends: Ends) -> str:
+    _, source, sport, destination, dport = ends
+    if sport is None or dport is None:
+        return f'["{source}",null,"{destination}",null]'
+    return f'["{source}",{sport},"{destination}",{dport}]'
+
+
+def _assured(entry: Entry, protocol: int) -> bool:
+    """Whether both sides were seen to speak; of TCP, whether the handshake was done."""
+    if entry.status & netlink.ASSURED:
+        return True
+    if not entry.status & netlink.SEEN_REPLY:
+        return False
+    return protocol != netlink.TCP or netlink.ESTABLISHED <= (entry.state or 0) <= netlink.TIME_WAIT

@@ -1,0 +1,1 @@
+"""Files, compression, parts, spilled blocks."""

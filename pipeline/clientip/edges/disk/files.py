@@ -1,0 +1,224 @@
+"""Bytes of files and pipes → framed lines, in flat memory.
+
+Three layers of iterators: raw blocks (`RawFile`, `pipe_blocks`), unpacked blocks (`unpacked`),
+frames (`lines`, `messages`).  What cannot be read becomes a frame too (`Refused`, `Broken`), so
+a reader of frames sees everything the input held, in order.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from clientip.edges.disk.compression import DAMAGES, packing_of, unpacked
+from clientip.errors import SinkError
+
+BLOCK: Final = 256 * 1024  # large enough to amortise a system call, small enough to stay in cache
+PACKED_BLOCK: Final = 64 * 1024
+
+
+class Block(NamedTuple):
+    """Lines that follow each other; line k+1 starts `len(line k) + step` bytes after line k."""
+
+    lines: list[bytes]
+    offset: int  # of the first line, in the unpacked stream
+    step: int  # bytes of framing per line: 1 for LF, 2 for CRLF, 4 for a length prefix
+
+    def placed(self) -> Iterator[tuple[bytes, int]]:
+        """Each line with its offset."""
+        offset = self.offset
+        for line in self.lines:
+            yield line, offset
+            offset += len(line) + self.step
+
+
+class Refused(NamedTuple):
+    """A line that no format gets to see; `head` is what is kept of it."""
+
+    head: bytes
+    offset: int
+    reason: str
+    detail: str | None
+
+
+class Broken(NamedTuple):
+    """The input cannot be read any further; always the last frame."""
+
+    text: str
+
+
+Frame = Block | Refused | Broken
+
+
+class RawFile:
+    """Bytes `start` to `stop` of a file; `position` tells how far it has been read."""
+
+    def __init__(self, path: str, start: int, stop: int) -> None:
+        self._path, self.position, self._stop = path, start, stop
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """Blocks of at most `size` bytes; OSError if the file is shorter than promised."""
+        with Path(self._path).open("rb", buffering=0) as file:
+            file.seek(self.position)
+            while self.position < self._stop:
+                data = file.read(min(size, self._stop - self.position))
+                if not data:
+                    raise OSError(0, "the file is shorter than when the run was planned")
+                self.position += len(data)
+                yield data
+
+
+def pipe_blocks(descriptor: int, size: int) -> Iterator[bytes]:
+    """What a pipe has at the moment, as soon as it has anything."""
+    while data := os.read(descriptor, size):
+        yield data
+
+
+def lines(blocks: Iterable[bytes], offset: int, limit: int, *, inside: bool = False) -> Iterator[Frame]:
+    """Frames of text lines: LF or CRLF ends a line, the end of the input ends the last one.
+
+    No block may be longer than `limit`.  `inside`: the first bytes may belong to a line that began before `offset`;
+    they are passed over up to the first line end.
+    """
+    # At most the first line of a block can be longer than `limit`, because blocks are not.
+    held = b""  # the line that has not ended yet; it starts at `offset`
+    over = 0 if inside else -1  # bytes seen of a line that is passed over; -1: none
+    try:
+        for block in blocks:
+            data = block
+            if over >= 0:
+                end = data.find(b"\n")
+                over += len(data) if end < 0 else end
+                if end < 0:
+                    continue
+                if not inside:
+                    yield _too_long(held, offset, over)
+                offset, data = offset + over + 1, data[end + 1 :]
+                held, over, inside = b"", -1, False
+            found = (held + data).split(b"\n")
+            held = found.pop()
+            if found and len(found[0]) > limit:
+                yield _too_long(found[0][:limit], offset, len(found[0]))
+                offset += len(found.pop(0)) + 1
+            if found:
+                yield from _blocks_of(found, offset, has_returns=b"\r" in data)
+                offset += sum(map(len, found)) + len(found)
+            if len(held) > limit:
+                held, over = held[:limit], len(held)
+    except DAMAGES as error:
+        if held:
+            yield Refused(held, offset, "truncated", None)
+        yield Broken(_why(error))
+        return
+    if over >= 0 and not inside:
+        yield _too_long(held, offset, over)
+    elif held:
+        yield from _blocks_of([held], offset, has_returns=True)
+
+
+def _too_long(head: bytes, offset: int, length: int) -> Refused:
+    return Refused(head, offset, "too_long", f"{length} bytes")
+
+
+def _blocks_of(found: list[bytes], offset: int, *, has_returns: bool) -> Iterator[Block]:
+    if not has_returns and not found[0].endswith(b"\r"):  # the CR may have come in the block before
+        yield Block(found, offset, 1)
+        return
+    for returns, run in groupby(found, lambda line: line.endswith(b"\r")):
+        raw = list(run)
+        yield Block([line[:-1] for line in raw], offset, 2) if returns else Block(raw, offset, 1)
+        offset += sum(map(len, raw)) + len(raw)
+
+
+def messages(blocks: Iterable[bytes], offset: int, limit: int) -> Iterator[Frame]:
+    """Frames of length-prefixed messages: four bytes, big endian, then as many bytes."""
+    held = b""
+    over = 0  # bytes still to come of a message that is passed over
+    try:
+        for block in blocks:
+            held += block
+            while held:
+                passed = min(over, len(held))
+                found, used = _messages_in(held, passed, limit)
+                if found:
+                    yield Block(found, offset + passed, 4)
+                held, offset, over = held[used:], offset + used, over - passed
+                length = int.from_bytes(held[:4], "big")
+                if over or length <= limit or len(held) < 4 + limit:
+                    break
+                yield _too_long(held[4 : 4 + limit], offset, length)
+                over = 4 + length
+    except DAMAGES as error:
+        if held:
+            yield Refused(held, offset, "truncated", None)
+        yield Broken(_why(error))
+        return
+    if held or over:
+        yield Refused(held, offset, "truncated", None)
+
+
+def _messages_in(held: bytes, start: int, limit: int) -> tuple[list[bytes], int]:
+    """The whole messages from `start` on, and where the first one that is not whole begins."""
+    found, used = [], start
+    while len(held) >= used + 4:
+        length = int.from_bytes(held[used : used + 4], "big")
+        if length > limit or used + 4 + length > len(held):
+            break
+        found.append(held[used + 4 : used + 4 + length])
+        used += 4 + length
+    return found, used
+
+
+def before(frames: Iterable[Frame], stop: int) -> Iterator[Frame]:
+    """The frames up to the last line that begins before `stop`."""
+    for frame in frames:
+        if isinstance(frame, Broken):
+            yield frame
+        elif frame.offset >= stop:
+            return
+        elif isinstance(frame, Block):
+            yield _cut(frame, stop)
+        else:
+            yield frame
+
+
+def _cut(block: Block, stop: int) -> Block:
+    return block._replace(lines=[line for line, offset in block.placed() if offset < stop])
+
+
+def beginning(path: str, length: int) -> tuple[bytes, str]:
+    """The first `length` unpacked bytes of a file, and its compression.
+
+    A damaged file gives what can be read of it; the damage is reported when its lines are read.
+    """
+    try:
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):  # its size says nothing, and it cannot be read twice
+            raise SinkError(f"{path} is no regular file; give - and connect it to standard input", retry=False)
+        size = status.st_size
+        head = next(RawFile(path, 0, size).blocks(length), b"")
+    except OSError as error:
+        raise SinkError(f"cannot read {path}: {error.strerror}", retry=False) from error
+    packing = packing_of(head)
+    if not packing:
+        return head, packing
+    found = b""
+    pieces = unpacked(RawFile(path, 0, size).blocks(PACKED_BLOCK), packing, BLOCK)
+    try:
+        while len(found) < length and (piece := next(pieces, None)) is not None:
+            found += piece
+    except DAMAGES:
+        return found[:length], packing
+    return found[:length], packing
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return "the compressed data ends too early"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"damaged: {error}"

@@ -1,0 +1,126 @@
+"""The files a run writes: one part per chunk and output, safe on disk before it counts."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from clientip.edges.disk.compression import Compression, packer_of
+from clientip.errors import SinkError
+
+
+class PartFile:
+    """One output of one chunk: compressed on the way, safe on disk when closed."""
+
+    def __init__(self, path: Path, compress: Compression) -> None:
+        self._path, self.length = path, 0
+        self._file = path.open("wb", buffering=0)
+        self._packer = packer_of(compress)
+
+    def write(self, data: bytes) -> None:
+        """All of it, or SinkError."""
+        self._put(data if self._packer is None else self._packer.compress(data))
+
+    def close(self) -> None:
+        """End the member and wait until the disk has it."""
+        if self._packer is not None:
+            self._put(self._packer.flush())
+        with told(self._path):
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def drop(self) -> None:
+        """Leave nothing behind."""
+        with told(self._path):
+            self._file.close()
+            self._path.unlink()
+
+    def _put(self, data: bytes) -> None:
+        self.length += len(data)
+        with told(self._path):
+            left = memoryview(data)
+            while left:
+                left = left[self._file.write(left) :]
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Faults of the disk as SinkError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            text = f"disk full: {path.parent}; make room, then run the same command again"
+            raise SinkError(text, retry=True) from error
+        raise SinkError(f"cannot write {path}: {error.strerror}", retry=False) from error
+
+
+def part_path(folder: Path, chunk: int, name: str) -> Path:
+    """Where the finished part of a chunk lies; `.tmp` files beside it are not finished."""
+    return folder / f"{chunk:08}.{name}"
+
+
+def temporary(folder: Path, chunk: int, name: str, process_id: int) -> Path:
+    """A name no other process writes to, not even one left over from a killed run."""
+    path = part_path(folder, chunk, name)
+    return path.with_name(f"{path.name}.{process_id}.tmp")
+
+
+def adopt(folder: Path, unit: int, names: Iterable[str], process_id: int) -> None:
+    """Give a finished task's parts their names, and wait until the disk has them."""
+    with told(folder):
+        for name in names:
+            temporary(folder, unit, name, process_id).replace(part_path(folder, unit, name))
+    sync_folder(folder)
+
+
+def remove_parts(folder: Path, units: Iterable[int], names: Sequence[str]) -> None:
+    """Remove parts, whether they are there or not."""
+    with told(folder):
+        for unit in units:
+            for name in names:
+                part_path(folder, unit, name).unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """One more line of a list, safe on disk."""
+    with told(path), path.open("ab") as file:
+        file.write(line + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines of such a list; a last one that a kill cut short is cut off."""
+    with told(path):
+        if not path.exists():
+            return []
+        whole = path.read_bytes()
+        whole = whole[: whole.rfind(b"\n") + 1]
+        os.truncate(path, len(whole))
+    return whole.splitlines()
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    with told(path):
+        draft = path.with_name(path.name + ".tmp")
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder."""
+    with told(folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

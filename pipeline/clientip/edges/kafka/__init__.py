@@ -1,0 +1,1 @@
+"""How a cluster is reached: clients, group members, transactions, topics."""

@@ -1,0 +1,160 @@
+"""How every client of ours reaches the cluster, and the questions about it that need no membership in a group."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from clientip.errors import ConfigError, Fault, SinkError
+from clientip.settings import Kafka
+
+_FILES: Final = {  # the setting of librdkafka that takes the path
+    "ca_file": "ssl.ca.location",
+    "cert_file": "ssl.certificate.location",
+    "key_file": "ssl.key.location",
+}
+_PROTOCOLS: Final = {  # by whether there is a password, and whether there is TLS
+    (False, False): "PLAINTEXT",
+    (False, True): "SSL",
+    (True, False): "SASL_PLAINTEXT",
+    (True, True): "SASL_SSL",
+}
+Client = TypeVar("Client")
+
+_REACH_S: Final = 10.0
+_STAMP: Final = re.compile(r"[0-9a-f]{16}\.[0-9a-f]+\|", re.ASCII)
+
+
+class Place(NamedTuple):
+    """One partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class Upto(NamedTuple):
+    """How far a group has come in a partition, as it committed it."""
+
+    offset: int  # of the next message to read
+    metadata: str = ""
+
+
+class Reach(NamedTuple):
+    """How far a group has come in a partition that goes on."""
+
+    upto: Upto | None  # None: nothing was committed
+    end: int  # offset of the next message to be written
+
+
+def client_settings(kafka: Kafka) -> dict[str, str]:
+    """The settings of librdkafka that all clients share: where the cluster is, TLS, and who we are.
+
+    The password is in them: never log them.  Errors: ConfigError where a file cannot be read.
+    """
+    faults: list[Fault] = []
+    held = {name: _content(name, getattr(kafka, name), faults) for name in (*_FILES, "password_file")}
+    password = _password(held["password_file"], faults)
+    if faults:
+        raise ConfigError(faults)
+    settings = {"bootstrap.servers": ",".join(kafka.brokers), "client.id": "clientip"}
+    settings["security.protocol"] = _PROTOCOLS[kafka.sasl is not None, kafka.tls]
+    if kafka.tls:
+        paths = {setting: getattr(kafka, name) for name, setting in _FILES.items()}
+        settings |= {setting: path for setting, path in paths.items() if path is not None}
+    if kafka.sasl is not None:
+        settings |= {"sasl.mechanism": kafka.sasl, "sasl.username": kafka.user or "", "sasl.password": password}
+    return settings
+
+
+def _content(name: str, path: str | None, faults: list[Fault]) -> bytes:
+    """What is in a file; nothing where none is named."""
+    if path is None:
+        return b""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        faults.append(Fault("", f"kafka.{name}", f"cannot read {path}: {error.strerror}"))
+        return b""
+    if not content.strip():
+        faults.append(Fault("", f"kafka.{name}", f"{path} is empty"))
+    return content
+
+
+def _password(content: bytes, faults: list[Fault]) -> str:
+    """The content without the end of its line, which an editor has put there."""
+    try:
+        return content.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        faults.append(Fault("", "kafka.password_file", "is not UTF-8"))
+        return ""
+
+
+def client(kind: Callable[[dict[str, Any]], Client], settings: Mapping[str, Any]) -> Client:
+    """A new client.  Errors: SinkError where its settings make none, as with a file that holds no certificate."""
+    try:
+        return kind(dict(settings))
+    except KafkaException as error:
+        raise SinkError(f"no client for Kafka: {error.args[0].str()}", retry=False) from error
+
+
+def stamped(stamp: str, metadata: str) -> str:
+    """Metadata that tell the transaction by which they were committed."""
+    return f"{stamp}|{metadata}"
+
+
+def upto_of(found: TopicPartition) -> Upto | None:
+    """What was committed, without the stamp; None where nothing was.  Errors: KafkaException."""
+    if found.error is not None:
+        raise KafkaException(found.error)
+    if found.offset < 0:
+        return None
+    return Upto(found.offset, _STAMP.sub("", found.metadata or "", count=1))
+
+
+def partition_counts(kafka: Kafka, topics: Iterable[str]) -> dict[str, int | None]:
+    """How many partitions each topic has; None where it is missing.
+
+    Errors: SinkError where nobody answers; ConfigError as `client_settings`.
+    """
+    return {topic: found and found[1] for topic, found in _described(kafka, topics).items()}
+
+
+def topic_ids(kafka: Kafka, topics: Iterable[str]) -> dict[str, str]:
+    """What tells a topic from every other, also from one of the same name made later.
+
+    Errors: SinkError, also where a topic is missing; ConfigError as `client_settings`.
+    """
+    ids = {}
+    for topic, found in _described(kafka, topics).items():
+        if found is None:
+            raise SinkError(f"topic {topic} is missing; make it (`clientip kafka topics` lists all)", retry=True)
+        ids[topic] = found[0]
+    return ids
+
+
+def _described(kafka: Kafka, topics: Iterable[str]) -> dict[str, tuple[str, int] | None]:
+    """Id and number of partitions of each topic; None where it is missing."""
+    names = list(dict.fromkeys(topics))
+    admin = _admin(kafka)
+    answers = admin.describe_topics(TopicCollection(names), request_timeout=_REACH_S) if names else {}
+    return {name: _description(kafka, name, answer) for name, answer in answers.items()}
+
+
+def _description(kafka: Kafka, name: str, answer: Future[Any]) -> tuple[str, int] | None:
+    try:
+        found = answer.result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise SinkError(f"{name} at {', '.join(kafka.brokers)}: {error.args[0].str()}", retry=True) from error
+    return str(found.topic_id), len(found.partitions)
+
+
+def _admin(kafka: Kafka) -> AdminClient:
+    return client(AdminClient, {**client_settings(kafka), "log_level": 0})

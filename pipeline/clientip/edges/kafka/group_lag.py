@@ -1,0 +1,60 @@
+"""How far another group has come in a topic, asked for in the background: nobody waits for the answer.
+
+A consumer asks that never joins the group.  The admin client is not used for it: while the group's coordinator goes
+away its request ends the whole process, https://github.com/confluentinc/librdkafka/issues/4605.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from threading import Thread
+from typing import Any, Final
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+
+from clientip.edges.kafka.client import Reach, client, client_settings, upto_of
+from clientip.settings import Kafka
+
+_REACH_S: Final = 10.0
+
+
+class Backlog:
+    """The group's offsets beside the topic's ends.  For one thread."""
+
+    def __init__(self, kafka: Kafka, group: str, topic: str, partitions: Iterable[int]) -> None:
+        """Errors: ConfigError as `client_settings`."""
+        self._topic, self._partitions = topic, list(partitions)
+        settings: dict[str, Any] = {
+            **client_settings(kafka),
+            "group.id": group,
+            "enable.auto.commit": False,
+            "isolation.level": "read_uncommitted",  # else an open transaction of the group holds the answer up
+            "log_level": 0,
+        }
+        self._consumer = client(Consumer, settings)
+        self._asking: Thread | None = None
+        self._found: Mapping[int, Reach] | None = None
+
+    def ask(self) -> None:
+        """Ask, if nobody waits for an answer yet."""
+        if self._asking is None or not self._asking.is_alive():
+            self._asking = Thread(target=self._look, daemon=True)
+            self._asking.start()
+
+    def _look(self) -> None:
+        try:
+            held = self._consumer.committed(self._places(-1), _REACH_S)
+            ends = self._consumer.offsets_for_times(self._places(OFFSET_END), _REACH_S)
+            uptos = {each.partition: upto_of(each) for each in held}
+        except KafkaException:
+            return  # the next question may be answered
+        if all(each.error is None for each in ends):
+            self._found = {each.partition: Reach(uptos[each.partition], each.offset) for each in ends}
+
+    def _places(self, offset: int) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, partition, offset) for partition in self._partitions]
+
+    def answer(self) -> Mapping[int, Reach] | None:
+        """What was found, by partition, once after each `ask`; None while there is no answer, or no good one."""
+        found, self._found = self._found, None
+        return found

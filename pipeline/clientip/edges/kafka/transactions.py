@@ -1,0 +1,310 @@
+"""Exactly once: what is sent and how far was read commit together or not at all, whatever dies meanwhile.
+
+A batch is whole before its transaction begins.  When an outcome is not known the producer is thrown away; the next one
+with the same id first ends what was left open, then the group's offsets tell whether the batch is in.  If it is not,
+the very same batch is sent again.
+
+Brokers may end a transaction and leave it open in a partition that has no leader just then, as while the only broker
+starts [M, Kafka 4.3.1: "these partitions are likely deleted already and hence can be skipped"].  There it stays open
+for good, or until a later transaction of the same id takes it in, and commits what was void.  So before a new producer
+commits anything in a topic, a transaction that is taken back goes through all partitions of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Thread
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from clientip.edges.kafka.client import client
+from clientip.edges.stream.context import Told
+from clientip.errors import SinkError
+
+TIMEOUT_S: Final = 5.0  # a transaction that takes longer is undone by the broker
+MESSAGE_BYTES: Final = 64 << 20
+_GIVE_UP_S: Final = 3.0  # what a worker that shall stop still tries
+_SAY_S: Final = 10.0
+_PAUSES_S: Final = (0.05, 2.0)  # between tries: the first, the longest
+_FULL_S: Final = 0.05
+_HANGING: Final = 3
+_LOST: Final = (KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID)
+HOPELESS: Final[Mapping[int, str]] = {  # what no second try mends, and what does
+    KafkaError.MSG_SIZE_TOO_LARGE: "raise its max.message.bytes; `clientip kafka topics` says how far",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "allow this user to read and write it",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "allow this user to read as this group",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "allow this user to write under this transactional id",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "allow this user to write idempotently",
+    KafkaError.INVALID_TRANSACTION_TIMEOUT: "raise the brokers' transaction.max.timeout.ms",
+    KafkaError.INVALID_RECORD: "the topic refuses it; `clientip kafka topics` says how it must be set",
+    KafkaError.POLICY_VIOLATION: "a policy of the cluster refuses it",
+}
+
+
+class Lost(Exception):  # noqa: N818 - it tells of a loss that is part of the game, not of a mistake
+    """Our place in the group is another's now: what we hold is void, and the next poll joins anew."""
+
+
+class Out(NamedTuple):
+    """One message to send."""
+
+    topic: str
+    value: bytes
+    partition: int = -1  # -1: any
+    key: bytes | None = None
+
+
+class Batch(NamedTuple):
+    """What one transaction carries."""
+
+    outs: Sequence[tuple[str, bytes | None, int, bytes | None]]  # as `Out` has them; without a value only to be void
+    offsets: Sequence[TopicPartition]
+    generation: Any  # of the group, as the consumer told it when it got its partitions
+
+
+class Transactions:
+    """The producer of one worker; of two with the same id the older is shut out."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, str],
+        name: str,
+        told: Told,
+        stopping: Callable[[], bool],
+        outputs: Sequence[str] = (),
+        timeout_s: float = TIMEOUT_S,
+        message_bytes: int = MESSAGE_BYTES,
+    ) -> None:
+        """`outputs`: topics in which an earlier process of the name may have left something open."""
+        self._told, self._stopping, self._timeout_s = told, stopping, timeout_s
+        self._outputs = outputs
+        self._settings: dict[str, Any] = {
+            **settings,
+            "transactional.id": name,
+            "transaction.timeout.ms": round(timeout_s * 1000),
+            "acks": "all",
+            "retry.backoff.ms": 10,  # the default makes transactions back to back wait for 100 ms
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "message.max.bytes": message_bytes,
+            "topic.metadata.propagation.max.ms": round(timeout_s * 500),  # that a missing topic is named before the end
+            "queue.buffering.max.messages": 1_000_000,
+            "queue.buffering.max.kbytes": 1 << 20,
+            "on_delivery": self._refused,
+            "error_cb": self._heard,
+            "delivery.report.only.error": True,
+            "log_level": 0,  # the errors that matter are raised
+        }
+        self._producer: Producer | None = None
+        self._open = False  # whether what an earlier producer of the name left open is ended
+        self._settled = False  # whether nothing of an earlier one hangs in the group's offsets
+        self._swept: set[str] = set()  # topics in which nothing of an earlier one hangs
+        self._refusal: tuple[KafkaError, str] | None = None  # of the first message that was not taken, with its topic
+        self._hanging: list[_Attempt] = []
+        self._cause = ""  # what the library said last of its connections
+
+    def open(self) -> None:
+        """End what an earlier process of the name left open.  Errors: as `send`."""
+
+        def attempt() -> None:
+            self._ready()
+            self._sweep(self._outputs, (), None)
+
+        self._patiently(attempt)
+
+    def settle(self, place: TopicPartition, generation: Any) -> None:
+        """Take back what an earlier process of the name left open in the group's offsets.  Errors: as `send`."""
+
+        def attempt() -> None:
+            self._ready()
+            self._settle([place], generation)
+
+        self._patiently(attempt)
+
+    def send(self, batch: Batch, landed: Callable[[], bool]) -> None:
+        """Returns once the batch is committed; waits for brokers that are away.
+
+        `landed` says whether the offsets of the batch are those of the group.  Errors: Lost; SinkError where no second
+        try can help, or when the worker shall stop meanwhile.
+        """
+        topics = {topic for topic, *_ in batch.outs}
+        tried = False
+
+        def attempt() -> None:
+            nonlocal tried
+            self._ready()
+            self._settle(batch.offsets, batch.generation)
+            if tried and landed():
+                self._swept |= topics  # where it hangs, the next commit takes it in
+                return
+            self._sweep(topics, batch.offsets, batch.generation)
+            if tried:
+                self._told.add("transactions", 1, "repeated")
+            tried = True
+            self._transact(batch)
+
+        began = time.monotonic()
+        self._patiently(attempt)
+        self._told.add("transactions", 1, "committed")
+        self._told.took("transactions.time", time.monotonic() - began)
+
+    def _settle(self, offsets: Sequence[TopicPartition], generation: Any) -> None:
+        """Take back what hangs in the group's offsets, once for each producer."""
+        if not self._settled:
+            self._transact(Batch((), offsets, generation), commit=False)
+            self._settled = True
+
+    def _sweep(self, topics: Iterable[str], offsets: Sequence[TopicPartition], generation: Any) -> None:
+        """Take back what hangs in these topics, once for each producer and topic."""
+        new = set(topics) - self._swept
+        if not new:
+            return
+        assert self._producer is not None
+        found = [self._producer.list_topics(topic, self._timeout_s).topics[topic] for topic in new]
+        outs = [(topic.topic, None, partition, b"") for topic in found for partition in topic.partitions]
+        self._transact(Batch(outs, offsets, generation), commit=False)
+        self._swept |= new
+
+    def _patiently(self, attempt: Callable[[], None]) -> None:
+        """Until it succeeds, or cannot."""
+        began = time.monotonic()
+        pause_s, longest_s = _PAUSES_S
+        said_s = began - _SAY_S
+        while True:
+            try:
+                attempt()
+                return
+            except KafkaException as error:
+                text = self._judge(error.args[0])
+            now = time.monotonic()
+            if len(self._hanging) > _HANGING:
+                raise SinkError("calls of the Kafka client do not return", retry=True)
+            if self._stopping() and now - began > _GIVE_UP_S:
+                raise SinkError(f"no transaction before the stop: {text}", retry=True)
+            self._told.beat(ready=False)
+            if now - said_s >= _SAY_S:
+                self._told.say("kafka.waiting", level="warning", text=text, seconds=round(now - began, 1))
+                said_s = now
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, longest_s)
+
+    def _judge(self, error: KafkaError) -> str:
+        """What to say of an error after which it is worth to try again.  Errors: Lost, SinkError."""
+        refusal, topic = self._refusal or (error, "")
+        text = f"{topic}: {refusal.str()}" if topic else error.str()
+        text = f"{text} ({self._cause})" if self._cause else text
+        if error.code() in _LOST:
+            self._told.add("transactions", 1, "fenced")
+            raise Lost(text)
+        if error.code() == KafkaError.FENCED_INSTANCE_ID:
+            self._told.add("transactions", 1, "fenced")
+            raise SinkError(f"{text}: is there another process of the same --name?", retry=True)
+        if refusal.code() in HOPELESS:
+            raise SinkError(f"{text}: {HOPELESS[refusal.code()]}", retry=False)
+        return text
+
+    def _ready(self) -> None:
+        if self._producer is None:
+            self._producer, self._open = client(Producer, self._settings), False
+            self._settled, self._swept, self._cause = False, set(), ""
+        if self._open:
+            return
+        try:
+            self._producer.init_transactions(self._timeout_s)
+        except KafkaException as error:
+            self._producer.poll(0)  # to hear the cause
+            if not error.args[0].retriable():  # else the next call goes on with it
+                self._producer = None
+            raise
+        self._open = True
+
+    def _transact(self, batch: Batch, *, commit: bool = True) -> None:
+        assert self._producer is not None
+        attempt = _Attempt(self._producer, batch, self._timeout_s, commit=commit)
+        self._producer, self._refusal = None, None
+        attempt.start()
+        self._await(attempt)
+        if attempt.is_alive():
+            attempt.given_up = True
+            self._hanging = [each for each in (*self._hanging, attempt) if each.is_alive()]
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "a call does not return"))
+        self._refusal = self._refusal or attempt.refusal
+        if attempt.error is not None:
+            raise KafkaException(attempt.error)
+        if not attempt.whole:
+            raise RuntimeError("the thread of a transaction died")
+        self._producer = attempt.producer
+
+    def _await(self, attempt: _Attempt) -> None:
+        """Until it is over, or need not be awaited any more."""
+        began = time.monotonic()
+        while attempt.is_alive():
+            past_s = time.monotonic() - began
+            if past_s > (_GIVE_UP_S if self._stopping() else 2 * self._timeout_s):
+                return
+            attempt.join(0.5)
+
+    def _refused(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None and self._refusal is None:
+            self._refusal = (error, message.topic() or "")
+
+    def _heard(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self._cause = error.str()
+
+
+class _Attempt(Thread):
+    """One transaction, in a thread of its own that can be left behind.
+
+    While all brokers are away a call may not return for all that time, whatever its timeout: [M] the offsets, when the
+    connection breaks after they were sent; https://github.com/confluentinc/librdkafka/issues/4420.  What is left behind
+    does nothing more: its producer is shut out by the next one of the same id.
+    """
+
+    def __init__(self, producer: Producer, batch: Batch, timeout_s: float, *, commit: bool) -> None:
+        super().__init__(daemon=True)
+        self.producer, self._batch, self._commit = producer, batch, commit
+        self._until_s = time.monotonic() + timeout_s
+        self.error: KafkaError | None = None
+        self.refusal: tuple[KafkaError, str] | None = None
+        self.whole = self.given_up = False
+
+    def run(self) -> None:
+        try:
+            self._transact()
+        except KafkaException as error:
+            self.error = error.args[0]  # not the exception: through its traceback it would keep the producer
+
+    def _transact(self) -> None:
+        self.producer.begin_transaction()
+        self._produce()
+        if self.given_up:
+            return
+        if self._batch.offsets:
+            offsets, generation = list(self._batch.offsets), self._batch.generation
+            self.producer.send_offsets_to_transaction(offsets, generation, self._left())
+        if self.given_up:
+            return
+        end = self.producer.commit_transaction if self._commit else self.producer.abort_transaction
+        end(self._left())
+        self.whole = True
+
+    def _produce(self) -> None:
+        produce = self.producer.produce
+        for topic, value, partition, key in self._batch.outs:
+            while True:
+                try:
+                    produce(topic, value, key, partition)
+                    break
+                except BufferError:  # the queue is full
+                    if time.monotonic() > self._until_s:
+                        raise KafkaException(KafkaError(KafkaError._TIMED_OUT_QUEUE)) from None
+                    self.producer.poll(_FULL_S)
+                except KafkaException as error:
+                    self.refusal = (error.args[0], topic)
+                    raise
+
+    def _left(self) -> float:
+        return max(0.1, self._until_s - time.monotonic())

@@ -1,0 +1,130 @@
+"""One chunk through the engine where lines can answer for each other: rows and holes, questions and facts out."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from clientip.edges.replay.join_files import ROWS, RUNS, Hole, Sinks, Spill, asked, facts, holes, open_sinks
+from clientip.edges.replay.plan import Chunk
+from clientip.edges.replay.read_pass import Done, Job, Moved, Pass, Rows, joined_rows, run_through
+from clientip.joins.coverage import MAX_RUNS, Run, Runs, Teller, stitch
+from clientip.joins.inquiry import Open
+from clientip.joins.join import Joining, numbered
+from clientip.model import Outcome, Record
+from clientip.pending import Shelf
+
+MANY_RUNS: Final = 2 * MAX_RUNS  # of one teller in one chunk, before neighbours are joined
+
+
+class JoinedPass(Pass):
+    """One input going through the engine; what it tells and asks goes into `sinks`."""
+
+    def __init__(self, job: Job, joining: Joining, chunk: Chunk, sinks: Sinks) -> None:
+        super().__init__(job, chunk)
+        self._judged_first = None  # a range cuts records, and never what they tell
+        self._joining, self._sinks = joining, sinks
+        self._spill = Spill(job.plan)
+        self._shelf = Shelf(job.engine, chunk.input.system)
+        self._tells = joining.telling.tells(chunk.input.system)
+        self._runs: dict[Teller, Runs] = defaultdict(Runs)
+        self._position = 0  # bytes of rows so far
+        self.open = 0
+
+    def _rows(self, fed: Iterable[Sequence[Outcome]]) -> Rows:
+        take = self._take
+        rows: list[bytes] = []
+        rejected: list[bytes] = []
+        for outcomes in fed:
+            for outcome in outcomes:
+                take(outcome, rows, rejected)
+        return joined_rows(rows, rejected)
+
+    def _take(self, outcome: Outcome, rows: list[bytes], rejected: list[bytes]) -> None:
+        """What a line tells and asks; its row, unless it has to wait."""
+        begun: Outcome | Open = outcome
+        if type(outcome) is Record:
+            begun = self._joining.begin(outcome)
+        elif self._tells:
+            self._count(outcome)
+        ended = outcome if isinstance(begun, Open) else begun
+        if self._tells:
+            for fact in self._joining.telling.facts(ended):
+                self._spill.tell(self._sinks.facts, fact)
+        shown = ended if self._judged is None else self._judged(ended)
+        if isinstance(begun, Open):
+            assert type(outcome) is Record
+            # Others may wait for a line out of range, or find their place by the order of its connection.
+            if shown is ended or self._tells or begun.question.serial is not None:
+                self._wait(outcome, begun, shown=shown is ended)
+            if shown is ended:
+                return
+        if type(shown) is Record:
+            self._endings.count(shown)
+            row = self._render(shown, self._rules)
+            rows.append(row)
+            self._position += len(row) + 1
+            return
+        before = len(rows)
+        self._other(shown, rows, rejected)
+        self._position += sum(len(row) + 1 for row in rows[before:])
+
+    def _wait(self, record: Record, begun: Open, *, shown: bool) -> None:
+        line = record.line
+        self._sinks.holes.add(
+            Hole(
+                self.open,
+                self._position,
+                line.raw,
+                None if line.text is line.raw else line.text,
+                line.file,
+                line.offset,
+                line.index,
+                line.stamp_ns,
+                line.instance,
+                line.stream,
+                record.record_id,
+                record.entry,
+                shown,
+                self._shelf.put(record.observation),
+                begun.inquiry,
+            )
+        )
+        self._spill.ask(self._sinks.asked, self.open, begun.question)
+        self.open += 1
+
+    def _count(self, outcome: Outcome) -> None:
+        count = numbered(outcome)
+        if count is not None:
+            runs = self._runs[count[0]]
+            runs.add(count[1])
+            if len(runs.done) > MANY_RUNS:
+                runs.done = fewest(runs.done)
+
+    def runs(self) -> None:
+        """Write down the stretches that were told whole; to be called once, at the end."""
+        for (system, instance), runs in sorted(self._runs.items()):
+            self._sinks.last.add((system, instance, fewest(runs.all())))
+
+
+def fewest(runs: list[Run]) -> list[Run]:
+    """The runs, or where they are very many, with neighbours joined, and no more than can be of use.
+
+    Whoever has fewer runs only covers less.
+    """
+    return runs if len(runs) <= MAX_RUNS else list(stitch(runs)[: MAX_RUNS + 1])
+
+
+def read_joined(job: Job, chunk: Chunk, folder: Path, moved: Moved) -> Done:
+    """Read a chunk into temporary parts named after this process; the caller renames them."""
+    joining = job.engine.joining
+    assert joining is not None
+    sinks = open_sinks(folder, chunk.number, (holes(1), asked(1), facts(0), RUNS))
+    through = JoinedPass(job, joining, chunk, sinks)
+    lengths, fault = run_through(job, chunk, through, (folder, ROWS, "none"), moved)
+    through.runs()
+    kept = (ROWS, "rejected", *sinks.close())
+    return Done(chunk.number, *lengths, through.tally(), os.getpid(), fault, kept, through.open)

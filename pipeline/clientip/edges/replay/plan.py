@@ -1,0 +1,137 @@
+"""The plan of a run: inputs cut into chunks, in an order that no number of workers can change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Final
+
+from msgspec import Struct
+
+from clientip.edges.disk.compression import Compression, packing_of, unpacked
+from clientip.edges.disk.files import BLOCK, PACKED_BLOCK, Frame, RawFile, before, lines, messages, pipe_blocks
+from clientip.edges.disk.inputs import PIPE, Input
+
+CHUNK_BYTES: Final = 64 * 1024 * 1024
+STDIN: Final = 0
+# Longer than any part a container runtime writes (16 kB, at most sixfold by JSON escapes): no part is ever refused
+# for its length, so a line in parts is never joined without one of them.
+PART_BYTES: Final = 128 * 1024
+NEVER_IN_PARTS: Final = frozenset({"syslog3164", "syslog5424", "filebeat", "compose"})  # wrappers of whole lines
+SHARD_BYTES: Final = 8 * 1024 * 1024  # of input behind one shard of the join keys
+SHARDS: Final = (4, 4096)
+UNPACKING: Final = 8  # a compressed file is taken for this many times as long
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What the operator asked for, as far as it shows in the bytes that are written."""
+
+    output: str = "enriched"
+    compress: Compression = "none"
+    chunk_bytes: int = CHUNK_BYTES
+    from_ns: int | None = None
+    until_ns: int | None = None  # exclusive
+    facts: bool = False
+    to: str = ""  # the topic that gets the records; "": they stay in the folder
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """All that decides the bytes of a run; equal plans give equal bytes."""
+
+    version: str
+    rules: str  # digest of what decides; stands in every row
+    digest: str  # of the whole configuration
+    options: Options
+    line_bytes: int
+    geo: tuple[str, ...]  # identity of each database
+    inputs: tuple[Input, ...]
+    framed: frozenset[str] = frozenset()  # systems that write a length before each message
+    in_parts: frozenset[str] = frozenset()  # systems whose lines may come in parts
+    shards: int = 0  # over which join keys are spread; 0: no line can answer for another one
+
+
+def shards_for(inputs: Iterable[Input]) -> int:
+    """How many shards a run over these inputs gets: a function of them alone, so that no machine can tell."""
+    size = sum(each.size * UNPACKING if each.packing else each.size for each in inputs)
+    fewest, most = SHARDS
+    return max(fewest, min(most, size // SHARD_BYTES))
+
+
+class Chunk(Struct, frozen=True):
+    """The lines of one input that begin at `start` or later, and before `stop`."""
+
+    number: int
+    input: Input
+    start: int = 0
+    stop: int | None = None  # None: to the end
+    cost: int = 0  # bytes to read from disk, for the progress
+
+
+def chunks_of(plan: Plan) -> tuple[Chunk, ...]:
+    """All chunks in input order; their numbers are their places."""
+    pieces = ((each, *piece) for each in plan.inputs for piece in _pieces(each, plan))
+    return tuple(Chunk(number, *piece) for number, piece in enumerate(pieces))
+
+
+def _pieces(each: Input, plan: Plan) -> Iterator[tuple[int, int | None, int]]:
+    # Lines in parts: only from the beginning can one tell a line from the tail of a longer one, and a tail that
+    # passes for a line would be an attacker's to write. Container runtimes rotate long before a chunk is full.
+    enterable = not each.packing and each.system not in plan.framed | plan.in_parts
+    step = plan.options.chunk_bytes
+    if not enterable or each.size <= step:
+        yield 0, None, each.size
+        return
+    for start in range(0, each.size, step):
+        stop = start + step
+        yield start, (stop if stop < each.size else None), min(step, each.size - start)
+
+
+class Reader:
+    """Reads the frames of one chunk; `position` is how far into the file on disk."""
+
+    def __init__(self, chunk: Chunk, plan: Plan) -> None:
+        self._chunk, self._framed = chunk, chunk.input.system in plan.framed
+        in_parts = chunk.input.system in plan.in_parts
+        self._limit = max(plan.line_bytes, PART_BYTES) if in_parts else plan.line_bytes
+        # One byte earlier: only a line end there tells that a line begins at the start.
+        self._raw = RawFile(chunk.input.path, max(0, chunk.start - 1), chunk.input.size)
+
+    @property
+    def position(self) -> int:
+        return self._raw.position
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames that begin in the chunk, the last one to its end."""
+        chunk, limit, packing = self._chunk, self._limit, self._chunk.input.packing
+        size = min(BLOCK, limit)
+        raw = self._raw.blocks(PACKED_BLOCK if packing else size)
+        if chunk.input.path == PIPE:
+            raw = pipe_blocks(STDIN, size)
+            first = next(raw, b"")
+            raw, packing = chain([first], raw), packing_of(first)
+        blocks = unpacked(raw, packing, size)
+        if self._framed:
+            return messages(blocks, 0, limit)
+        frames = lines(blocks, self._raw.position, limit, inside=chunk.start > 0)
+        return frames if chunk.stop is None else before(frames, chunk.stop)
+
+
+def differences(old: Plan, new: Plan) -> list[str]:
+    """Why a run cannot be resumed under another plan, in words."""
+    found = []
+    if (old.digest, old.version) != (new.digest, new.version):
+        found.append("the configuration or the program has changed")
+    found += [
+        f"{name} was {getattr(old.options, name)!r}, is {getattr(new.options, name)!r}"
+        for name in Options.__struct_fields__
+        if getattr(old.options, name) != getattr(new.options, name)
+    ]
+    if old.geo != new.geo:
+        found.append("a geo database has been replaced")
+    before, after = ({each.path: each for each in plan.inputs} for plan in (old, new))
+    found += [f"{path} is gone" for path in before if path not in after]
+    found += [f"{path} is new" for path in after if path not in before]
+    found += [f"{path} has changed" for path in before if path in after and before[path] != after[path]]
+    if not found and old != new:
+        found.append("the order of the inputs has changed")
+    return found

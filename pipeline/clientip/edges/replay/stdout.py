@@ -1,0 +1,74 @@
+"""Replay to standard output: one process, rows as soon as their lines are there."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from clientip.config import load as config
+from clientip.edges.disk.files import Broken
+from clientip.edges.disk.parts import told
+from clientip.edges.replay.kafka_ends import sink_of, source_of
+from clientip.edges.replay.plan import Reader, chunks_of
+from clientip.edges.replay.read_pass import Job, Pass, Rows, open_geo
+from clientip.edges.replay.run import Request, plan_of, summary_of
+from clientip.edges.replay.summary import Summary
+from clientip.edges.replay.tally import Tally
+from clientip.engine import build
+from clientip.errors import ConfigError, Fault, SinkError
+
+STDOUT: Final = 1
+RELOAD_SECONDS: Final = 5.0
+
+
+def stream(request: Request, rejected: Path | None, warn: Callable[[str], None]) -> Summary:
+    """All inputs in order to standard output. Rejected lines go to `rejected`, or are counted only.
+
+    BrokenPipeError where nobody reads any more.
+    """
+    settings = config.load(request.config)
+    if source_of(settings, request) is not None or sink_of(settings, request) is not None:
+        raise ConfigError([Fault("", "--out", "give a folder: what is read from Kafka, or sent to it, is noted there")])
+    plan, geo = plan_of(request, settings, warn), open_geo(settings)
+    job = Job(plan, build(settings), geo, settings)
+    tallies: list[Tally] = []
+    faults: list[str] = []
+    sink = _Sink(rejected or Path(os.devnull))
+    looked = time.monotonic()
+    for chunk in chunks_of(plan):
+        through = Pass(job, chunk)
+        for frame in Reader(chunk, plan).frames():
+            if isinstance(frame, Broken):
+                faults.append(f"{chunk.input.path}: {frame.text}")
+                break
+            sink.write(through.frame(frame))
+            if time.monotonic() - looked > RELOAD_SECONDS:  # a pipe may run for months
+                geo.reload_if_replaced()
+                looked = time.monotonic()
+        sink.write(through.end())
+        tallies.append(through.tally())
+    return summary_of(plan, tallies, faults)
+
+
+class _Sink:
+    """Standard output, and the file of rejected lines; unbuffered, so that whoever reads a pipe waits for nothing."""
+
+    def __init__(self, rejected: Path) -> None:
+        self._path = rejected
+        with told(rejected):
+            self._rejected = rejected.open("wb", buffering=0)
+
+    def write(self, rows: Rows) -> None:
+        left = memoryview(rows.records)
+        while left:
+            try:
+                left = left[os.write(STDOUT, left) :]
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise SinkError(f"cannot write to standard output: {error.strerror}", retry=False) from error
+        with told(self._path):
+            self._rejected.write(rows.rejected)

@@ -1,0 +1,121 @@
+"""What a run came to: for programs (`summary.json`) and for people (a table)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from clientip.edges.replay.tally import OTHER, Tally, everything
+from clientip.reasons import FINDINGS, REJECTED, UNKNOWN, Reason
+
+SHOWN_UNLISTED: Final = 20
+
+
+class Summary(Struct, frozen=True):
+    """The result of a run in numbers; a function of plan and inputs alone."""
+
+    rules: str
+    tallies: tuple[Tally, ...]  # one per system, by name
+    faults: tuple[str, ...]  # inputs that could not be read to the end
+
+    @property
+    def lines(self) -> int:
+        return sum(each.lines for each in self.tallies)
+
+    @property
+    def rejected(self) -> int:
+        return sum(everything(self.tallies, "rejected").values())
+
+
+def miscounted(summary: Summary) -> str | None:
+    """None if every line is a record, a fact, a part, skipped or rejected; else a sentence."""
+    for each in summary.tallies:
+        if each.lines != each.accounted():
+            return f"{each.system}: {each.lines} lines came in, {each.accounted()} are accounted for"
+    return None
+
+
+def as_json(summary: Summary) -> bytes:
+    """The same bytes for the same run, with the remedy beside each reason."""
+    document: dict[str, Any] = {
+        "rules": summary.rules,
+        "faults": summary.faults,
+        "systems": {each.system: _system(each) for each in summary.tallies},
+        "unknown": _remedies(everything(summary.tallies, "reasons"), UNKNOWN),
+        "rejected": _remedies(everything(summary.tallies, "rejected"), REJECTED),
+        "findings": _remedies(everything(summary.tallies, "findings"), FINDINGS),
+        "unlisted": [
+            {"address": address, "records": records, "share": share}
+            for address, records, share in _ranked(summary.tallies)[:SHOWN_UNLISTED]
+        ],
+    }
+    return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2) + b"\n"
+
+
+def _system(tally: Tally) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(tally).items() if name not in ("system", "unlisted")}
+
+
+def _remedies(counts: Mapping[str, int], table: Mapping[str, Reason]) -> dict[str, dict[str, Any]]:
+    return {
+        word: {"count": count, "meaning": table[word].meaning, "remedy": table[word].remedy}
+        for word, count in counts.items()
+    }
+
+
+def _ranked(tallies: Sequence[Tally]) -> list[tuple[str, int, float]]:
+    """(address, records, share of all records), the most frequent first."""
+    total = sum(each.records for each in tallies)
+    unlisted = everything(tallies, "unlisted")
+    ranked = sorted(unlisted.items(), key=lambda pair: (pair[0] == OTHER, -pair[1], pair[0]))
+    return [(address, records, round(records / total, 4)) for address, records in ranked]
+
+
+def show(summary: Summary, console: Console) -> None:
+    """Tables for the operator: what became of the lines, and what to do about the rest."""
+    rows = [row for each in summary.tallies for row in _outcomes(each)]
+    console.print(_table(("system", "outcome", "lines", "share"), rows))
+    advice = [
+        *_advice("unknown", everything(summary.tallies, "reasons"), UNKNOWN),
+        *_advice("rejected", everything(summary.tallies, "rejected"), REJECTED),
+        *_advice("finding", everything(summary.tallies, "findings"), FINDINGS),
+    ]
+    if advice:
+        console.print(_table(("", "why", "lines", "what would help"), advice))
+    ranked = _ranked(summary.tallies)[:SHOWN_UNLISTED]
+    if ranked:
+        unlisted = [(escape(address), f"{records:,}", f"{share:.1%}") for address, records, share in ranked]
+        console.print(_table(("address nobody listed", "records", "share of all"), unlisted))
+
+
+def _outcomes(tally: Tally) -> Iterator[tuple[str, ...]]:
+    """All lines of a system, and what they became: the counts below the first add up to it."""
+    became = {
+        **tally.verdicts,
+        "fact": tally.facts,
+        "part of another line": tally.parts,
+        **{f"skipped: {reason}": count for reason, count in tally.skipped.items()},
+        **{f"rejected: {reason}": count for reason, count in tally.rejected.items()},
+    }
+    yield escape(tally.system), "all", f"{tally.lines:,}", ""
+    for outcome, count in became.items():
+        if count:
+            yield "", outcome, f"{count:,}", f"{count / tally.lines:.1%}"
+
+
+def _advice(kind: str, counts: Mapping[str, int], table: Mapping[str, Reason]) -> list[tuple[str, ...]]:
+    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [(kind, word, f"{count:,}", escape(table[word].remedy)) for word, count in ranked]
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(*heads)
+    for row in rows:
+        table.add_row(*row)
+    return table

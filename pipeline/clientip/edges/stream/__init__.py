@@ -1,0 +1,1 @@
+"""Readers, answerers and their supervisor."""

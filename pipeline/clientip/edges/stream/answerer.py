@@ -1,0 +1,317 @@
+"""An answerer: the join topic → records of lines that had to ask.
+
+It holds the facts and questions of its partitions in memory.  All of that is a function of the last stretch of the
+topic, and of what was committed with the offsets: a worker that dies loses nothing, and the next doubles nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+from confluent_kafka import Message
+
+from clientip.edges.kafka.changelog_reader import states
+from clientip.edges.kafka.client import Place, Upto
+from clientip.edges.kafka.group_member import Member
+from clientip.edges.kafka.transactions import Lost, Out
+from clientip.edges.replay.read_pass import open_geo
+from clientip.edges.stream.context import Context
+from clientip.edges.stream.pace import Pace
+from clientip.edges.stream.publication import Publication
+from clientip.edges.stream.reader import Cluster, look
+from clientip.edges.stream.spool import Spool
+from clientip.errors import FormatError, SinkError
+from clientip.joins.facts import kind_of
+from clientip.settings import Settings
+from clientip.stream.changelog import FRESH, standing
+from clientip.stream.checkpoint import Partition, start
+from clientip.stream.compiled import Drawn, Views, drawn, keep_ns
+from clientip.stream.fact_store import Again
+from clientip.stream.join_messages import OPEN, Chunk, Chunks, Question, Waits, decode, unpacked_question
+from clientip.stream.join_partition import Departure
+from clientip.trust.answers import Refused
+
+MESSAGES: Final = 200  # of one turn; each of up to 256 KiB and more
+SHOW_S: Final = 1.0  # how often gauges are set
+
+_WAITS: Final = msgspec.msgpack.Decoder(Waits).decode
+
+
+class _Held:
+    """One partition in our hands."""
+
+    __slots__ = ("began_s", "committed", "items", "partition", "position", "spool")
+
+    def __init__(self, partition: Partition, position: int, spool: Spool) -> None:
+        self.partition, self.position, self.spool = partition, position, spool
+        self.committed: Upto | None = None  # what we committed last
+        self.began_s, self.items = time.monotonic(), 0
+
+    def is_restored(self) -> bool:
+        return self.position >= self.partition.upto
+
+
+class _Turn(NamedTuple):
+    """What one transaction is made of."""
+
+    publication: Publication
+    chunks: Chunks
+
+
+def work(context: Context) -> None:
+    """Answer until told to stop."""
+    Answerer(context).run()
+
+
+class Answerer:
+    """One worker."""
+
+    def __init__(self, context: Context) -> None:
+        self._context, self._told = context, context.telemetry
+        self._settings: Settings = context.settings
+        self._cluster: Cluster = look(context.settings)
+        self._known: dict[str, Drawn] = {}
+        for settings in (*context.previous, context.settings):
+            self._learn(settings)
+        self._geo = open_geo(context.settings)
+        self._keep_ns = max(keep_ns(settings) for settings in (*context.previous, context.settings))
+        self._held: dict[Place, _Held] = {}
+        self._parked: dict[Place, _Held] = {}
+        self._shown_s = 0.0
+        self._pace = Pace(context.settings.stream.commit_ns)
+        kafka = self._cluster.kafka
+        self._join = kafka.generational("join")
+        self._member = Member(
+            kafka,
+            kafka.topic("answerers"),
+            context.name,
+            [self._join],
+            self._told,
+            context.stopping,
+            assigned=self._assigned,
+            revoked=self._revoked,
+        )
+
+    def _learn(self, settings: Settings) -> None:
+        self._known[settings.drawing] = drawn(settings)
+        self._settings = settings
+
+    def run(self) -> None:
+        """Until told to stop."""
+        try:
+            while not self._context.stopping():
+                self._told.beat(ready=all(each.is_restored() for each in self._held.values()))
+                news = self._context.reloaded()
+                if news is not None:
+                    self._learn(news)
+                    self._drop(list(self._held))  # their views know only the configurations from before
+                    self._member.close()
+                self._cycle()
+        finally:
+            self._member.close()
+            self._drop(list(self._held))
+
+    def _cycle(self) -> None:
+        try:
+            messages = self._member.poll(MESSAGES, self._pace.left_s())
+            self._pace.cut()
+            if messages:
+                self._turn(messages)
+        except Lost:
+            self._told.say("answerer.lost", level="warning")
+            self._drop(list(self._held))
+        self._show()
+
+    # Partitions come and go.
+
+    def _assigned(self, committed: Mapping[Place, Upto | None]) -> Mapping[Place, int]:
+        starts: dict[Place, int] = {}
+        fresh: dict[Place, Upto | None] = {}
+        for place, upto in committed.items():
+            parked = self._parked.pop(place, None)
+            if parked is not None and parked.committed == upto and parked.is_restored():
+                self._held[place] = parked
+                starts[place] = parked.position
+            else:
+                fresh[place] = upto
+                if parked is not None:
+                    parked.spool.close()
+        for parked in self._parked.values():
+            parked.spool.close()
+        self._parked.clear()
+        asked = [place.partition for place, upto in fresh.items() if upto is not None]
+        said = states(self._cluster.kafka, asked)
+        for place, upto in fresh.items():
+            self._held[place] = self._restored(upto, said.get(place.partition, []))
+            if upto is not None:
+                starts[place] = self._held[place].position
+        restoring = sum(not each.is_restored() for each in self._held.values())
+        self._told.set("rebuild.running", restoring)
+        return starts
+
+    def _restored(self, upto: Upto | None, said: list[bytes]) -> _Held:
+        spool = Spool(self._settings.stream.spool)
+        views = Views(self._known.values())
+
+        def asked_of(reference: int) -> bytes:
+            return spool.get(reference).asked
+
+        if upto is None or not upto.metadata:
+            # Of a later generation, or where an operator chose the offset, nobody knows what was told before.
+            begin = 0 if upto is None else upto.offset
+            is_blind = upto is not None or self._cluster.kafka.generation > 1
+            return _Held(Partition(views, self._keep_ns, asked_of, begin, is_blind=is_blind), begin, spool)
+        try:
+            resume, position = start(upto.metadata, upto.offset)
+            state = standing(said, resume.commit) if resume.commit else FRESH
+        except FormatError as error:
+            text = f"what {self._join} or its state holds was not written by this release: {error.reason}"
+            raise SinkError(text, retry=False) from error
+        partition = Partition(views, self._keep_ns, asked_of, upto.offset, resume, state)
+        return _Held(partition, position, spool)
+
+    def _revoked(self, places: Sequence[Place]) -> None:
+        """They may come back at once, as they are after our last commit."""
+        for place in places:
+            held = self._held.pop(place, None)
+            if held is not None:
+                self._parked[place] = held
+            for name in ("questions.open", "facts.held", "memory.held"):
+                self._told.forget(name, str(place.partition))
+
+    def _drop(self, places: Sequence[Place]) -> None:
+        for place in places:
+            self._held.pop(place).spool.close()
+        for parked in self._parked.values():
+            parked.spool.close()
+        self._parked.clear()
+
+    # One turn.
+
+    def _turn(self, messages: Sequence[Message]) -> None:
+        touched: dict[Place, _Held] = {}
+        for message in messages:
+            place = Place(message.topic() or "", message.partition() or 0)
+            held = self._held[place]
+            self._take(held, place, message)
+            touched[place] = held
+        for place, held in list(touched.items()):
+            if held.is_restored():
+                continue
+            del touched[place]
+            held.spool.flush()
+        if touched:
+            self._answer(touched)
+
+    def _take(self, held: _Held, place: Place, message: Message) -> None:
+        offset = message.offset() or 0
+        chunk = self._chunk(message.value() or b"", place, offset)
+        was_restored = held.is_restored()
+
+        def refer(question: Question) -> int:
+            first_ns = question.first_ns or stamp_ns
+            return held.spool.put(msgspec.structs.replace(question, first_ns=first_ns))
+
+        stamp_ns = message.timestamp()[1] * 1_000_000
+        held.partition.take(offset, stamp_ns, chunk, refer)
+        held.position = offset + 1
+        held.items += len(chunk.facts.sources) + len(chunk.questions)
+        if not was_restored and held.is_restored():
+            seconds = time.monotonic() - held.began_s
+            self._told.took("rebuild.time", seconds)
+            self._told.add("rebuild.items", held.items)
+            self._told.say("rebuilt", partition=place.partition, items=held.items, seconds=round(seconds, 3))
+
+    def _chunk(self, value: bytes, place: Place, offset: int) -> Chunk:
+        try:
+            chunk = decode(value)
+        except FormatError as error:
+            text = (
+                f"topic {place.topic}, partition {place.partition}, offset {offset} cannot be read ({error.reason}): "
+                "nobody but readers and answerers of this release or the one before may write there"
+            )
+            raise SinkError(text, retry=False) from error
+        for question in chunk.questions:
+            if question.drawing not in self._known:
+                text = f"a question is asked under a configuration ({question.drawing}) that is not known here"
+                raise SinkError(f"{text}; start with --previous FILE, or let all workers reload", retry=True)
+        return chunk
+
+    def _answer(self, touched: Mapping[Place, _Held]) -> None:
+        """One transaction."""
+        kafka, stream = self._cluster.kafka, self._settings.stream
+        count = self._cluster.counts[kafka.topic("counts")]
+        turn = _Turn(
+            Publication(kafka, stream.output, self._geo, count),
+            Chunks(self._cluster.partitions, self._known[self._settings.drawing].joining.bounds.horizon),
+        )
+        outs: list[Out] = []
+        offsets: dict[Place, Upto] = {}
+        memory = stream.memory // max(1, len(self._held))
+        for place, held in touched.items():
+            self._leave(held, turn, memory)
+            commit = held.partition.commit()
+            offsets[place] = Upto(held.position, commit.metadata)
+            state = kafka.generational("state")
+            outs += [Out(state, entry.value, place.partition, entry.key) for entry in commit.entries]
+        outs += turn.publication.end(self._told)
+        outs += [Out(self._join, value, number) for number, value in turn.chunks.messages()]
+        with self._told.batch(partitions=len(touched), sent=len(outs)):
+            self._member.send(outs, offsets)
+        for place, held in touched.items():
+            held.committed = offsets[place]
+            held.spool.flush()
+
+    def _leave(self, held: _Held, turn: _Turn, memory: int) -> None:
+        leaving, again, evicted = held.partition.turn(memory)
+        publish = turn.publication.renderer()
+        oldest_ns = 0
+        for each in leaving:
+            question = held.spool.get(each.reference)
+            held.spool.drop(each.reference)
+            waits, of = _WAITS(question.waits), self._known[question.drawing]
+            self._count(question, each)
+            record = of.walking.go_on(question.system, waits, question.first_ns, each, turn.chunks)
+            if record is not None:
+                publish(record, of.settings.rules)
+                oldest_ns = min(oldest_ns or waits.appended_ns, waits.appended_ns)
+                turn.publication.youngest_ms = max(turn.publication.youngest_ms, waits.appended_ns // 1_000_000)
+        self._tell_again(again, turn.chunks)
+        if oldest_ns:
+            self._told.took("records.delay", time.time() - oldest_ns / 1e9)
+        if evicted:
+            self._told.add("evicted", evicted, "fact")
+
+    def _tell_again(self, again: Sequence[Again], chunks: Chunks) -> None:
+        for fact in again:
+            chunks.add_fact(fact.hash, fact.source, OPEN, fact.body)
+
+    def _count(self, question: Question, left: Departure) -> None:
+        how = "over" if left.over else "refused" if isinstance(left.answer, Refused) else "answered"
+        self._told.add("questions.answered", 1, kind_of(unpacked_question(question.asked).key), how)
+
+    def _show(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._shown_s < SHOW_S:
+            return
+        self._shown_s = now_s
+        for place, held in self._held.items():
+            self._show_held(place, held)
+        self._told.set("rebuild.running", sum(not each.is_restored() for each in self._held.values()))
+
+    def _show_held(self, place: Place, held: _Held) -> None:
+        answering, told, label = held.partition.answering, self._told, str(place.partition)
+        told.set("questions.open", answering.open_count(), label)
+        told.set("facts.held", answering.facts.count, label)
+        told.set("memory.held", answering.size(), label)
+        told.add("evidence.late", answering.late)
+        answering.late = 0
+        first, since_ns, labels = answering.resume()[0], answering.resume_ns(), (place.topic, label)
+        told.set("lag.resume.messages", 0 if first is None else held.position - first, *labels)
+        told.set("lag.resume.time", 0.0 if since_ns is None else max(0.0, time.time() - since_ns / 1e9), *labels)
+        lag = self._member.lag(place)
+        if lag is not None:
+            told.set("lag.processed.messages", lag, *labels)

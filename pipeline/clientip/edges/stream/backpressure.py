@@ -1,0 +1,60 @@
+"""Readers wait for answerers: what lies in the join topic must be answered before the topic forgets it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from clientip.edges.kafka.client import Place
+from clientip.edges.kafka.group_lag import Backlog
+from clientip.edges.kafka.group_member import Member
+from clientip.edges.kafka.topic_plan import join_retention_ms
+from clientip.edges.stream.context import Told
+from clientip.settings import Kafka, Settings
+
+ASK_S: Final = 5.0
+SHARE: Final = 0.25  # of the retention; more, and readers pause
+
+
+class Backpressure:
+    """Whether the answerers are too far behind, and the readers' pause until they are not.
+
+    How old the oldest message is that they have not answered follows from when the topic had come so far.
+    """
+
+    def __init__(self, settings: Settings, kafka: Kafka, partitions: int, told: Told) -> None:
+        self._told = told
+        self._most_s = SHARE * join_retention_ms(settings) / 1000
+        self._backlog = Backlog(kafka, kafka.topic("answerers"), kafka.generational("join"), range(partitions))
+        self._ends: dict[int, deque[tuple[float, int]]] = {number: deque() for number in range(partitions)}
+        self._asked_s = 0.0
+        self.paused = False
+
+    def apply(self, member: Member, places: Sequence[Place]) -> None:
+        """Pause or go on, by what was last heard; ask again in time."""
+        now_s = time.monotonic()
+        if now_s - self._asked_s >= ASK_S:
+            self._asked_s = now_s
+            self._backlog.ask()
+        reached = self._backlog.answer()
+        if reached is not None:
+            behind_s = 0.0
+            for number, reach in reached.items():
+                upto = reach.upto.offset if reach.upto is not None else 0
+                behind_s = max(behind_s, self._behind_s(self._ends[number], upto, reach.end, now_s))
+            self._set(behind_s > self._most_s, behind_s)
+            (member.pause if self.paused else member.resume)(places)
+
+    def _behind_s(self, ends: deque[tuple[float, int]], upto: int, end: int, now_s: float) -> float:
+        ends.append((now_s, end))
+        while ends and ends[0][1] <= upto:
+            ends.popleft()
+        return now_s - ends[0][0] if ends else 0.0
+
+    def _set(self, paused: bool, behind_s: float) -> None:
+        if paused != self.paused:
+            self._told.say("reader.paused" if paused else "reader.resumed", level="warning", behind_s=round(behind_s))
+        self.paused = paused
+        self._told.set("reader.paused", float(paused))

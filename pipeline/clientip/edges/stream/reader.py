@@ -1,0 +1,294 @@
+"""A reader: raw topics → records, and what their lines tell and ask → the join topic. It holds no state but line parts.
+
+One turn is one transaction: a batch of messages is read, everything that follows from it is sent, and how far was read
+is committed with it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
+
+from clientip.edges.geo import Geo
+from clientip.edges.kafka.client import Place, Upto, partition_counts, topic_ids
+from clientip.edges.kafka.end_offsets import RawEnds
+from clientip.edges.kafka.group_member import Member
+from clientip.edges.kafka.raw_lines import Dead, RawLines, headers_ids
+from clientip.edges.kafka.topic_plan import cluster, raw_topics
+from clientip.edges.kafka.topic_watch import TopicWatch
+from clientip.edges.kafka.transactions import Lost, Out
+from clientip.edges.replay.read_pass import open_geo
+from clientip.edges.stream.backpressure import Backpressure
+from clientip.edges.stream.context import Context
+from clientip.edges.stream.pace import Pace
+from clientip.edges.stream.publication import Publication
+from clientip.errors import ConfigError, Fault, SinkError
+from clientip.model import Ids, Outcome, Record, Rejected
+from clientip.settings import Kafka, Settings
+from clientip.stream.compiled import Drawn, drawn
+from clientip.stream.intake import Batch, Intake, Lateness, Numbers
+from clientip.stream.join_messages import Chunks, Mark, Partitions
+
+BATCH_BYTES: Final = 8 << 20
+MARK_S: Final = 1.0  # how often marks are sent when nothing else is
+HOPELESS_LINES: Final = 10_000  # of one system, one after the other, that nobody could read
+_MS: Final = 1_000_000
+
+
+class Cluster(NamedTuple):
+    """What a reader has to know of the topics."""
+
+    kafka: Kafka
+    ids: Mapping[str, str]  # of raw topics
+    counts: Mapping[str, int]  # partitions of raw topics, and of the one for counts
+    partitions: Partitions  # of the join topic
+
+
+def look(settings: Settings) -> Cluster:
+    """Errors: SinkError where a topic is missing, or nobody answers; ConfigError as `cluster`."""
+    kafka = cluster(settings)
+    join, counts = kafka.generational("join"), kafka.topic("counts")
+    ids = topic_ids(kafka, [*raw_topics(settings), join, counts])
+    found = partition_counts(kafka, ids)
+    counted = {topic: count for topic, count in found.items() if count is not None}
+    if len(counted) < len(ids):
+        raise SinkError("a topic is gone; `clientip kafka topics` lists all", retry=True)
+    return Cluster(kafka, ids, counted, Partitions(ids[join], counted[join]))
+
+
+def work(context: Context) -> None:
+    """Read until told to stop."""
+    settings: Settings | None = context.settings
+    while settings is not None:
+        settings = Reader(context, settings).run()
+
+
+class Reader:
+    """One worker under one configuration."""
+
+    def __init__(self, context: Context, settings: Settings) -> None:
+        self._context, self._told, self._settings = context, context.telemetry, settings
+        self._drawn: Drawn = drawn(settings)
+        self._cluster = look(settings)
+        self._geo: Geo = open_geo(settings)
+        self._systems = {
+            topic: each.system.name for each in settings.systems if each.feed for topic in each.feed.topics
+        }
+        self._intakes = {
+            name: Intake(self._drawn.engine, self._drawn.joining, settings.drawing, name) for name in self._drawn.feeds
+        }
+        self._lines: dict[Place, RawLines] = {}
+        self._upto: dict[Place, int] = {}
+        self._last_ms: dict[Place, int] = {}  # append time of the last message that was read
+        self._lateness: dict[Place, Lateness] = {}
+        self._numbers = Numbers()
+        self._unread: dict[str, int] = defaultdict(int)  # lines in a row that nobody could read
+        self._marked_s = 0.0
+        self._pace = Pace(settings.stream.commit_ns)
+        self._ends = RawEnds(self._cluster.kafka)
+        self._member = Member(
+            self._cluster.kafka,
+            self._cluster.kafka.topic("readers"),
+            context.name,
+            list(self._systems),
+            self._told,
+            context.stopping,
+            assigned=self._assigned,
+            revoked=self._revoked,
+        )
+        ids = {topic: self._cluster.ids[topic] for topic in self._systems}
+        self._watch = TopicWatch(self._cluster.kafka, ids, self._cluster.counts)
+        self._pressure = Backpressure(settings, self._cluster.kafka, self._cluster.partitions.count, self._told)
+
+    def run(self) -> Settings | None:
+        """Until told to stop (None), or until there is another configuration."""
+        try:
+            while not self._context.stopping():
+                self._told.beat(ready=True)
+                news = self._context.reloaded()
+                if news is not None:
+                    return news
+                self._turn()
+        finally:
+            self._member.close()
+        return None
+
+    def _turn(self) -> None:
+        stream = self._settings.stream
+        self._watch.check()
+        try:
+            self._pressure.apply(self._member, list(self._lines))
+            messages = self._member.poll(stream.batch_lines, self._pace.left_s())
+            self._pace.cut()
+            batches = list(_bounded(messages))
+            for at, few in enumerate(batches, 1):
+                self._batch(few, is_last=at == len(batches))
+            if not messages and self._lines and time.monotonic() - self._marked_s >= MARK_S:
+                self._batch([])
+        except Lost:
+            self._told.say("reader.lost", level="warning")
+            self._forget()
+
+    def _forget(self) -> None:
+        self._lines, self._upto, self._last_ms, self._lateness = {}, {}, {}, {}
+        self._numbers = Numbers()
+        self._ends.forget()
+
+    def _assigned(self, committed: Mapping[Place, Upto | None]) -> Mapping[Place, int]:
+        self._forget()
+        starts: dict[Place, int] = {}
+        for place, upto in committed.items():
+            system = self._systems[place.topic]
+            lines = RawLines(self._settings, self._drawn.engine, system, place, self._cluster.ids[place.topic])
+            self._lines[place] = lines
+            self._lateness[place] = Lateness(self._drawn.feeds[system].arrives_ns)
+            if upto is not None:
+                starts[place] = lines.go_on(upto)
+                self._upto[place] = upto.offset
+        return starts
+
+    def _revoked(self, places: Sequence[Place]) -> None:
+        self._forget()
+        for place in places:
+            for name in ("lag.processed.messages", "lag.processed.time"):
+                self._told.forget(name, place.topic, str(place.partition))
+
+    def _batch(self, messages: Sequence[Message], *, is_last: bool = True) -> None:
+        """One transaction; `is_last`: nothing that was polled is left after it."""
+        publication = Publication(
+            self._cluster.kafka,
+            self._settings.stream.output,
+            self._geo,
+            self._cluster.counts[self._cluster.kafka.topic("counts")],
+        )
+        chunks = Chunks(self._cluster.partitions, self._drawn.joining.bounds.horizon)
+        batch = Batch(chunks, self._numbers)
+        by_place: dict[Place, list[Message]] = defaultdict(list)
+        for message in messages:
+            by_place[Place(message.topic() or "", message.partition() or 0)].append(message)
+        for place, few in by_place.items():
+            self._read(place, few, publication, batch)
+        for record in batch.ahead:
+            publication.finding(record, "time_implausible")
+        self._check_readable()
+        outs = publication.end(self._told)
+        outs += self._joins(chunks, is_last=is_last)
+        places = by_place or dict.fromkeys(place for place in self._lines if place in self._upto)
+        if not places:
+            return
+        offsets = {place: Upto(self._upto[place], self._lines[place].metadata()) for place in places}
+        with self._told.batch(_links(messages), messages=len(messages), sent=len(outs)):
+            self._member.send(outs, offsets)
+        self._told.took("batch.messages", len(messages))
+        if messages:
+            self._told.took("records.delay", time.time() - (messages[0].timestamp()[1] or 0) / 1000)
+        self._show_lag(by_place)
+
+    def _read(self, place: Place, messages: Sequence[Message], publication: Publication, batch: Batch) -> None:
+        system, rules = self._systems[place.topic], self._settings.rules
+        publish, take = publication.renderer(), self._intakes[system].take
+        records = batch.late_ns = batch.late_begun_ns = 0
+        kind, stamp_ms = messages[-1].timestamp()
+        is_dated, now_ns = kind == TIMESTAMP_LOG_APPEND_TIME, time.time_ns()
+        batch.latest_ns = 0 if is_dated else now_ns  # shippers' clocks may say anything
+        for taken in self._lines[place].read(messages):
+            if isinstance(taken, Dead):
+                publication.dead(system, place, taken.offset, taken.message, taken.reason)
+                self._unread[system] += 1
+                continue
+            appended_ns = taken.appended_ns if is_dated else min(taken.appended_ns, now_ns)
+            for outcome in taken.outcomes:
+                left = take(outcome, appended_ns, batch)
+                if left is None:
+                    records += 1
+                elif type(left) is Record:
+                    records += 1
+                    publish(left, rules)
+                else:
+                    publication.other(left, system, rules)
+            self._count_unread(system, taken.outcomes)
+        publication.counted(system, "record", records)
+        last = messages[-1]
+        self._upto[place] = (last.offset() or 0) + 1
+        self._last_ms[place] = stamp_ms if is_dated else 0
+        publication.youngest_ms = max(publication.youngest_ms, min(stamp_ms, now_ns // _MS))
+        late_ns = max(batch.late_ns, batch.late_begun_ns - self._drawn.feeds[system].longest_ns)
+        self._lateness[place].see(late_ns, now_ns)
+
+    def _count_unread(self, system: str, outcomes: Sequence[Outcome]) -> None:
+        """How many lines in a row nobody could read."""
+        if all(isinstance(each, Rejected) for each in outcomes[-1:]):
+            rejected = sum(isinstance(each, Rejected) for each in outcomes)
+            self._unread[system] = (self._unread[system] if rejected == len(outcomes) else 0) + rejected
+        else:
+            self._unread[system] = 0
+
+    def _check_readable(self) -> None:
+        """A system of which nothing can be read is set up wrongly; its lines stay where they are."""
+        for system, times in self._unread.items():
+            if times >= HOPELESS_LINES:
+                text = f"none of its last {times} lines could be read; check `format`, `wrapper` and `messages`"
+                raise ConfigError([Fault("", f"systems.{system}", text)])
+
+    def _joins(self, chunks: Chunks, *, is_last: bool) -> Iterator[Out]:
+        """Messages for the join topic, with marks if it is time for them.
+
+        Numbers go with the lines: were they left for later, who has the partition then would not know them.
+        """
+        marks: list[Mark] = []
+        runs = self._numbers.news()
+        now_s = time.monotonic()
+        if now_s - self._marked_s >= min(MARK_S, self._settings.stream.commit_ns / 1e9) * 0.9:
+            self._marked_s = now_s
+            marks = self._marks(is_last=is_last)
+        everywhere = range(self._cluster.partitions.count) if marks or runs else ()
+        topic = self._cluster.kafka.generational("join")
+        for partition, value in chunks.messages(marks, runs, everywhere):
+            yield Out(topic, value, partition)
+
+    def _marks(self, *, is_last: bool) -> list[Mark]:
+        """How far every partition of ours has been read.
+
+        Up to when its end was found to be read, or up to the last message, if the broker dated it.  What was polled
+        and is left for the next transaction is not told yet, and counts as not read.
+        """
+        if is_last:
+            self._ends.look(self._lines, self._member.reached)
+        found = []
+        for place in self._lines:
+            at_end_ns, last_ns = self._ends.read_ns(place), self._last_ms.get(place, 0) * _MS
+            upto_ns = max(0, max(at_end_ns or 0, last_ns) - self._lateness[place].excess_ns())
+            system, count = self._systems[place.topic], self._cluster.counts[place.topic]
+            at_end = at_end_ns is not None and not self._ends.waits(place)
+            found.append(Mark(system, place.topic, place.partition, count, upto_ns, at_end))
+        return found
+
+    def _show_lag(self, places: Iterable[Place]) -> None:
+        for place in places:
+            lag = self._member.lag(place)
+            if lag is None:
+                continue
+            labels = place.topic, str(place.partition)
+            self._told.set("lag.processed.messages", lag, *labels)
+            age_s = max(0.0, time.time() - self._last_ms.get(place, 0) / 1000) if lag else 0.0
+            self._told.set("lag.processed.time", age_s if self._last_ms.get(place) else 0.0, *labels)
+
+
+def _bounded(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """The messages in batches that a transaction can hold."""
+    first, size = 0, 0
+    for at, message in enumerate(messages):
+        size += len(message)
+        if size > BATCH_BYTES and at > first:
+            yield messages[first:at]
+            first, size = at, len(message)
+    if first < len(messages):
+        yield messages[first:]
+
+
+def _links(messages: Sequence[Message]) -> Iterator[Ids]:
+    return (ids for ids in map(headers_ids, messages) if ids is not None)

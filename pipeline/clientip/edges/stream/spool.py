@@ -1,0 +1,114 @@
+"""Lines that wait, in files that nobody else sees: memory holds only where each one lies. Made anew at every start."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Final
+
+import msgspec
+
+from clientip.errors import SinkError
+from clientip.stream.join_messages import Question
+
+SEGMENT: Final = 64 << 20  # bytes of one file; it is given back when none of its lines waits any more
+BUFFER: Final = 1 << 20  # bytes that wait in memory first: most lines are answered before they would reach the disk
+_AT: Final = 32  # bits of a reference: where in its segment
+
+_ENCODE: Final = msgspec.msgpack.Encoder().encode_into
+_DECODE: Final = msgspec.msgpack.Decoder(Question).decode
+
+
+class _Segment:
+    __slots__ = ("buffer", "descriptor", "length", "live", "written")
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor, self.length, self.written, self.live = descriptor, 0, 0, 0
+        self.buffer = bytearray()
+
+
+class Spool:
+    """Questions of one partition by reference. Errors: SinkError where the disk takes no more."""
+
+    def __init__(self, folder: str | None) -> None:
+        self._folder = folder
+        self._segments: dict[int, _Segment] = {}
+        self._last = -1
+
+    def put(self, question: Question) -> int:
+        """Keep a question; its reference."""
+        segment = self._segments.get(self._last)
+        if segment is None or segment.length >= SEGMENT:
+            segment = self._open()
+        body = bytearray()
+        _ENCODE(question, body)
+        at = segment.length
+        segment.buffer += len(body).to_bytes(4, "little") + body
+        segment.length += 4 + len(body)
+        segment.live += 1
+        return self._last << _AT | at
+
+    def _open(self) -> _Segment:
+        before = self._segments.get(self._last)
+        if before is not None:
+            self._write(before)
+            if not before.live:
+                self._close(self._last)
+        self._last += 1
+        try:
+            descriptor, path = tempfile.mkstemp(prefix="clientip-", dir=self._folder)
+            os.unlink(path)  # noqa: PTH108 - the file lives as long as it is open
+        except OSError as error:
+            raise SinkError(f"stream.spool: {error.strerror}: {error.filename}", retry=True) from error
+        segment = self._segments[self._last] = _Segment(descriptor)
+        return segment
+
+    def flush(self) -> None:
+        """Move what waits out of memory, if it is much; to be called after every turn."""
+        segment = self._segments.get(self._last)
+        if segment is None or not segment.buffer:
+            return
+        if not segment.live:  # nobody refers to any of it
+            segment.buffer.clear()
+            segment.length = segment.written
+        elif len(segment.buffer) >= BUFFER:
+            self._write(segment)
+
+    def _write(self, segment: _Segment) -> None:
+        data = memoryview(segment.buffer)
+        try:
+            while data:
+                count = os.pwrite(segment.descriptor, data, segment.written)
+                segment.written, data = segment.written + count, data[count:]
+        except OSError as error:
+            raise SinkError(f"stream.spool: {error.strerror}", retry=True) from error
+        data.release()
+        segment.buffer = bytearray()
+
+    def get(self, reference: int) -> Question:
+        """The question again."""
+        segment, at = self._segments[reference >> _AT], reference & ((1 << _AT) - 1)
+        if at >= segment.written:
+            first = at - segment.written + 4
+            length = int.from_bytes(segment.buffer[first - 4 : first], "little")
+            return _DECODE(segment.buffer[first : first + length])
+        head = os.pread(segment.descriptor, 4096, at)
+        length = int.from_bytes(head[:4], "little")
+        body = head[4 : 4 + length]
+        return _DECODE(body if len(body) == length else os.pread(segment.descriptor, length, at + 4))
+
+    def drop(self, reference: int) -> None:
+        """Nobody asks for it any more."""
+        number = reference >> _AT
+        segment = self._segments[number]
+        segment.live -= 1
+        if not segment.live and number != self._last:
+            self._close(number)
+
+    def _close(self, number: int) -> None:
+        os.close(self._segments.pop(number).descriptor)
+
+    def close(self) -> None:
+        """Give everything back."""
+        for number in list(self._segments):
+            self._close(number)

@@ -1,0 +1,231 @@
+"""`clientip stream`: keeps the worker processes of a stream at work. It touches no line itself.
+
+Workers that die are started again, workers that hang are killed, and all of them end with this process. What they
+have in common is that they need not be treated gently: every transaction is whole or not there.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from clientip.config import load as config
+from clientip.edges.kafka.topic_plan import cluster
+from clientip.edges.stream.child import PAUSES_S, Child, running
+from clientip.edges.stream.settings_log import SettingsLog
+from clientip.edges.telemetry import figures
+from clientip.edges.telemetry.health import DEFAULT, serve
+from clientip.edges.telemetry.systemd import ALIVE, READY, STOPPING, notify, reloading
+from clientip.edges.telemetry.telemetry import Telemetry
+from clientip.errors import ConfigError, Fault
+from clientip.settings import Settings
+
+STOP_S: Final = 8.0  # how long workers may take to end
+_KILLED_S: Final = 1.0  # how long a killed one may take to be gone
+_TURN_S: Final = 1.0
+_LAST_TURN_S: Final = 0.2  # while all are ending
+_FINAL: Final = (2, 4)  # exit codes that another start would only repeat
+_END: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class Options(NamedTuple):
+    """What was asked for on the command line."""
+
+    name: str  # of this instance, the same after every restart
+    listen: str | None = DEFAULT  # HOST:PORT of figures and health; None: none
+    previous: tuple[Path, ...] = ()  # older configurations, under which questions may still be open
+    watchdog_s: float = 60.0
+    module: str = "clientip.edges.stream.worker"
+
+
+def supervise(paths: Sequence[Path], readers: int, answerers: int, options: Options) -> int:
+    """Run so many workers until told to end; the exit code: 0, or that of a worker that another start cannot mend.
+
+    Errors: ConfigError; SinkError where the page's address cannot be had.
+    """
+    settings = config.load(paths)
+    cluster(settings)
+    log = SettingsLog()
+    for path in options.previous:
+        log.append(config.load([path]))
+    log.append(settings)
+    roles = {"reader": readers, "answerer": answerers}
+    children = [
+        Child(options.module, options.name, role, number) for role, count in roles.items() for number in range(count)
+    ]
+    with ExitStack() as held:
+        signals = held.enter_context(_signals())
+        told = Telemetry(f"{options.name}-supervisor")
+        supervisor = _Supervisor(children, log, paths, settings, options, told)
+        if options.listen is not None:
+            host, port = held.enter_context(
+                serve(options.listen, supervisor.page, supervisor.is_live, supervisor.is_ready)
+            )
+            told.say("listening", host=host, port=port)
+        return supervisor.run(signals)
+
+
+@contextmanager
+def _signals() -> Iterator[int]:
+    """A descriptor from which the numbers of arriving signals are read."""
+    ours, theirs = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    for number in (*_END, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, lambda _number, _frame: None)  # a handler there must be, or nothing is written
+    signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
+    try:
+        yield ours
+    finally:
+        signal.set_wakeup_fd(-1)
+        os.close(ours)
+        os.close(theirs)
+
+
+class _Supervisor:
+    def __init__(
+        self,
+        children: Sequence[Child],
+        log: SettingsLog,
+        paths: Sequence[Path],
+        settings: Settings,
+        options: Options,
+        told: Telemetry,
+    ) -> None:
+        self._children, self._log, self._paths, self._settings = children, log, paths, settings
+        self._options, self._told = options, told
+        self._code: int | None = None  # with which to end; None: nobody asked
+        self._until_s = 0.0  # when who is still there is killed
+        self._turned_s = time.monotonic()
+
+    def page(self) -> str:
+        """The figures of all processes, for Prometheus."""
+        workers = {child.name: figures.ABSENT for child in self._children} | self._snapshots()
+        return figures.merged({**workers, f"{self._options.name}-supervisor": figures.read(self._told.snapshot())})
+
+    def is_live(self) -> bool:
+        """Whether this process and every worker that runs come round."""
+        now = time.monotonic()
+        return now - self._turned_s <= figures.SILENT_S and figures.alive(self._snapshots(), now)
+
+    def is_ready(self) -> bool:
+        """Whether every worker does its work."""
+        return self._code is None and figures.ready(self._snapshots(), [child.name for child in self._children])
+
+    def _snapshots(self) -> dict[str, figures.Snapshot]:
+        pairs = [(child.name, child.snapshot) for child in self._children]
+        return {name: snapshot for name, snapshot in pairs if snapshot is not None}
+
+    def run(self, signals: int) -> int:
+        """Until told to end, and everybody has."""
+        try:
+            self._start_due()
+            notify(READY)
+            while not self._over():
+                self._wait(signals)
+                self._bury()
+                self._watch()
+                self._start_due()
+                notify(ALIVE)
+        finally:
+            for child in self._children:
+                child.signal(signal.SIGKILL)
+        assert self._code is not None
+        self._told.say("stopped", code=self._code)
+        return self._code
+
+    def _over(self) -> bool:
+        """Whether to return: all are gone, or not even a kill made them go."""
+        if self._code is None:
+            return False
+        left = running(self._children)
+        return not left or time.monotonic() > self._until_s + _KILLED_S
+
+    def _wait(self, signals: int) -> None:
+        """Until there is something to do, a second at most; then hear what was said."""
+        now = self._turned_s = time.monotonic()
+        times = [child.due_s for child in self._children if child.due_s is not None and self._code is None]
+        turn_s = _TURN_S if self._code is None else _LAST_TURN_S
+        wait_s = max(0.0, min([turn_s, *(each - now for each in times)]))
+        pipes = {child.pipe: child for child in self._children if child.pipe is not None}
+        heard, _, _ = select.select([signals, *pipes], [], [], wait_s)
+        for pipe in heard:
+            if pipe in pipes:
+                pipes[pipe].listen()
+        if signals in heard:
+            for number in set(os.read(signals, 4096)):
+                self._asked(number)
+
+    def _asked(self, number: int) -> None:
+        if number in _END:
+            self._told.say("stopping", signal=signal.Signals(number).name)
+            self._end(0)
+        elif number == signal.SIGHUP and self._code is None:
+            notify(reloading())
+            self._reload()
+            notify(READY)
+
+    def _end(self, code: int) -> None:
+        """Have all workers stop, and this process with `code` after them. The first reason to end is the one told."""
+        if self._code is not None:
+            return
+        self._code, self._until_s = code, time.monotonic() + STOP_S
+        notify(STOPPING)
+        for child in self._children:
+            child.signal(signal.SIGTERM)
+
+    def _bury(self) -> None:
+        """Take note of workers that ended."""
+        now = time.monotonic()
+        for child in self._children:
+            pid, code = child.pid, child.ended(now)
+            if pid is None or code is None:
+                continue
+            if self._code is None or code != 0:
+                assert child.due_s is not None
+                pause = {} if self._code is not None else {"again_s": round(child.due_s - now)}
+                self._told.say("worker.ended", level="error", name=child.name, pid=pid, code=code, **pause)
+            if code in _FINAL:
+                self._end(code)
+
+    def _watch(self) -> None:
+        """Kill who hangs, and who does not end in time."""
+        now = time.monotonic()
+        overdue = self._code is not None and now > self._until_s
+        for child in running(self._children):
+            silent_s = child.silent_s(now)
+            if not child.killed and (overdue or silent_s > self._options.watchdog_s):
+                self._told.say("worker.killed", level="error", name=child.name, silent_s=round(silent_s, 1))
+                child.signal(signal.SIGKILL)
+
+    def _start_due(self) -> None:
+        now = time.monotonic()
+        for child in self._children:
+            if self._code is None and child.due_s is not None and child.due_s <= now:
+                try:
+                    child.start(self._log.fd)
+                except OSError as error:
+                    self._told.say("worker.not_started", level="error", name=child.name, text=error.strerror or "")
+                    child.due_s = now + PAUSES_S[-1]
+
+    def _reload(self) -> None:
+        try:
+            settings = config.load(self._paths)
+            if cluster(settings) != self._settings.kafka:
+                raise ConfigError([Fault("", "kafka", "is another one; a reload cannot change it: restart the stream")])
+        except ConfigError as error:
+            self._told.add("config.reloads", 1, "refused")
+            for fault in error.faults:
+                self._told.say("config.refused", level="error", text=str(fault))
+            return
+        self._told.add("config.reloads", 1, "taken")
+        self._told.say("config.taken", digest=settings.digest[:16], changed=str(settings != self._settings))
+        if settings != self._settings:
+            self._log.append(settings)
+            self._settings = settings
+            for child in self._children:
+                child.signal(signal.SIGHUP)

@@ -1,0 +1,1 @@
+"""Apache `LogFormat` patterns, and Varnish, which writes them too."""

@@ -1,0 +1,178 @@
+r"""Apache httpd: common, combined, vhost_combined and any other `LogFormat`.
+
+https://httpd.apache.org/docs/2.4/mod/mod_log_config.html, …/mod/mod_remoteip.html
+
+Peer: `%{c}a` is the socket.  `%a` and `%h` are the socket unless mod_remoteip replaced it: `logs_peer` says.
+`%{remote}p` is the port of `%a`, not of `%{c}a`, and 0 where the address came from a header.  `%h` may be a name
+where HostnameLookups is on: then the line tells no peer, but a client who owns its reverse zone can be called like an
+address there, so log `%a`.  A request that fails before its headers are read
+(400, 408 …) is logged with the socket even where mod_remoteip is on, so such a line tells neither.
+
+mod_remoteip takes the entries it used off the header before it is logged: X-Forwarded-For is the remainder.
+Several lines of a header are one, joined by ", ".
+
+Without `pattern`, lines of combined, common and vhost_combined are read side by side.
+
+Time: `%t` is the start.  Lines of the error log in the same stream are skipped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from clientip.errors import ConfigError, Fault, FormatError
+from clientip.formats.apache.pattern import Directive, tokens, unescape
+from clientip.formats.apache.samples import KNOWN_PATTERNS, SAMPLES
+from clientip.model import Format, Line, Mark, Observation, Reader, Setup, Skipped
+from clientip.patterns.columns import compile_columns, first_of
+from clientip.patterns.matcher import Field, Values, begins_its_own_way, compile_tokens, decode_text
+from clientip.patterns.roles import HeaderColumn, Manner, Role, index_of
+from clientip.syntax.addresses import parse_address
+
+# What is read without a `pattern`.  Behind the quoted request they differ in what no client writes.
+_DEFAULTS: Final = ("combined", "common", "vhost_combined")
+
+_ERROR_LINE: Final = re.compile(
+    r"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]{2} [0-9:.]{8,15} [0-9]{4}\] \["
+    r"|\[[^\]\[]{10,40}\] \[[a-z0-9_]+:[a-z0-9]+\] \[pid "  # with a time format of its own
+)
+_ABSENT: Final = frozenset({"-", ""})
+_NOTHING: Final[Mapping[str, Directive]] = MappingProxyType({})
+_XFF: Final = "x-forwarded-for"
+
+# Answers given while the headers are read, so before mod_remoteip has looked at them.
+_EARLY: Final = frozenset({"400", "408", "414", "431", "501", "505"})
+
+
+def compile_apache(setup: Setup) -> Reader:
+    """The reader of a system's `pattern`; ConfigError for keys `pattern`, `logs_peer`."""
+    known = dict(KNOWN_PATTERNS)
+    patterns = [known.get(name, name) for name in (_DEFAULTS if setup.pattern is None else (setup.pattern,))]
+    observe = first_of([_reader(setup, pattern) for pattern in patterns])
+    own_begin = all(_begins_its_own_way(setup, pattern) for pattern in patterns)
+
+    def read(line: Line) -> Observation | Skipped | Mark:
+        try:
+            return observe(line)
+        except FormatError:
+            if own_begin and _ERROR_LINE.match(decode_text(line.text[:128])):
+                return Skipped(line, "no_request")
+            raise
+
+    return read
+
+
+def _begins_its_own_way(setup: Setup, pattern: str) -> bool:
+    written = [token for token, _ in tokens(setup, pattern, _NOTHING)]
+    return begins_its_own_way(written[1:] if written[:1] == ["["] else written)  # lines of the error log begin so, too
+
+
+def _reader(setup: Setup, pattern: str) -> Reader:
+    names, roles, values_of = compile_access(setup, pattern, _NOTHING)
+    if setup.logs_peer is None and index_of(roles, "logged.ip") is not None and index_of(roles, "peer.ip") is None:
+        raise ConfigError([_logs_peer_fault()])
+    status = index_of(roles, "status")
+    remainder = _remainder(setup, roles)
+    manner = Manner(
+        unescape=unescape,
+        absent=_ABSENT,
+        names_allowed=any(name.endswith("h") for name in names),
+        stated_port=False,
+        peer_void=None if status is None else lambda values: values[status] in _EARLY,
+        more_headers=remainder,
+    )
+    if remainder is not None:
+        roles = [None if _is_forwarded(role) else role for role in roles]
+    observe = compile_columns(setup, _durations(roles), manner)
+    host, logname = (names.index(name) if name in names else None for name in ("%h", "%l"))
+
+    def read(line: Line) -> Observation:
+        values = values_of(line.text)
+        if host is not None and logname is not None and values[logname] != "-":
+            _check_unshifted(values[host] or "", values[logname] or "")
+        return observe(line, values)
+
+    return read
+
+
+def _check_unshifted(host: str, logname: str) -> None:
+    """Refuse a line with the virtual host in front, which would read as a client with a name.
+
+    Raises FormatError: `address` if the host has a port, `two_readings` if the name its identd gave is an address.
+    """
+    if ":" in host:
+        parse_address(host)
+    try:
+        parse_address(logname)
+    except FormatError:
+        return
+    raise FormatError("two_readings", len(host))
+
+
+def compile_access(
+    setup: Setup, pattern: str, more: Mapping[str, Directive]
+) -> tuple[tuple[str, ...], list[Role | None], Callable[[bytes], Values]]:
+    """Names, roles and values of a pattern in Apache's notation; `more` has directives of the one program."""
+    written = list(tokens(setup, pattern, more))
+    matcher = compile_tokens([token for token, _ in written])
+    roles = {token.name: role for token, role in written if isinstance(token, Field)}
+    if not any(roles.values()):
+        raise ConfigError([Fault("", "pattern", "holds no %directive that is known; write the log format string")])
+    read = matcher.read
+    return matcher.names, [roles.get(name) for name in matcher.names], lambda text: read(decode_text(text))
+
+
+def _logs_peer_fault() -> Fault:
+    return Fault(
+        "",
+        "logs_peer",
+        'the pattern logs %h or %a without %{c}a: write "socket" if mod_remoteip is not used, "proxy" with '
+        'RemoteIPProxyProtocol, "realip" with RemoteIPHeader',
+    )
+
+
+def _durations(roles: Sequence[Role | None]) -> list[Role | None]:
+    """Only the finest duration counts."""
+    units = {role.how for role in roles if role is not None and role.word == "duration"}
+    finest = next((unit for unit in ("us", "ms", "s") if unit in units), "")
+    return [None if role is not None and role.word == "duration" and role.how != finest else role for role in roles]
+
+
+def _is_forwarded(role: Role | None) -> bool:
+    return role is not None and role.word == "header" and role.name == _XFF
+
+
+def _remainder(setup: Setup, roles: Sequence[Role | None]) -> Callable[[Values], tuple[HeaderColumn, ...]] | None:
+    """X-Forwarded-For where mod_remoteip may have used some: it has, wherever the two addresses differ."""
+    column = next((index for index, role in enumerate(roles) if _is_forwarded(role)), None)
+    socket, logged = index_of(roles, "peer.ip"), index_of(roles, "logged.ip")
+    both = socket is not None and logged is not None
+    if column is None or not (setup.logs_peer == "realip" or (setup.logs_peer != "proxy" and both)):
+        return None
+
+    def forwarded(values: Values) -> tuple[HeaderColumn, ...]:
+        text = values[column] or "-"
+        shown = () if text in _ABSENT else (unescape(text),)
+        untouched = socket is not None and logged is not None and values[socket] == values[logged]
+        return ((_XFF, shown, "all" if untouched else "remainder"),)
+
+    return forwarded
+
+
+APACHE: Final = Format(
+    name="apache",
+    title="Apache httpd: common, combined, vhost_combined, any LogFormat",
+    compile=compile_apache,
+    samples=SAMPLES,
+    logs_peer=("socket", "proxy", "realip"),
+    pattern="optional",
+    known_patterns=KNOWN_PATTERNS,
+    side_by_side=_DEFAULTS,
+    ask_for=(
+        r'LogFormat "%{%s}t.%{usec_frac}t %{c}a %a:%{remote}p %A:%{local}p \"%{X-Forwarded-For}i\" '
+        r'\"%{traceparent}i\" %{UNIQUE_ID}e \"%r\" %>s %B %D %k" hop'
+    ),
+)

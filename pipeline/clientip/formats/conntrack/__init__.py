@@ -1,0 +1,1 @@
+"""NAT events: `conntrack` text and XML, the collector's lines, ulogd2."""

@@ -1,0 +1,1 @@
+"""Envoy: text and JSON access logs."""

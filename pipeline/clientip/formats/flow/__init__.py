@@ -1,0 +1,1 @@
+"""Flow records: IPFIX, NetObserv, Antrea, VPC flow logs."""

@@ -1,0 +1,1 @@
+"""HAProxy: `log-format` patterns."""

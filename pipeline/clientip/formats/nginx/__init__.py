@@ -1,0 +1,1 @@
+"""nginx: `log_format` patterns."""

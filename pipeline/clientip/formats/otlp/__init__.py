@@ -1,0 +1,1 @@
+"""OTLP traces and logs, JSON and protobuf."""

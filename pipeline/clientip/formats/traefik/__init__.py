@@ -1,0 +1,1 @@
+"""Traefik: JSON and CLF access logs."""

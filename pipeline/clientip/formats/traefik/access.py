@@ -1,0 +1,386 @@
+"""Traefik access logs, v1 to v3: JSON, and the Common Log Format that is its default.
+
+https://doc.traefik.io/traefik/observe/logs-and-access-logs/
+
+Peer: `ClientAddr` is Go's RemoteAddr: the socket, or with `proxyProtocol` on the entry point the PROXY source
+(`logs_peer`).  `ClientHost` never is: it is the X-Forwarded-For header, first line, wherever one survived, and the
+peer's host otherwise.  Where it differs from the host of ClientAddr it is the header for certain, and stands in for
+`request_X-Forwarded-For` if that is not logged.  In the Common Log Format nothing tells which of the two it is, and
+there is no peer: it becomes a claim under a name of its own, which no system can promise.
+
+Headers: `request_<Name>` as received, all lines (joined with a comma); `accesslog.fields.headers` must keep them.  From
+peers outside `forwardedHeaders.trustedIPs` the X-Forwarded ones were deleted before.  `X-Real-Ip` is written by Traefik
+itself if it is absent: one that only repeats the peer counts as absent.
+
+Time: `StartUTC` is the start.  `time` is the writing, to the second, and only used where the start was dropped.
+
+Common Log Format: the host, the user and (before 3.7.3 and 3.6.19) quotes inside the quoted fields are written as they
+came; backslashes always.  A line is read only if it holds one time stamp, and beside the quotes its columns need only
+ones behind a backslash, in referer and user agent: status and service stand outside of these, whatever they hold.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from clientip.errors import ConfigError, Fault, FormatError
+from clientip.formats.traefik.samples import CLF_SAMPLES, JSON_SAMPLES
+from clientip.model import Claim, Endpoint, Format, Http, Ids, Line, Observation, Reader, Setup, Skipped
+from clientip.patterns.matcher import decode_text
+from clientip.syntax.addresses import parse_address, read_endpoint, read_port
+from clientip.syntax.headers import FORWARDING, ID_HEADERS, sort_headers
+from clientip.syntax.jsonlines import extendable, int_of, read_object, text_of
+from clientip.syntax.times import MILLISECOND_NS, SECOND_NS, clf_ns, rfc3339_ns, spread
+from clientip.syntax.traceids import plain_w3c, span_id, trace_id
+
+FieldsReader = Callable[[Line, dict[str, Any], bool], "Observation | Skipped"]
+
+_PREFIX: Final = "request_"
+_CLIENT_HOST: Final = "traefik-clienthost"
+_ACCESS_KEYS: Final = ("RequestMethod", "ClientAddr", "ClientHost", "DownstreamStatus", "RequestAddr", "StartUTC")
+_TRACE_KEYS: Final = ("TraceId", "trace_id")
+_SPAN_KEYS: Final = ("SpanId", "span_id")
+_TEXT: Final = frozenset((str, type(None)))
+_PLANS: Final = 4096  # sets of keys: a server writes few, but for headers that its clients choose
+
+# Traefik's own log in the same stream: logrus text, and the console of v3.
+_OWN_LOG: Final = re.compile(rb'time="|\d{4}-\d\d-\d\dT[0-9:.+Z-]{8,20} (?:TRC|DBG|INF|WRN|ERR|FTL|PNC) ')
+
+
+class _Plan(NamedTuple):
+    """What lines with the same keys have in common."""
+
+    claims: tuple[tuple[str, str], ...]  # (key, header) of plain forwarding headers
+    others: tuple[tuple[str, str], ...]  # (key, header) of the rest: proofs, ids, Forwarded
+    parent: str | None  # key of a traceparent that stands alone: the usual case, read without ado
+    trace: str | None  # key of the trace id
+    span: str | None
+    derive: bool  # whether ClientHost must stand in for X-Forwarded-For
+    real_ip: str | None  # key of X-Real-Ip
+    extendable: bool  # whether no key is `clientip`
+    access: bool  # whether this is an access log line at all
+
+
+def _compile_json(setup: Setup) -> Reader:
+    observe = compile_fields(setup)
+
+    def read(line: Line) -> Observation | Skipped:
+        text = line.text
+        try:
+            fields = read_object(text)
+        except FormatError:
+            if _OWN_LOG.match(text):
+                return Skipped(line, "no_request")
+            raise
+        return observe(line, fields, True)
+
+    return read
+
+
+def compile_fields(setup: Setup) -> FieldsReader:  # noqa: PLR0915 - holds the hot reader, which is flat
+    """The function from Traefik's fields, wherever they came from, to the observation.
+
+    Its last argument says whether the fields are those of the line's own JSON object.
+    """
+    if setup.logs_peer not in ("socket", "proxy"):
+        text = 'write "proxy" if the entry point has proxyProtocol (ClientAddr is then the PROXY source), else "socket"'
+        raise ConfigError([Fault("", "logs_peer", text)])
+    is_socket, skew = setup.logs_peer == "socket", setup.max_skew_ns
+    plan_of = lru_cache(_PLANS)(lambda keys: _plan(setup, keys))
+
+    # Hot: one call per line of the most common log; flat, and with the rare cases in functions of their own.
+    def observe(line: Line, fields: dict[str, Any], own: bool) -> Observation | Skipped:  # noqa: PLR0915 - flat on purpose
+        plan = plan_of(tuple(fields))
+        if not plan.access:
+            return Skipped(line, "no_request")
+        get = fields.get
+        duration = get("Duration")
+        if duration.__class__ is not int:
+            duration = int_of(fields, "Duration")
+        start_text = get("StartUTC")
+        if start_text.__class__ is str:
+            start = rfc3339_ns(start_text)
+            earliest: int | None = start - skew
+            latest: int | None = start + skew
+            end = None if duration is None else start + duration
+            time_by: str | None = "own"
+        else:
+            earliest, latest, end, time_by = _other_time(line, fields, duration, skew)
+        logged = get("ClientAddr")
+        if logged.__class__ is not str:
+            logged = text_of(fields, "ClientAddr") or "-"
+        host, _, port = logged.rpartition(":")
+        if host and host[0] != "[":
+            far: Endpoint | None = Endpoint(parse_address(host), _port(port))
+        else:
+            far = None if logged in ("", "-", "@") else read_endpoint(logged)  # @: an unnamed UNIX socket
+            host = host or logged
+        claims: tuple[Claim, ...] = ()
+        for key, header in plan.claims:
+            value = fields[key]
+            claims += (Claim(header, (value if value.__class__ is str else _text(value),), "all"),)
+        if plan.real_ip is not None:
+            value = _text(fields[plan.real_ip])
+            claims += (Claim("x-real-ip", () if value == host or _repeats(value, host) else (value,), "all"),)
+        if plan.derive and (said := _text(fields["ClientHost"])) != host:
+            claims += _client_host_claim(said, host)
+        proofs: tuple[tuple[str, str], ...] = ()
+        notes: tuple[str, ...] = ()
+        ids: Ids | None = None
+        if plan.parent is not None:
+            ids = plain_w3c(_text(fields[plan.parent]))
+        if plan.others and ids is None:
+            found = sort_headers(setup, [(name, (_text(fields[key]),), "all") for key, name in plan.others])
+            claims, proofs, ids, notes = claims + found.claims, found.proofs, found.ids, found.notes
+        if plan.trace is not None:
+            ids = _own_ids(fields, plan, ids)
+        method, target, protocol = get("RequestMethod"), get("RequestPath"), get("RequestProtocol")
+        name, agent, referer = get("RequestHost"), get("request_User-Agent"), get("request_Referer")
+        if not (
+            method.__class__ is target.__class__ is name.__class__ is protocol.__class__ is str
+            and agent.__class__ in _TEXT
+            and referer.__class__ in _TEXT
+        ):
+            method, target, name, protocol, agent, referer = _http_texts(fields)
+        status, received, sent = get("DownstreamStatus"), get("RequestContentSize"), get("DownstreamContentSize")
+        if not status.__class__ is received.__class__ is sent.__class__ is int:
+            status, received, sent = _http_numbers(fields)
+        service = get("ServiceAddr") or get("BackendAddr")
+        serial = get("RequestCount")
+        return Observation(
+            setup,
+            "request",
+            earliest,
+            latest,
+            end,
+            time_by,
+            far if is_socket else None,
+            None if is_socket else far,
+            None,
+            None,
+            None,
+            claims,
+            None,
+            _service(service) if service.__class__ is str else None,
+            ids,
+            Http(method, target, name, protocol, status, agent, referer, received, sent, duration),
+            line.instance,
+            None,
+            serial if serial.__class__ is int else None,
+            own and plan.extendable and (line.text.isascii() or extendable(line.text, fields)),
+            proofs,
+            notes,
+        )
+
+    return observe
+
+
+def _plan(setup: Setup, keys: tuple[str, ...]) -> _Plan:
+    """Sort the keys of a line.
+
+    Only the header's own characters decide: `X_Forwarded_For`, which clients can send past Traefik's deletion, is not
+    `X-Forwarded-For`.  Raises FormatError("two_readings") for a header under two keys; Traefik writes one spelling.
+    """
+    names = [(key, key.removeprefix(_PREFIX).lower()) for key in keys if key.startswith(_PREFIX)]
+    if len({name for _, name in names}) != len(names):
+        raise FormatError("two_readings")
+    plain = (FORWARDING | setup.claim_headers) - setup.proof_headers - {"forwarded", "x-real-ip"}
+    special = ID_HEADERS | setup.proof_headers | {"forwarded"}
+    others = tuple((key, name) for key, name in names if name in special and name not in plain)
+    return _Plan(
+        claims=tuple((key, name) for key, name in names if name in plain),
+        others=others,
+        parent=others[0][0] if [name for _, name in others] == ["traceparent"] else None,
+        trace=next((key for key in (*_TRACE_KEYS, *setup.trace_fields) if key in keys), None),
+        span=next((key for key in _SPAN_KEYS if key in keys), None),
+        derive="ClientHost" in keys and "ClientAddr" in keys and (_PREFIX + "X-Forwarded-For") not in keys,
+        real_ip=next((key for key, name in names if name == "x-real-ip" and name not in setup.proof_headers), None),
+        extendable="clientip" not in keys,
+        access=any(key in keys for key in _ACCESS_KEYS),
+    )
+
+
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise FormatError("no_match")
+    return value
+
+
+_port: Final = lru_cache(65536)(read_port)
+
+
+def _repeats(said: str, host: str) -> bool:
+    """Whether `said` is the host of the logged address, which has brackets and perhaps a zone if it is IPv6."""
+    return host.startswith("[") and said.partition("%")[0] == host[1:-1].partition("%")[0]
+
+
+def _client_host_claim(said: str, host: str) -> tuple[Claim, ...]:
+    """X-Forwarded-For out of ClientHost, where it cannot be the peer."""
+    if said in ("", "-") or _repeats(said, host):
+        return ()
+    return (Claim("x-forwarded-for", (said,), "first"),)
+
+
+def _other_time(
+    line: Line, fields: dict[str, Any], duration: int | None, skew: int
+) -> tuple[int | None, int | None, int | None, str | None]:
+    """(earliest, latest, end, time_by) of a line without StartUTC as text."""
+    start = fields.get("StartUTC", fields.get("StartLocal"))
+    if start is not None:
+        moment = start if type(start) is int else rfc3339_ns(_text(start))  # OTLP attributes are integers
+        return moment - skew, moment + skew, None if duration is None else moment + duration, "own"
+    end, time_by, resolution = line.stamp_ns, "wrapper", 1
+    if "time" in fields:
+        end, time_by, resolution = rfc3339_ns(_text(fields["time"])), "own", SECOND_NS
+    if end is None:
+        return None, None, None, None
+    earliest, latest = spread(end - (duration or 0), resolution, skew)
+    return None if duration is None else earliest, latest, end, time_by
+
+
+def _own_ids(fields: dict[str, Any], plan: _Plan, said: Ids | None) -> Ids | None:
+    """Traefik's own trace and span, with the caller's span where the headers name the same trace."""
+    trace = trace_id(text_of(fields, plan.trace or ""))
+    if trace is None:
+        return said
+    span = span_id(text_of(fields, plan.span)) if plan.span is not None else None
+    if said is None:
+        return Ids(trace, span, None, "otlp", 128)
+    parent, bits = (said.parent, said.bits) if said.trace == trace else (None, 128)
+    return Ids(trace, span, parent, "otlp", bits, None, said.requests)
+
+
+@lru_cache(4096)
+def _service(text: str) -> Endpoint | None:
+    """Where the request went, from the service's URL; None for a name."""
+    try:
+        return read_endpoint(text)
+    except FormatError:
+        return None
+
+
+def _http_texts(fields: dict[str, Any]) -> list[str | None]:
+    """The texts of the request where one is missing or written otherwise."""
+    return [text_of(fields, key) for key in _HTTP_TEXTS]
+
+
+def _http_numbers(fields: dict[str, Any]) -> list[int | None]:
+    return [int_of(fields, key) for key in _HTTP_NUMBERS]
+
+
+_HTTP_TEXTS: Final = (
+    "RequestMethod",
+    "RequestPath",
+    "RequestHost",
+    "RequestProtocol",
+    "request_User-Agent",
+    "request_Referer",
+)
+_HTTP_NUMBERS: Final = ("DownstreamStatus", "RequestContentSize", "DownstreamContentSize")
+
+_STAMP: Final = re.compile(r" \[([0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9:]{8} [+-][0-9]{4})\] ")
+# "request" status size "referer" "user agent", and unless it is `genericCLF`: count "router" "service" <n>ms.
+_COLUMNS: Final = (
+    r'"([^"]*+)" ([0-9]{1,3}|-) ([0-9]{1,19}|-) (?:"(HEADER)"|-) (?:"(HEADER)"|-)'
+    r'(?: (?:([0-9]{1,18})|-) (?:"[^"]*+"|-) (?:"([^"]*+)"|-) ([0-9]{1,15})ms)?'
+)
+_CLF: Final = re.compile(_COLUMNS.replace("HEADER", r'[^"]*+'))
+_CLF_ESCAPED: Final = re.compile(_COLUMNS.replace("HEADER", r'(?:[^"\\]|\\.)*+'))
+_CLF_QUOTES: Final = 10
+
+
+def _compile_clf(setup: Setup) -> Reader:
+    def read(line: Line) -> Observation | Skipped:
+        text = decode_text(line.text)
+        if _OWN_LOG.match(line.text) and _STAMP.search(text) is None:  # a client chooses how access lines begin
+            return Skipped(line, "no_request")
+        stamp, *more = _stamps(text)
+        if more:
+            raise FormatError("two_readings", more[0].start())
+        match = _CLF.fullmatch(text, stamp.end()) or _CLF_ESCAPED.fullmatch(text, stamp.end())
+        if match is None:
+            has_more = text.count('"', stamp.end()) > _CLF_QUOTES
+            raise FormatError("two_readings" if has_more else "no_match", stamp.end())
+        start = clf_ns(stamp[1])
+        earliest, latest = spread(start, SECOND_NS, setup.max_skew_ns)
+        duration = None if match[8] is None else int(match[8]) * MILLISECOND_NS
+        return Observation(
+            setup,
+            "request",
+            earliest,
+            latest,
+            None if duration is None else start + duration,
+            "own",
+            claims=_client_host(text[: stamp.start()]),
+            upstream_peer=None if match[7] is None else _service(match[7].partition("://")[2].partition("/")[0]),
+            http=_clf_http(match, duration),
+            instance=line.instance,
+            request_serial=None if match[6] is None else int(match[6]),
+        )
+
+    return read
+
+
+def _stamps(text: str) -> list[re.Match[str]]:
+    found: list[re.Match[str]] = []
+    for match in _STAMP.finditer(text):
+        found.append(match)
+        if len(found) == 2:
+            break
+    if not found:
+        raise FormatError("no_match", 0)
+    return found
+
+
+def _client_host(text: str) -> tuple[Claim, ...]:
+    """`<ClientHost> - <user>`: the header or the peer, nobody can say which."""
+    host, dash, user = text.partition(" - ")
+    if not dash:
+        raise FormatError("no_match", 0)
+    if " - " in user:
+        raise FormatError("two_readings", len(host))
+    return () if host in ("", "-") else (Claim(_CLIENT_HOST, (host,), "first"),)
+
+
+def _clf_http(match: re.Match[str], duration: int | None) -> Http:
+    method, _, rest = match[1].partition(" ")
+    target, _, protocol = rest.rpartition(" ")
+    status, sent = (None if text == "-" else int(text) for text in (match[2], match[3]))
+    escaped = match.re is _CLF_ESCAPED
+    referer, agent = (
+        None if text in (None, "-", "") else text.replace('\\"', '"') if escaped else text for text in match.group(4, 5)
+    )
+    return Http(
+        method or None,
+        target or None,
+        protocol=protocol or None,
+        status=status,
+        user_agent=agent,
+        referer=referer,
+        response_bytes=sent,
+        duration_ns=duration,
+    )
+
+
+TRAEFIK_JSON: Final = Format(
+    name="traefik_json",
+    title="Traefik access log, JSON",
+    compile=_compile_json,
+    samples=JSON_SAMPLES,
+    logs_peer=("socket", "proxy"),
+    ask_for=(
+        "accesslog.format=json; accesslog.fields.headers.names.X-Forwarded-For=keep, likewise Forwarded, X-Real-Ip, "
+        "X-Request-Id, Traceparent and the header of your CDN; tracing on for TraceId"
+    ),
+)
+
+TRAEFIK_CLF: Final = Format(
+    name="traefik_clf",
+    title="Traefik access log, Common Log Format (shows no peer)",
+    compile=_compile_clf,
+    samples=CLF_SAMPLES,
+    ask_for="accesslog.format=json: this format shows neither the peer nor any forwarding header",
+)

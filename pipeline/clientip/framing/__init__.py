@@ -1,0 +1,1 @@
+"""Messages and envelopes to lines."""

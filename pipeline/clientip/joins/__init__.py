@@ -1,0 +1,1 @@
+"""Facts and questions under one key to answers."""

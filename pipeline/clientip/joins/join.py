@@ -1,0 +1,147 @@
+"""The joins of one configuration, compiled; and all its rounds over what fits into memory.
+
+`settle` is the plain meaning of the joins: replay and stream do the same in pieces, and are
+tested against it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from clientip.joins.coverage import Coverage, Run, Runs, Teller
+from clientip.joins.facts import Asked, Told, kind_of
+from clientip.joins.flows import FOREVER, NEVER
+from clientip.joins.inquiry import Inquirer, Open
+from clientip.joins.matching import Bounds, answers, life, window
+from clientip.joins.questions import Asking
+from clientip.joins.witnesses import Telling, settled
+from clientip.model import Address, Fact, Mark, Numbered, Outcome, Record, Resolution
+from clientip.trust.answers import Answer, Awaits
+from clientip.trust.walk import Graph
+
+
+class HasJoins(Protocol):
+    """What `[joins]` says (`settings.Joins`)."""
+
+    @property
+    def tolerance_ns(self) -> int: ...
+    @property
+    def horizon_ns(self) -> int: ...
+
+
+class Joining:
+    """Who tells, who asks and how questions are answered under one configuration."""
+
+    def __init__(self, graph: Graph, bounds: HasJoins) -> None:
+        self.graph = graph
+        self.telling = Telling(graph)
+        self.inquirer = Inquirer(graph, Asking(graph, self.telling))
+        self.bounds = Bounds(bounds.tolerance_ns, bounds.horizon_ns)
+        self.active = self.telling.any()
+
+    def begin(self, record: Record) -> Record | Open:
+        """The record as it leaves, or what it has to ask first."""
+        found = self.inquirer.begin(record.observation, record.resolution)
+        if isinstance(found, Open):
+            return found
+        return record if found is record.resolution else replace(record, resolution=found)
+
+    def coverage(self, runs: dict[Teller, list[Run]]) -> Coverage:
+        """What the tellers told whole."""
+        return Coverage(self.graph.systems, runs)
+
+    def answer(self, key: str, facts: Sequence[Told], questions: Sequence[Asked], coverage: Coverage) -> Answers:
+        """Answers to the questions under one key, in their order."""
+
+        def covered(system: str, source: Address | None, low: int, high: int, fresh: bool) -> str:
+            return coverage.of(system, source, low, high, fresh=fresh)
+
+        return answers(key, facts, questions, covered, self.bounds)  # type: ignore[arg-type]
+
+    def window(self, question: Asked) -> tuple[int, int]:
+        """Between which moments a fact must hold to be about the question."""
+        return (NEVER, FOREVER) if kind_of(question.key) == "line" else window(question, self.bounds)
+
+    def extent(self, fact: Told) -> tuple[int, int]:
+        """Outside of which moments a fact is about no question; NAT events also say something of each other."""
+        kind = kind_of(fact.key)
+        if kind == "line" or fact.role == "link":
+            return NEVER, FOREVER
+        if kind == "conn":
+            return NEVER if fact.begin is None else fact.begin, FOREVER if fact.end is None else fact.end + fact.slack
+        return life(fact, self.bounds)
+
+
+Answers = list[Answer | Awaits | None]
+
+
+def numbered(outcome: Outcome) -> tuple[Teller, Numbered] | None:
+    """Whose running number a line shows, where it shows one."""
+    if isinstance(outcome, Mark):
+        return (outcome.setup.system, outcome.line.instance or ""), outcome.numbered
+    if not isinstance(outcome, Fact):
+        return None
+    seen = outcome.record.observation
+    return None if seen.numbered is None else ((seen.setup.system, seen.instance or ""), seen.numbered)
+
+
+def settle(joining: Joining, outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """The outcomes in their order, every record as far as all of them together can lead it."""
+    ended = list(outcomes)
+    facts: dict[str, list[Told]] = defaultdict(list)
+    runs: dict[Teller, Runs] = defaultdict(Runs)
+    waiting: dict[int, tuple[Record, Open]] = {}
+    for number, outcome in enumerate(ended):
+        count = numbered(outcome)
+        if count is not None:
+            runs[count[0]].add(count[1])
+        told = outcome
+        if isinstance(outcome, Record):
+            begun = joining.begin(outcome)
+            if isinstance(begun, Open):
+                waiting[number] = outcome, begun
+            else:
+                ended[number] = told = begun
+        for fact in joining.telling.facts(told):
+            facts[fact.key].append(fact)
+    coverage = joining.coverage({teller: each.all() for teller, each in runs.items()})
+    while waiting:
+        settled_now = _round(joining, facts, waiting, coverage)
+        if not settled_now:
+            for number, (record, each) in waiting.items():
+                ended[number] = replace(record, resolution=joining.inquirer.give_up(record.observation, each.inquiry))
+            break
+        for number, found in settled_now.items():
+            if isinstance(found, Open):
+                waiting[number] = waiting[number][0], found
+                continue
+            record = replace(waiting.pop(number)[0], resolution=found)
+            ended[number] = record
+            if joining.telling.tells(record.observation.setup.system):
+                told_under = settled(record)
+                facts[told_under.key].append(told_under)
+    return ended
+
+
+def _round(
+    joining: Joining, facts: dict[str, list[Told]], waiting: dict[int, tuple[Record, Open]], coverage: Coverage
+) -> dict[int, Open | Resolution]:
+    """What one exchange of questions and answers leads to; lines that got none are left out."""
+    under: dict[str, list[int]] = defaultdict(list)
+    for number, (_, each) in waiting.items():
+        under[each.question.key].append(number)
+    found: dict[int, Open | Resolution] = {}
+    for key, numbers in under.items():
+        told = facts.get(key, ())
+        if kind_of(key) == "line" and not told:
+            continue
+        said = joining.answer(key, told, [waiting[number][1].question for number in numbers], coverage)
+        for number, answer in zip(numbers, said, strict=True):
+            if answer is not None:
+                record, each = waiting[number]
+                found[number] = joining.inquirer.go_on(record.observation, each.inquiry, answer)
+    return found

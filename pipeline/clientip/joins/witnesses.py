@@ -1,0 +1,229 @@
+"""What a line proves to others, under every key that somebody could ask for.
+
+Only systems drawn with `tells` (by default all but spans and logs over OTLP) tell, and only
+what a system nearer to the observer could ask: an edge that nobody stands behind tells nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from clientip.joins.facts import Role, Told, conn_key, line_key, request_key, trace_key
+from clientip.model import Fact, Ids, Observation, Outcome, Record, Skipped, System
+from clientip.trust.answers import Ended, ended, site
+from clientip.trust.owners import networks_of
+from clientip.trust.walk import Graph
+
+#: Header a system mints → schemes of the trace ids it then makes (`Ids.scheme`).
+_TRACE_HEADERS: Final = MappingProxyType(
+    {
+        "traceparent": ("w3c", "otlp"),
+        "b3": ("b3",),
+        "x-b3-traceid": ("b3",),
+        "x-amzn-trace-id": ("xray",),
+        "x-cloud-trace-context": ("gcp",),
+        "uber-trace-id": ("jaeger",),
+        "x-datadog-trace-id": ("datadog",),
+    }
+)
+_SECOND: Final = 1_000_000_000
+
+
+class _Homes(NamedTuple):
+    """Whose addresses are whose, among the instances of one system; canonical text."""
+
+    of: Mapping[str, frozenset[str]]  # by instance
+    moving: frozenset[str]  # those of more than one
+
+
+def _homes(system: System) -> _Homes:
+    of = {name: frozenset(each.address.text for each in own) for name, own in system.instances}
+    met = Counter(address for own in of.values() for address in own)
+    return _Homes(of, frozenset(address for address, count in met.items() if count > 1))
+
+
+class Telling:
+    """Which systems' lines tell what; compiled once from the drawing."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._systems = graph.systems
+        self._tellers = _asked_of(graph)
+        self._homes = {name: _homes(graph.systems[name]) for name in self._tellers}
+
+    def any(self) -> bool:
+        """Whether any system's lines can answer for others."""
+        return bool(self._tellers)
+
+    def connects(self, system: str) -> bool:
+        """Whether lines of `system` can say who was behind one of its connections."""
+        return system in self._tellers and self._systems[system].connects
+
+    def tells(self, system: str) -> bool:
+        """Whether a line of `system` can be of use to anybody."""
+        return system in self._tellers
+
+    def facts(self, outcome: Outcome) -> Iterator[Told]:
+        """Everything one line tells; a line whose own walk still asks tells the end of it later, under `line`."""
+        if isinstance(outcome, Skipped):
+            if outcome.link is not None and outcome.setup is not None and outcome.setup.system in self._tellers:
+                yield _link(outcome)
+            return
+        record = outcome.record if isinstance(outcome, Fact) else outcome
+        if not isinstance(record, Record) or record.observation.setup.system not in self._tellers:
+            return
+        system = self._systems[record.observation.setup.system]
+        yield from _connection(record, system, self._homes[system.name])
+        if record.observation.kind in ("request", "span"):
+            yield from _ids(record, system)
+
+
+def settled(record: Record) -> Told:
+    """How the walk of a line that others await has ended."""
+    seen = record.observation
+    return Told(
+        line_key(record.record_id),
+        seen.setup.system,
+        seen.instance or "",
+        record.record_id,
+        "request",
+        "",
+        seen.start_ns,
+        seen.start_latest_ns,
+        seen.end_ns,
+        0,
+        ended=ended(record.resolution),
+    )
+
+
+def _asked_of(graph: Graph) -> frozenset[str]:
+    """The systems a walk of some other system's line can meet, of those whose lines may answer."""
+    met: set[str] = set()
+    for name in graph.logging & frozenset(graph.systems):
+        waiting = [*graph.told[name]]
+        seen: set[str] = set()
+        while waiting:
+            other = waiting.pop()
+            if other in seen or other not in graph.systems:
+                continue
+            seen.add(other)
+            waiting += [*graph.told[other], *graph.systems[other].carries]
+        met |= seen
+    return frozenset(met & graph.witnesses)
+
+
+def _connection(record: Record, system: System, homes: _Homes) -> Iterator[Told]:
+    seen = record.observation
+    near, far = seen.upstream_local, seen.upstream_peer
+    if near is None or near.port is None or seen.time_by in (None, "arrival"):
+        return
+    role: Role = "translation" if seen.kind == "translation" else "request"
+    if seen.kind == "connection":
+        role = "connection"
+    peer = seen.peer if seen.peer is not None else seen.stated
+    begin, own = seen.start_ns, False
+    if role == "translation":
+        mine = homes.of.get(seen.instance or "")
+        own = peer is not None and mine is not None and peer.address.text in mine
+        if not own and (seen.peer == near or (mine is not None and near.address.text not in mine)):
+            return  # passed on as it came, or as somebody else: it says nothing of who is behind
+        if seen.end_ns is not None and near.address.text in homes.moving:
+            begin = None  # a flow may outlive the stay of an address that moves: no line of it proves alone
+    transport = seen.transport or "tcp"
+    ended_as = _end_of(record) if role == "request" else None
+    # Its own network where the drawing does not list the address.
+    for network in sorted(networks_of(system, near.address)) or [system.network]:
+        yield Told(
+            conn_key(network, transport, (near.address.text, near.port)),
+            system.name,
+            seen.instance or "",
+            record.record_id,
+            role,
+            _event(seen) if role == "translation" else "",
+            begin,
+            seen.start_latest_ns,
+            seen.end_ns,
+            _slack(seen),
+            target=site(far),
+            peer=None if role == "request" else site(peer),
+            local=None if role == "request" else site(seen.local),
+            stated=seen.peer is None,
+            own=own,
+            assured=seen.assured,
+            ended=ended_as,
+        )
+
+
+def _ids(record: Record, system: System) -> Iterator[Told]:
+    seen = record.observation
+    if seen.ids is None or seen.time_by in (None, "arrival"):
+        return
+    ids, end = seen.ids, _end_of(record)
+    keys = {request_key(scheme, value): scheme in system.mints for scheme, value in ids.requests}
+    if ids.trace is not None:
+        keys[trace_key(ids.trace)] = mints_trace(system, ids)
+    for key, minted in keys.items():
+        yield Told(
+            key,
+            system.name,
+            seen.instance or "",
+            record.record_id,
+            "request",
+            "",
+            seen.start_ns,
+            seen.start_latest_ns,
+            seen.end_ns,
+            _slack(seen),
+            minted=minted,
+            span=ids.span,
+            parent=ids.parent,
+            ended=end,
+        )
+
+
+def _link(skipped: Skipped) -> Told:
+    link, setup = skipped.link, skipped.setup
+    assert link is not None
+    assert setup is not None
+    return Told(
+        trace_key(link.trace),
+        setup.system,
+        skipped.line.instance or "",
+        f"{skipped.line.file}:{skipped.line.offset}:{skipped.line.index}",
+        "link",
+        "",
+        link.start_ns,
+        link.start_ns,
+        link.end_ns,
+        0,
+        span=link.span,
+        parent=link.parent,
+    )
+
+
+def _end_of(record: Record) -> Ended | None:
+    """How its walk ended, unless another log may still lead it further."""
+    return None if record.resolution.stop is not None else ended(record.resolution)
+
+
+def _event(seen: Observation) -> str:
+    return (seen.connection_serial or "").rpartition("/")[2]
+
+
+def _slack(seen: Observation) -> int:
+    """How far the end may be off: as far as the start can be, where the line shows that."""
+    skew = seen.setup.max_skew_ns
+    if seen.start_latest_ns is None:
+        return max(skew, _SECOND)
+    if seen.start_ns is not None:
+        return max(skew, seen.start_latest_ns - seen.start_ns)
+    if seen.kind == "translation" and seen.end_ns is not None:
+        return max(skew, seen.start_latest_ns - seen.end_ns)  # it had begun by its end, give or take the same error
+    return max(skew, _SECOND)
+
+
+def mints_trace(system: System, ids: Ids) -> bool:
+    """Whether the system made this trace id itself, whatever came from outside."""
+    return any(ids.scheme in _TRACE_HEADERS.get(header, ()) for header in system.mints)

@@ -1,0 +1,100 @@
+"""What a configuration says once it is read: values only, made by `config.load`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from clientip.model import Setup, System
+
+
+class Limits(Struct, frozen=True):
+    """Bounds that keep hostile input cheap; `[limits]`."""
+
+    line_bytes: int
+
+
+class Joins(Struct, frozen=True):
+    """How lines of different logs are held together; `[joins]`. Units: ns."""
+
+    tolerance_ns: int
+    horizon_ns: int
+
+
+class Geo(Struct, frozen=True):
+    """Paths of databases that place the client; `[geo]`."""
+
+    city: str | None = None
+    country: str | None = None
+    asn: str | None = None
+
+
+class Kafka(Struct, frozen=True):
+    """How to reach the cluster, and what our topics are called; `[kafka]`. Paths are absolute."""
+
+    brokers: tuple[str, ...]
+    prefix: str
+    generation: int
+    tls: bool = False
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    sasl: str | None = None
+    user: str | None = None
+    password_file: str | None = None
+
+    def topic(self, name: str) -> str:
+        """The topic, or the consumer group, of ours that `name` stands for."""
+        return f"{self.prefix}.{name}"
+
+    def generational(self, name: str) -> str:
+        """The topic of ours whose partitions hang together with those of the join topic."""
+        return f"{self.prefix}.{name}.{self.generation}"
+
+
+class Stream(Struct, frozen=True):
+    """How a stream works; `[stream]`. Units: ns, bytes. The path is absolute."""
+
+    commit_ns: int
+    batch_lines: int
+    join_partitions: int
+    replication: int | None
+    memory: int
+    spool: str | None
+    output: str = "enriched"  # word of outputs.OUTPUTS
+
+
+class Feed(Struct, frozen=True):
+    """How the lines of one system come through Kafka. Units: ns."""
+
+    topics: tuple[str, ...]
+    messages: str  # word of messages.MESSAGES
+    instance_by: Literal["key"] | None
+    arrives_ns: int  # lines come at most so long after their event
+    longest_ns: int  # no request or connection of it lasts longer
+    bounded: bool = False  # whether the operator said so; else it is the horizon
+
+
+class SystemSettings(Struct, frozen=True):
+    """One drawn system and, where it writes a log, how to find and read it."""
+
+    system: System
+    setup: Setup | None = None  # None: it writes no log
+    inputs: tuple[str, ...] = ()  # glob patterns, each below its configuration file's folder
+    wrapper: tuple[str, ...] = ()  # outermost first
+    feed: Feed | None = None  # None: no line of it comes through Kafka
+
+
+class Settings(Struct, frozen=True):
+    """A whole configuration without faults."""
+
+    systems: tuple[SystemSettings, ...]
+    limits: Limits
+    joins: Joins
+    geo: Geo
+    rules: str  # 16 hex: what decides (systems, ranges, program version); same drawing, same rules
+    kafka: Kafka | None  # None: no cluster is named
+    stream: Stream
+    drawing: str  # 16 hex: what decides, whatever the program version: questions of a stream name it
+    digest: str  # 64 hex: everything, inputs and limits too; a run goes on only under the same one

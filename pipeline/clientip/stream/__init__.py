@@ -1,0 +1,1 @@
+"""Messages of the join topic to departures: watermarks, fact store, checkpoint."""

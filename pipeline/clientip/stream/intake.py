@@ -1,0 +1,180 @@
+"""A reader's half of the joins: what the lines of a batch tell and ask, on their way into the join topic."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Final
+
+from msgspec.structs import replace
+
+from clientip.engine import Engine
+from clientip.joins.coverage import Run, Runs, Teller
+from clientip.joins.facts import Told, kind_of
+from clientip.joins.inquiry import Inquiry, Open
+from clientip.joins.join import Joining, numbered
+from clientip.model import Fact, Numbered, Outcome, Record
+from clientip.pending import Shelf
+from clientip.stream.join_messages import Chunks, Waits
+from clientip.trust.answers import Refused
+
+MOST: Final = 256  # facts under one id that a batch tells; one more, and the key is crowded
+FORGIVEN_NS: Final = 600_000_000_000
+AHEAD_NS: Final = 300_000_000_000  # a stamp so far ahead of its message's is no time
+
+
+class Intake:
+    """What the lines of one system do to the joins, under one configuration."""
+
+    def __init__(self, engine: Engine, joining: Joining, drawing: str, system: str) -> None:
+        self._joining, self._drawing, self._system = joining, drawing, system
+        self._shelf = Shelf(engine, system)
+        self.tells = joining.telling.tells(system)
+
+    def take(self, outcome: Outcome, appended_ns: int, batch: Batch) -> Outcome | None:
+        """The outcome as it leaves, or None: it waits for its answer.
+
+        `appended_ns`: when its message came, 0 where nobody knows.
+        """
+        begun: Outcome | Open = outcome
+        by_ns = batch.latest_ns or appended_ns
+        if self.tells:
+            batch.see(outcome, appended_ns)
+        elif type(outcome) is Record and outcome.resolution.stop is None and not _is_ahead(outcome, by_ns):
+            return outcome  # the usual case of a log that only asks
+        if type(outcome) is Record:
+            if _is_ahead(outcome, by_ns):
+                batch.ahead.append(outcome)
+                return self._alone(outcome)
+            begun = self._joining.begin(outcome)
+        elif self.tells:
+            batch.count(outcome)
+        ended = outcome if isinstance(begun, Open) else begun
+        if self.tells:
+            for fact in self._joining.telling.facts(ended):
+                batch.tell(fact)
+        if not isinstance(begun, Open):
+            return begun
+        assert type(outcome) is Record
+        batch.chunks.ask(begun.question, self._drawing, self._waits(outcome, begun.inquiry, appended_ns))
+        batch.asked += 1
+        return None
+
+    def _alone(self, record: Record) -> Record:
+        """A record whose time nobody can have: it asks nobody, and tells nobody."""
+        begun = self._joining.begin(record)
+        if not isinstance(begun, Open):
+            return begun
+        refused = Refused("time_implausible")
+        end = self._joining.inquirer.end(record.observation, begun.inquiry, refused)
+        return replace(record, resolution=end)
+
+    def _waits(self, record: Record, inquiry: Inquiry, appended_ns: int) -> Waits:
+        line = record.line
+        return Waits(
+            line.raw,
+            None if line.text is line.raw else line.text,
+            line.file,
+            line.offset,
+            line.index,
+            line.stamp_ns,
+            line.instance,
+            line.stream,
+            record.record_id,
+            record.entry,
+            self._shelf.put(record.observation),
+            inquiry,
+            appended_ns,
+        )
+
+
+def _is_ahead(record: Record, appended_ns: int) -> bool:
+    seen = record.observation
+    moment = seen.end_ns if seen.start_latest_ns is None else seen.start_latest_ns
+    return appended_ns > 0 and moment is not None and moment > appended_ns + AHEAD_NS
+
+
+class Lateness:
+    """By how much the lines of one partition come later than `arrives_within` says; a mark must not hide that.
+
+    Forgotten after ten to twenty minutes without such a line.
+    """
+
+    def __init__(self, arrives_ns: int) -> None:
+        self._arrives_ns = arrives_ns
+        self._since_ns, self._now, self._before = 0, 0, 0
+
+    def see(self, late_ns: int, now_ns: int) -> None:
+        """The latest line of a batch came so long after its event."""
+        if now_ns - self._since_ns >= FORGIVEN_NS:
+            self._since_ns, self._before, self._now = now_ns, self._now, 0
+        self._now = max(self._now, late_ns - self._arrives_ns)
+
+    def excess_ns(self) -> int:
+        """By how much; 0: they come in time."""
+        return max(self._now, self._before)
+
+
+class Numbers:
+    """Stretches of numbered lines that were read and told; to be dropped with whatever was not committed."""
+
+    def __init__(self) -> None:
+        self._runs: dict[Teller, Runs] = defaultdict(Runs)
+        self._changed: dict[Teller, None] = {}
+
+    def add(self, teller: Teller, line: Numbered) -> None:
+        """One more line."""
+        self._runs[teller].add(line)
+        self._changed[teller] = None
+
+    def news(self) -> tuple[tuple[str, str, tuple[Run, ...]], ...]:
+        """What has changed since the last call, as the join topic takes it."""
+        found = []
+        for teller in self._changed:
+            runs = self._runs[teller]
+            found.append((*teller, tuple(runs.all())))
+            runs.done.clear()
+        self._changed.clear()
+        return tuple(found)
+
+
+class Batch:
+    """What one batch tells and asks; all of it goes into one transaction."""
+
+    def __init__(self, chunks: Chunks, numbers: Numbers) -> None:
+        self.chunks, self._numbers = chunks, numbers
+        self.ahead: list[Record] = []  # records whose time lies far ahead
+        self.asked = 0
+        self.latest_ns = 0  # when messages came at the latest, where their dates are not a broker's; 0: they are
+        # How long after its event the latest line came, and of those that do not show when it ended, after it began; to
+        # be set anew for each partition.
+        self.late_ns = self.late_begun_ns = 0
+        self._under: Counter[str] = Counter()
+
+    def see(self, outcome: Outcome, appended_ns: int) -> None:
+        """Note how late a line of a teller came."""
+        record = outcome.record if type(outcome) is Fact else outcome
+        if type(record) is not Record or not appended_ns:
+            return
+        seen = record.observation
+        if seen.end_ns is not None:
+            self.late_ns = max(self.late_ns, appended_ns - seen.end_ns)
+        elif seen.start_latest_ns is not None:
+            self.late_begun_ns = max(self.late_begun_ns, appended_ns - seen.start_latest_ns)
+
+    def tell(self, fact: Told) -> None:
+        """One more fact; of an id that has too many only that it has."""
+        kind = kind_of(fact.key)
+        if kind in ("request", "trace"):
+            self._under[fact.key] += 1
+            times = self._under[fact.key]
+            if times > MOST:
+                if times == MOST + 1:
+                    self.chunks.crowd(fact)
+                return
+        self.chunks.tell(fact)
+
+    def count(self, outcome: Outcome) -> None:
+        """The running number of a line that has one."""
+        found = numbered(outcome)
+        if found is not None:
+            self._numbers.add(*found)

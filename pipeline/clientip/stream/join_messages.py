@@ -1,0 +1,291 @@
+"""Messages of the join topic: what readers and answerers tell and ask each other, many items in one message.
+
+The first byte is the version; a reader of version N also reads N - 1 (there is no older one yet).  Facts stand in
+columns, so that an answerer can hold them as they came and look at none before somebody asks.  A key travels as a
+seeded hash: its text stands in the body, and is compared there.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+from xxhash import xxh3_64_intdigest
+
+from clientip.errors import FormatError
+from clientip.joins.coverage import Run
+from clientip.joins.facts import Asked, Told, kind_of
+from clientip.joins.inquiry import Inquiry
+from clientip.model import Line
+
+VERSION: Final = 1
+VERSIONS: Final = frozenset({VERSION})  # that can be read
+CHUNK_BYTES: Final = 256 * 1024  # a chunk is ended when it is larger
+OPEN: Final = 2**63 - 1  # of a fact: nobody said when it ended
+MAX_SOURCES: Final = 255  # of one chunk: their numbers are bytes
+MAX_FACTS: Final = 1 << 20
+CROWDED: Final = b""  # a body in place of the facts of an id of which there were too many
+
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+_ASKED: Final = msgspec.msgpack.Decoder(Asked)
+_TOLD: Final = msgspec.msgpack.Decoder(Told)
+
+
+class Mark(Struct, frozen=True, gc=False, array_like=True):
+    """How far a reader has come in one partition of a system's raw topics. Units: ns."""
+
+    system: str
+    topic: str
+    partition: int
+    partitions: int  # of the topic
+    upto_ns: int  # what was appended up to then has been read and told; 0: nobody knows
+    at_end: bool  # nothing was left to read
+
+
+class Waits(Struct, frozen=True, gc=False, array_like=True):
+    """All that a line which asks needs to go on: what it was, and what it was told."""
+
+    raw: bytes
+    text: bytes | None  # None: as `raw`
+    file: str
+    offset: int
+    index: int
+    stamp_ns: int | None
+    instance: str | None
+    stream: str
+    record: str
+    entry: bool
+    seen: bytes  # the observation packed, without its setup; empty: it has to be read again
+    inquiry: Inquiry
+    appended_ns: int  # when the raw line came
+
+    def line(self) -> Line:
+        """The line as its format read it."""
+        text = self.raw if self.text is None else self.text
+        return Line(
+            self.raw, text, self.file, self.offset, self.index, self.stamp_ns, self.instance, self.stream, False
+        )
+
+
+class Question(Struct, frozen=True, gc=False, array_like=True):
+    """One question under way."""
+
+    hash: int  # of the key
+    drawing: str  # digest of the configuration under which it walks
+    first_ns: int  # append time of its first message; 0: this is the first
+    system: str  # whose line it is
+    asked: bytes  # an `Asked`
+    waits: bytes  # a `Waits`
+
+
+class Facts(Struct, frozen=True, gc=False, array_like=True):
+    """Facts in columns, in the order in which they were told."""
+
+    hashes: bytes = b""  # 8 bytes each
+    untils: bytes = b""  # 8 bytes each: when what it says is over, ns; OPEN
+    sources: bytes = b""  # 1 byte each: place in `Chunk.sources`
+    ends: bytes = b""  # 4 bytes each: where its body ends
+    bodies: bytes = b""
+
+
+class Chunk(Struct, frozen=True, gc=False, array_like=True):
+    """One message."""
+
+    marks: tuple[Mark, ...] = ()
+    runs: tuple[tuple[str, str, tuple[Run, ...]], ...] = ()  # (system, instance, told whole)
+    sources: tuple[tuple[str, str], ...] = ()  # (kind of key, system) of facts
+    facts: Facts = Facts()
+    questions: tuple[Question, ...] = ()
+
+
+_CHUNK: Final = msgspec.msgpack.Decoder(Chunk)
+
+
+def encode(chunk: Chunk) -> bytes:
+    """The message of a chunk."""
+    return bytes((VERSION,)) + _ENCODE(chunk)
+
+
+def decode(message: bytes) -> Chunk:
+    """The chunk of a message.
+
+    Raises FormatError: `version` for one of another release, `json` never, `no_match` for anything that is no chunk.
+
+    >>> decode(encode(Chunk(sources=(("conn", "nodes"),)))).sources
+    (('conn', 'nodes'),)
+    """
+    if not message or message[0] not in VERSIONS:
+        raise FormatError("version", 0)
+    try:
+        chunk = _CHUNK.decode(memoryview(message)[1:])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise FormatError("no_match", 1) from None
+    if not _fits(chunk):
+        raise FormatError("no_match", 1)
+    return chunk
+
+
+def _fits(chunk: Chunk) -> bool:
+    """Whether the columns belong together."""
+    facts, count = chunk.facts, len(chunk.facts.sources)
+    if len(facts.hashes) != 8 * count or len(facts.untils) != 8 * count or len(facts.ends) != 4 * count:
+        return False
+    if count == 0:
+        return not facts.bodies
+    ends = array("I", facts.ends)
+    rising = all(map(int.__le__, ends, ends[1:]))
+    return rising and ends[-1] == len(facts.bodies) and max(facts.sources) < len(chunk.sources) and count <= MAX_FACTS
+
+
+def unpacked_question(asked: bytes) -> Asked:
+    """What `Question.asked` holds."""
+    return _ASKED.decode(asked)
+
+
+def unpacked_fact(body: bytes | memoryview) -> Told:
+    """What the body of a fact holds."""
+    return _TOLD.decode(body)
+
+
+class Partitions:
+    """Which partition of the join topic a key belongs to.
+
+    The seed is a secret of the cluster, so that who chooses ids cannot choose their partition.
+    """
+
+    def __init__(self, seed: str, count: int) -> None:
+        self._seed = xxh3_64_intdigest(seed.encode())
+        self.count = count
+
+    def hash(self, key: str) -> int:
+        """The hash that stands for the key."""
+        return xxh3_64_intdigest(key.encode(), self._seed)
+
+    def of(self, hashed: int) -> int:
+        """The partition of a hashed key."""
+        return hashed % self.count
+
+
+def until(fact: Told, horizon_ns: int) -> int:
+    """When what the fact says is over, ns; OPEN for a connection of which nobody said when it ended."""
+    if fact.end is not None:
+        return fact.end + fact.slack
+    if kind_of(fact.key) == "conn":
+        return OPEN
+    return (fact.begin_latest or fact.begin or 0) + horizon_ns
+
+
+class _Columns:
+    __slots__ = ("bodies", "ends", "hashes", "questions", "size", "sources", "untils")
+
+    def __init__(self) -> None:
+        self.hashes, self.untils, self.ends = array("Q"), array("q"), array("I")
+        self.sources, self.bodies = bytearray(), bytearray()
+        self.questions: list[Question] = []
+        self.size = 0
+
+
+class Message(NamedTuple):
+    """One message for a partition of the join topic."""
+
+    partition: int
+    value: bytes
+
+
+class Chunks:
+    """Items on their way into the join topic: one message per partition, more where one would be too large."""
+
+    def __init__(self, partitions: Partitions, horizon_ns: int) -> None:
+        self._partitions, self._horizon_ns = partitions, horizon_ns
+        self._open: dict[int, _Columns] = {}
+        self._sources: dict[tuple[str, str], int] = {}
+        self._done: list[tuple[int, _Columns, tuple[tuple[str, str], ...]]] = []
+
+    def tell(self, fact: Told) -> None:
+        """One more fact."""
+        self.add_fact(
+            self._partitions.hash(fact.key),
+            (kind_of(fact.key), fact.system),
+            until(fact, self._horizon_ns),
+            _ENCODE(fact),
+        )
+
+    def crowd(self, fact: Told) -> None:
+        """In place of this fact and all that follow under its key: there are too many."""
+        source = kind_of(fact.key), fact.system
+        self.add_fact(self._partitions.hash(fact.key), source, until(fact, self._horizon_ns), CROWDED)
+
+    def add_fact(self, hashed: int, source: tuple[str, str], until_ns: int, body: bytes) -> None:
+        """One more fact that is packed already, or CROWDED."""
+        number = self._sources.get(source)
+        if number is None:
+            if len(self._sources) == MAX_SOURCES:
+                self._end_all()
+            number = self._sources[source] = len(self._sources)
+        columns = self._columns(self._partitions.of(hashed))
+        columns.hashes.append(hashed)
+        columns.untils.append(max(-OPEN, min(until_ns, OPEN)))
+        columns.sources.append(number)
+        columns.bodies += body
+        columns.ends.append(len(columns.bodies))
+        columns.size += len(body) + 21
+
+    def ask(self, asked: Asked, drawing: str, waits: Waits, first_ns: int = 0) -> None:
+        """One more question of a line."""
+        hashed = self._partitions.hash(asked.key)
+        columns = self._columns(self._partitions.of(hashed))
+        question = Question(hashed, drawing, first_ns, asked.system, _ENCODE(asked), _ENCODE(waits))
+        columns.questions.append(question)
+        columns.size += len(question.asked) + len(question.waits) + 64
+
+    def messages(
+        self,
+        marks: Sequence[Mark] = (),
+        runs: Iterable[tuple[str, str, tuple[Run, ...]]] = (),
+        everywhere: Iterable[int] = (),
+    ) -> list[Message]:
+        """All messages; marks and runs stand in the last one of each partition, and in one for those of `everywhere`.
+
+        They come last because they speak of what was told before.
+        """
+        self._end_all()
+        parts: dict[int, list[Chunk]] = {}
+        for partition, columns, sources in self._done:
+            parts.setdefault(partition, []).append(_chunk(columns, sources))
+        self._done = []
+        told = tuple(marks), tuple(runs)
+        for partition in everywhere:
+            parts.setdefault(partition, [Chunk()])
+        found = []
+        for partition, chunks in sorted(parts.items()):
+            last = chunks[-1]
+            chunks[-1] = Chunk(*told, last.sources, last.facts, last.questions)
+            found += [Message(partition, encode(chunk)) for chunk in chunks]
+        return found
+
+    def _columns(self, partition: int) -> _Columns:
+        columns = self._open.get(partition)
+        if columns is None:
+            columns = self._open[partition] = _Columns()
+        elif columns.size >= CHUNK_BYTES:
+            self._done.append((partition, columns, tuple(self._sources)))
+            columns = self._open[partition] = _Columns()
+        return columns
+
+    def _end_all(self) -> None:
+        self._done += [(partition, columns, tuple(self._sources)) for partition, columns in self._open.items()]
+        self._open, self._sources = {}, {}
+
+
+def _chunk(columns: _Columns, sources: tuple[tuple[str, str], ...]) -> Chunk:
+    facts = Facts(
+        columns.hashes.tobytes(),
+        columns.untils.tobytes(),
+        bytes(columns.sources),
+        columns.ends.tobytes(),
+        bytes(columns.bodies),
+    )
+    return Chunk((), (), sources if columns.sources else (), facts, tuple(columns.questions))

@@ -1,0 +1,147 @@
+"""Whether a question of a stream can leave now, and with what answer.
+
+An answer leaves when nothing that comes later can change it: one line proves it alone, or everything was told of its
+moment.  A refusal leaves in the same way once everything was told; it is then what a replay says, and another key may
+be tried.  When time is over before that, the line ends with a reason that says so: a weaker key must not speak where a
+stronger one was not heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from clientip.joins.facts import Asked, Told, kind_of
+from clientip.joins.flows import NEVER
+from clientip.joins.matching import SLOW, WHOLE, answers, window
+from clientip.reasons import WAITING
+from clientip.stream.watermarks import Licence, View
+from clientip.syntax.addresses import parse_address
+from clientip.trust.answers import Answer, Awaits, Refused, Through
+
+Forgotten = Callable[[str], int]
+"""System → up to which moment facts of it, under this kind of key, were dropped; NEVER: none were."""
+
+
+class Leave(NamedTuple):
+    """It leaves."""
+
+    answer: Answer | Awaits
+    over: bool  # its time is over: no further key is tried
+
+
+class Wait(NamedTuple):
+    """It waits, for a new fact in any case."""
+
+    need_ns: int | None  # also until its tellers have told so far
+
+
+class Case(NamedTuple):
+    """One question with all that is known under its key."""
+
+    view: View
+    forgotten: Forgotten
+    asked: Asked
+    facts: Sequence[Told]
+    others: Callable[[], Sequence[Asked]]  # the other questions of the key, also those that have left
+    clock_ns: int
+    is_over: bool  # its time is
+    is_patient: bool = True  # it may wait on while a teller's lines are read from behind
+
+
+_SILENT: Final = Refused("evidence_missing")
+
+
+def decide(case: Case) -> Leave | Wait:
+    """Leave or wait."""
+    asked, kind = case.asked, kind_of(case.asked.key)
+    licence = Licence(case.view, case.forgotten)
+    answer = _answer(case, licence, [asked])
+    if answer is None:  # the line it awaits has not ended
+        return Leave(Refused("evidence_incomplete"), over=True) if case.is_over else Wait(None)
+    if isinstance(answer, Through) and answer.own and not answer.record and not _is_silence(case, licence, answer):
+        answer = _SILENT
+        final = False
+    else:
+        final = _is_final(case, licence)
+    if not isinstance(answer, Refused):
+        if final or len(asked.tellers) == 1 or kind == "conn" or _all_know(case):
+            return Leave(answer, over=False)
+        if not case.is_over:
+            return Wait(licence.need_ns if licence.need_ns > NEVER else _high(case))
+        return Leave(answer, over=False) if _all_know(case) else Leave(Refused("evidence_incomplete"), over=True)
+    if answer.reason == "ambiguous" and asked.serial is not None and kind == "conn":
+        return _in_order(case, answer, final)
+    if final:
+        return Leave(answer, over=False)
+    if case.is_over:
+        if case.is_patient and any(_lags(case, teller) for teller in asked.tellers):
+            return Wait(None)
+        return Leave(_only_waited(case, answer), over=True)
+    return Wait(licence.need_ns if licence.need_ns > NEVER else _high(case))
+
+
+def _answer(case: Case, licence: Licence, questions: Sequence[Asked]) -> Answer | Awaits | None:
+    bounds = case.view.joining.bounds
+    return answers(questions[0].key, case.facts, questions, licence, bounds)[0]  # type: ignore[arg-type]
+
+
+def _high(case: Case) -> int:
+    return window(case.asked, case.view.joining.bounds)[1]
+
+
+def _low(case: Case) -> int:
+    return window(case.asked, case.view.joining.bounds)[0]
+
+
+def _is_final(case: Case, licence: Licence) -> bool:
+    """Whether everything has been told that could change the answer."""
+    if licence.states and licence.states <= WHOLE:
+        return True
+    low, high = _low(case), _high(case)
+    return all(case.view.told_until(each) >= high and case.forgotten(each) < low for each in case.asked.tellers)
+
+
+def _is_silence(case: Case, licence: Licence, answer: Through) -> bool:
+    """Whether nothing was translated from there so long after, or ever before."""
+    if case.forgotten(answer.system) != NEVER:
+        return False
+    low, high = window(case.asked, case.view.joining.bounds)
+    return licence(answer.system, parse_address(case.asked.source), low, high + SLOW, True) == "yes"
+
+
+def _all_know(case: Case) -> bool:
+    """Whether each teller by itself says something."""
+    for teller in case.asked.tellers:
+        alone = replace(case.asked, tellers=(teller,))
+        said = _answer(case, Licence(case.view, case.forgotten), [alone])
+        if isinstance(said, Refused) and said.reason in ("evidence_missing", "evidence_incomplete"):
+            return False
+    return True
+
+
+def _in_order(case: Case, answer: Refused, final: bool) -> Leave | Wait:
+    """Several flows fit: which one it was may follow from the other requests of the same server's connections."""
+    if not case.is_over:
+        return Wait(None)
+    ordered = _answer(case, Licence(case.view, case.forgotten), [case.asked, *case.others()])
+    if ordered is not None and not isinstance(ordered, Refused):
+        return Leave(ordered, over=False)
+    return Leave(answer, over=False) if final else Leave(_only_waited(case, answer), over=True)
+
+
+def _lags(case: Case, teller: str) -> bool:
+    """Whether lines of this teller are still to be read, and are being read."""
+    return case.view.told_until(teller) < _high(case) and case.view.catches_up(teller, case.clock_ns)
+
+
+def _only_waited(case: Case, answer: Refused) -> Refused:
+    """The reason of a line whose time is over: one that says it is the waiting."""
+    low = _low(case)
+    if any(case.forgotten(teller) >= low for teller in case.asked.tellers):
+        return replace(answer, reason="too_late")
+    if any(case.view.is_silent(teller) for teller in case.asked.tellers):
+        return replace(answer, reason="source_silent")
+    return answer if answer.reason in WAITING else replace(answer, reason="evidence_incomplete")

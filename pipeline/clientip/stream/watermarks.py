@@ -1,0 +1,222 @@
+"""How far the tellers of a stream have told: marks of raw partitions, and stretches of numbered lines.
+
+Two kinds of knowing, and they license different things.  Numbered lines without a gap say that everything of a
+stretch was told.  A mark says how far a reader has come; with `arrives_within` it says which lines must have come,
+and with `longest` which requests must be over and so logged.  That much is the operator's word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from clientip.joins.coverage import Coverage, Run, Teller, stitch
+from clientip.joins.flows import NEVER
+from clientip.joins.join import Joining
+from clientip.joins.matching import SLOW
+from clientip.model import Address, System
+from clientip.stream.join_messages import Mark
+
+MAX_RUNS: Final = 256  # of one teller; fewer cover less
+SILENCE_NS: Final = SLOW + 5_000_000_000  # how long to wait for a NAT device's log to say that it did nothing
+MARK_NS: Final = 3_000_000_000  # how long after a moment its mark is here: an idle reader asks and tells each second
+_STITCH: Final = 2 * MAX_RUNS
+_STILL_NS: Final = 10_000_000_000  # a reader whose marks have not moved for so long does not catch up
+
+
+class HasFeed(Protocol):
+    """What the configuration says of a system's lines (`settings.Feed`); ns."""
+
+    @property
+    def topics(self) -> tuple[str, ...]: ...
+    @property
+    def arrives_ns(self) -> int: ...
+    @property
+    def longest_ns(self) -> int: ...
+    @property
+    def bounded(self) -> bool: ...
+
+
+class _Said(Struct, gc=False):
+    """The last mark of one raw partition."""
+
+    upto_ns: int
+    at_end: bool
+    partitions: int
+    rose_ns: int  # by the partition's clock
+
+
+class Heard:
+    """Everything said so far, under no configuration in particular."""
+
+    def __init__(self, runs: Iterable[tuple[str, str, tuple[Run, ...]]] = ()) -> None:
+        self._marks: dict[tuple[str, str], dict[int, _Said]] = {}  # (system, topic) → partition
+        self._runs: dict[Teller, list[Run]] = {}
+        self.version = 0  # rises with the runs
+        self._changed: dict[Teller, int] = {}  # version with which the runs of a teller changed last
+        for system, instance, each in runs:
+            self.run(system, instance, each)
+
+    def mark(self, mark: Mark, appended_ns: int) -> None:
+        """A reader's word; it cannot have read what was appended after its word was."""
+        upto_ns = min(mark.upto_ns, appended_ns)
+        said = self._marks.setdefault((mark.system, mark.topic), {})
+        before = said.get(mark.partition)
+        if before is None:
+            said[mark.partition] = _Said(upto_ns, mark.at_end, mark.partitions, appended_ns)
+            return
+        before.at_end, before.partitions = mark.at_end, mark.partitions
+        if upto_ns > before.upto_ns:
+            before.upto_ns, before.rose_ns = upto_ns, appended_ns
+
+    def run(self, system: str, instance: str, runs: Iterable[Run]) -> None:
+        """Stretches that were told whole, in any order and any number of times."""
+        held = self._runs.setdefault((system, instance), [])
+        for run in runs:
+            last = held[-1] if held else None
+            if last is None or (run.session, run.first) != (last.session, last.first):
+                held.append(run)
+            elif run.last > last.last:
+                held[-1] = run
+        self.version += 1
+        self._changed[system, instance] = self.version
+        if len(held) > _STITCH:
+            held[:] = sorted(stitch(held), key=lambda run: run.to_ns)[-MAX_RUNS:]
+
+    def runs(self) -> dict[Teller, list[Run]]:
+        """All stretches, by teller."""
+        return self._runs
+
+    def changed(self, since: int) -> list[Teller]:
+        """Tellers of which something was heard after that version."""
+        return [teller for teller, version in self._changed.items() if version > since]
+
+    def listed(self) -> list[tuple[str, str, tuple[Run, ...]]]:
+        """All stretches, to be written down."""
+        return [(*teller, tuple(stitch(runs))) for teller, runs in sorted(self._runs.items())]
+
+    def read_upto(self, system: str, topics: Iterable[str]) -> int:
+        """Up to which append time all partitions of these topics have been read and told; NEVER: nobody knows."""
+        moments = [NEVER] if not topics else []
+        for topic in topics:
+            said = self._marks.get((system, topic))
+            if said is None or len(said) < max(each.partitions for each in said.values()):
+                return NEVER
+            moments += [each.upto_ns or NEVER for each in said.values()]
+        return min(moments)
+
+    def any(self, system: str, topics: Iterable[str]) -> bool:
+        """Whether any reader has said anything of the system."""
+        return any((system, topic) in self._marks for topic in topics)
+
+    def catches_up(self, system: str, topics: Iterable[str], clock_ns: int) -> bool:
+        """Whether some partition is not read to its end, and moves."""
+        said = [each for topic in topics for each in self._marks.get((system, topic), {}).values()]
+        return any(not each.at_end and clock_ns - each.rose_ns < _STILL_NS for each in said)
+
+
+def _end(runs: list[Run]) -> int:
+    return max((run.to_ns for run in runs), default=NEVER)
+
+
+def _wait_ns(feed: HasFeed) -> int:
+    return feed.arrives_ns + (feed.longest_ns if feed.bounded else 0) + MARK_NS
+
+
+def longest_wait_ns(feeds: Iterable[HasFeed]) -> int:
+    """How long any question waits under its first key, if nothing is read from behind."""
+    return max([SILENCE_NS, *map(_wait_ns, feeds)])
+
+
+class View:
+    """What was said, as one configuration understands it. Valid until more is heard; `renew` then."""
+
+    def __init__(self, heard: Heard, joining: Joining, feeds: Mapping[str, HasFeed]) -> None:
+        self._heard, self._feeds = heard, feeds
+        self.joining = joining
+        self.systems: Mapping[str, System] = joining.graph.systems
+        self._version = -1
+        self._coverage = joining.coverage({})
+        self._told: dict[str, int] = {}
+        self._reach: dict[str, int] = {}  # of all instances of a system together
+        self._of_address: dict[tuple[str, str], list[str]] = {}
+        for name, drawn in self.systems.items():
+            for instance, own in drawn.instances:
+                for address in {each.address.text for each in own}:
+                    self._of_address.setdefault((name, address), []).append(instance)
+
+        self.longest_wait_ns = longest_wait_ns(feeds.values())
+
+    def renew(self) -> None:
+        """Take note of what has been heard since."""
+        self._told.clear()
+        self._reach.clear()
+        for teller in self._heard.changed(self._version):
+            if teller[0] in self.systems:
+                self._coverage.tell(teller, self._heard.runs()[teller])
+        self._version = self._heard.version
+
+    def coverage(self) -> Coverage:
+        """What numbered lines cover."""
+        return self._coverage
+
+    def told_until(self, system: str) -> int:
+        """Requests and connections that began up to then are over and told, by the operator's word; NEVER: unknown."""
+        found = self._told.get(system)
+        if found is None:
+            feed = self._feeds.get(system)
+            read = NEVER if feed is None else self._heard.read_upto(system, feed.topics)
+            found = NEVER if feed is None or read == NEVER else read - feed.arrives_ns - feed.longest_ns
+            self._told[system] = found
+        return found
+
+    def reach(self, system: str, source: str) -> int:
+        """Up to which moment there may be something new to say for questions from this address."""
+        listed, runs = self._of_address.get((system, source)), self._heard.runs()
+        if listed:
+            ends = [_end(runs[system, instance]) for instance in listed if (system, instance) in runs]
+            return max(self.told_until(system), max(ends, default=NEVER))
+        found = self._reach.get(system)
+        if found is None:
+            found = max((_end(each) for (name, _), each in runs.items() if name == system), default=NEVER)
+            self._reach[system] = found
+        return max(self.told_until(system), found)
+
+    def wait_ns(self, system: str) -> int:
+        """How long after a question what this system has to say of it may come."""
+        feed = self._feeds.get(system)
+        return 0 if feed is None else _wait_ns(feed)
+
+    def is_silent(self, system: str) -> bool:
+        """Whether no reader has said anything of it."""
+        feed = self._feeds.get(system)
+        return feed is None or not self._heard.any(system, feed.topics)
+
+    def catches_up(self, system: str, clock_ns: int) -> bool:
+        """Whether its lines are still being read from behind."""
+        feed = self._feeds.get(system)
+        return feed is not None and self._heard.catches_up(system, feed.topics, clock_ns)
+
+
+class Licence:
+    """Whether everything was told of a stretch, for one question; remembers what was asked of it."""
+
+    def __init__(self, view: View, forgotten: Callable[[str], int]) -> None:
+        self._view, self._forgotten = view, forgotten  # forgotten(system): up to which moment facts were dropped
+        self.states: set[str] = set()
+        self.need_ns = NEVER  # up to which moment it would have to be told
+
+    def __call__(self, system: str, source: Address | None, low: int, high: int, fresh: bool) -> str:
+        """As `joins.IsCovered`."""
+        state: str = "no"
+        if self._forgotten(system) < low:
+            if self._view.systems[system].lossless:
+                state = "word" if self._view.told_until(system) >= high else "no"
+            else:
+                state = self._view.coverage().of(system, source, low, high, fresh=fresh)
+            if state not in ("yes", "word"):
+                self.need_ns = max(self.need_ns, high)
+        self.states.add(state)
+        return state

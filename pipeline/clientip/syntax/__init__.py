@@ -1,0 +1,1 @@
+"""Text and bytes of standards to values: addresses, times, headers, ids, PROXY. Decides nothing."""

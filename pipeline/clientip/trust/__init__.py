@@ -1,0 +1,1 @@
+"""An observation to a resolution; `walk.py` is the security page."""

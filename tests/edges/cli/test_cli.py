@@ -1,0 +1,246 @@
+"""The command line: exit codes, one line per fault, pipes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.edge  # each test starts the program
+
+MAIN = [sys.executable, "-c", "from clientip.edges.cli.main import main; main()"]
+
+CONFIG = """
+[systems.lb]
+addresses = ["10.0.0.10"]
+peers = ["outside"]
+conveys = [{ header = "x-forwarded-for", mode = "append" }]
+
+[systems.web]
+format = "nginx"
+logs_peer = "socket"
+pattern = '$remote_addr:$remote_port [$time_local] "$http_x_forwarded_for" $http_traceparent "$request" $status'
+inputs = ["web.log*"]
+peers = ["lb", "outside"]
+"""
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+LINE = (
+    f'10.0.0.10:4711 [02/Mar/2026:10:20:30 +0100] "6.6.6.6, 203.0.113.7" 00-{TRACE}-00f067aa0ba902b7-01 '
+    '"GET /shop HTTP/1.1" 200'
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "c.toml").write_text(CONFIG)
+    (tmp_path / "web.log").write_text(LINE + "\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3] / "pipeline"))
+    return tmp_path
+
+
+def clientip(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*MAIN, *arguments], capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+def replayed(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return clientip("replay", "-c", "c.toml", "-o", "-", *arguments, **options)
+
+
+def test_records_go_to_standard_output_and_the_summary_to_the_other(home: Path) -> None:
+    done = replayed()
+    assert done.returncode == 0
+    [row] = done.stdout.splitlines()
+    assert json.loads(row)["clientip"]["client"]["ip"] == "203.0.113.7"
+    assert "vouched" in done.stderr
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_standard_input_is_read(home: Path, packed: bool) -> None:
+    text = f"{LINE}\n{LINE}".encode()
+    done = subprocess.run(
+        [*MAIN, "replay", "-", "-c", "c.toml", "-o", "-"],
+        input=gzip.compress(text) if packed else text,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    ids = [json.loads(row)["clientip"]["record_id"] for row in done.stdout.splitlines()]
+    assert len(set(ids)) == 2
+
+
+def test_standard_input_may_go_to_a_folder_but_not_be_resumed(home: Path) -> None:
+    for extra, code in ((), 0), ((), 2), (("--restart",), 0):
+        done = clientip("replay", "-", "-c", "c.toml", "-o", "out", *extra, input=LINE)
+        assert done.returncode == code, done.stderr
+    assert len((home / "out/enriched.ndjson").read_text().splitlines()) == 1
+
+
+def test_a_line_in_a_pipe_comes_out_at_once(home: Path) -> None:
+    process = subprocess.Popen(
+        [*MAIN, "replay", "-", "-c", "c.toml", "-o", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdin
+    assert process.stdout
+    waits = []
+    for _ in range(20):
+        began = time.monotonic()
+        process.stdin.write(LINE.encode() + b"\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        waits.append(time.monotonic() - began)
+    process.stdin.close()
+    assert process.wait(timeout=20) == 0
+    assert sorted(waits[1:])[len(waits) // 2] < 0.05
+
+
+def test_a_closed_pipe_ends_the_run_quietly(home: Path) -> None:
+    (home / "web.log").write_text(f"{LINE}\n" * 20_000)
+    process = subprocess.Popen(
+        [*MAIN, "replay", "-c", "c.toml", "-o", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=30) == 141
+    assert process.stderr
+    assert process.stderr.read() == b""
+
+
+def test_rejected_lines_go_where_they_are_asked_to(home: Path) -> None:
+    (home / "web.log").write_text(f"{LINE}\nnonsense\n")
+    assert replayed("--rejected", "bad.ndjson").returncode == 0
+    assert json.loads((home / "bad.ndjson").read_text())["raw"] == "nonsense"
+    done = replayed("--max-rejected", "0.4")
+    assert done.returncode == 1
+    assert "1 of 2 lines are rejected" in done.stderr
+    assert replayed("--max-rejected", "0.5").returncode == 0
+
+
+def one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_what_the_operator_must_mend_is_exit_2(home: Path) -> None:
+    one_line(clientip("replay", "-c", "no.toml", "-o", "-"), 2, "no.toml: cannot be read")
+    one_line(replayed("--from", "yesterday"), 2, "--from", "RFC 3339")
+    one_line(replayed("--output", "yaml"), 2, "--output", "enriched")
+    one_line(replayed("--compress", "gzip"), 2, "--compress")
+    one_line(replayed("--system", "nginx"), 2, "--system", "web")
+    one_line(replayed("nowhere"), 2, "nothing matches nowhere")
+    one_line(clientip("replay", "-c", "c.toml", "-o", "out", "--rejected", "x"), 2, "--rejected")
+    one_line(replayed("--workers", "0"), 2, "--workers")
+    (home / "c.toml").write_text(CONFIG + '[geo]\ncity = "no.mmdb"\n')
+    one_line(replayed(), 2, "geo.city", "no.mmdb")
+
+
+def test_what_the_world_did_is_exit_3(home: Path) -> None:
+    (home / "file").write_text("")
+    one_line(clientip("replay", "-c", "c.toml", "-o", "file/out"), 3, "cannot write file/out")
+    one_line(replayed("--rejected", "file/bad"), 3, "cannot write file/bad")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*MAIN, "replay", "-c", "c.toml", "-o", "-"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    one_line(done, 3, "standard output", "No space left")
+
+
+def test_progress_and_summary_name_no_client(home: Path) -> None:
+    assert "203.0.113.7" not in replayed().stderr
+
+
+def test_explain_shows_the_path_of_a_line(home: Path) -> None:
+    done = clientip("explain", "-c", "c.toml", "--system", "web", "--line", LINE)
+    assert done.returncode == 0, done.stderr
+    assert "203.0.113.7" in done.stdout
+    assert "x-forwarded-for" in done.stdout
+    assert "rejected: no_match" in clientip("explain", "-c", "c.toml", "--system", "web", "--line", "x").stdout
+    assert "skipped: blank" in clientip("explain", "-c", "c.toml", "--system", "web", "--line", " ").stdout
+
+
+def test_explain_finds_records_among_the_inputs(home: Path) -> None:
+    row = json.loads(replayed().stdout)["clientip"]
+    by_id = clientip("explain", "-c", "c.toml", "--id", row["record_id"], "--json")
+    by_trace = clientip("explain", "-c", "c.toml", "--trace", TRACE, "web.log", "--json")
+    assert json.loads(by_id.stdout)["record_id"] == json.loads(by_trace.stdout)["record_id"] == row["record_id"]
+    one_line(clientip("explain", "-c", "c.toml", "--id", "0" * 32), 1, "no such record")
+    one_line(clientip("explain", "-c", "c.toml"), 2, "--line, --id and --trace")
+    one_line(clientip("explain", "-c", "c.toml", "--line", "x"), 2, "--system")
+
+
+def test_read_shows_what_a_format_sees_without_trust(home: Path) -> None:
+    pattern = CONFIG.partition("pattern = '")[2].partition("'")[0]
+    (home / "web.log").write_text(f"{LINE}\n\nnonsense\n")
+    arguments = ["read", "--format", "nginx", "--pattern", pattern, "--logs-peer", "socket", "web.log"]
+    done = clientip(*arguments)
+    seen, skipped, rejected = map(json.loads, done.stdout.splitlines())
+    assert seen["peer"] == "10.0.0.10:4711"
+    assert seen["claims"][0]["values"] == ["6.6.6.6, 203.0.113.7"]
+    assert seen["ids"]["trace"] == TRACE
+    assert (skipped["skipped"], rejected["rejected"]) == ("blank", "no_match")
+    assert clientip(*arguments[:-1], "-", input=f"{LINE}\n").stdout.splitlines() == done.stdout.splitlines()[:1]
+    one_line(clientip("read", "--format", "nix", "web.log"), 2, "--format")
+    one_line(clientip("read", "--format", "nginx", "--pattern", "$status", "--option", "x", "web.log"), 2, "KEY=VALUE")
+    one_line(clientip("read", "--format", "nginx", "--pattern", "nothing", "web.log"), 2, "holds no $variable")
+
+
+def test_read_takes_what_is_not_said_from_the_look_of_the_file_and_says_so(home: Path) -> None:
+    line = "Mar  2 10:20:30 a haproxy[7]: 203.0.113.7:5 [02/Mar/2026:10:20:30.250] w b/s 0/0/1/8/9 200 5 - - ---- "
+    line += '1/1/0/0/0 0/0 {198.51.100.4} "GET / HTTP/1.1"'
+    (home / "web.log").write_text(f"{line}\n")
+    done = clientip("read", "--format", "haproxy", "--capture", "X-Forwarded-For", "web.log")
+    seen = json.loads(done.stdout)
+    assert (seen["peer"], seen["claims"][0]["values"]) == ("203.0.113.7:5", ["198.51.100.4"])
+    assert done.stderr.endswith("look of it: --logs-peer socket --timezone UTC --wrapper syslog3164\n")
+    said = ("--logs-peer", "realip", "--timezone", "UTC", "--wrapper", "syslog3164", "--pattern", "httplog")
+    done = clientip("read", "--format", "haproxy", *said, "web.log")
+    assert (json.loads(done.stdout)["stated"], done.stderr) == ("203.0.113.7", "")
+
+
+@pytest.mark.parametrize("topic", ["config", "formats", "metrics", "outputs", "reasons"])
+def test_help_prints_its_tables(home: Path, topic: str) -> None:
+    done = clientip("help", topic)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout) > 50
+
+
+def test_check_init_and_resolve_answer(home: Path) -> None:
+    (home / "web.log").write_text(f"{LINE}\n" * 20)
+    assert clientip("check", "-c", "c.toml").returncode == 0
+    (home / "web.log").write_text("nonsense\n" * 20)
+    assert clientip("check", "-c", "c.toml").returncode == 1
+    assert "[systems." in clientip("init", "web.log").stdout or "web.log" in clientip("init", "web.log").stdout
+    question = json.dumps({"id": 1, "peer": "203.0.113.7:5"}) + "\n"
+    assert json.loads(clientip("resolve", input=question).stdout)["verdict"] == "seen"
+
+
+def test_the_version_and_the_exit_codes_are_told() -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "pipeline")}
+    assert clientip("--version", env=environment).stdout.startswith("clientip ")
+    assert "Exit codes: 0 done" in clientip("--help", env=environment).stdout
+    assert clientip("unknown", env=environment).returncode == 2
+
+
+def test_a_file_name_that_is_no_text_is_refused_in_words(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.log")).write_bytes(b"203.0.113.7 200\n")
+    config = tmp_path / "c.toml"
+    config.write_text(
+        '[systems.web]\nformat = "nginx"\npattern = "$remote_addr $status"\nlogs_peer = "socket"\npeers = ["outside"]\n'
+    )
+    program = [sys.executable, "-c", "from clientip.edges.cli.main import main; main()"]
+    call = [*program, "replay", "-c", str(config), "-o", str(tmp_path / "out"), "--system", "web", str(tmp_path)]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "rename the file" in done.stderr

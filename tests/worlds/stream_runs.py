@@ -1,0 +1,146 @@
+"""What tests of the stream on a real cluster do with it: feed lines, wait for all of them, freeze, look at memory."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from tests.worlds.stream_lines import Item, config
+from tests.worlds.stream_replays import Found, Replay, compared, replayed
+from tests.worlds.streams import Counter, Stream
+
+WORKERS = ("reader-0", "reader-1", "answerer-0", "answerer-1")
+
+
+def stream_of(
+    folder: Path, address: str, prefix: str, *, arrives: str = "2m", partitions: int = 4, more: str = ""
+) -> Stream:
+    """A stream of `stream_lines` with its topics."""
+    folder.mkdir(exist_ok=True)
+    made = Stream(folder, address, prefix, config(prefix, arrives), stream=f"join_partitions = {partitions}\n{more}")
+    made.make_topics()
+    return made
+
+
+class Feeder:
+    """Puts items into the raw topics, in order; as a block in a thread of its own, at a pace."""
+
+    def __init__(self, stream: Stream, items: Iterable[Item] = (), pace: float = 0.0) -> None:
+        """`pace`: messages a second; 0: as fast as it goes."""
+        self._prefix, self._items, self._pace = stream.prefix, items, pace
+        settings = {"bootstrap.servers": stream.address, "linger.ms": 20, "enable.idempotence": True, "log_level": 0}
+        self._producer = Producer(
+            {**settings, "message.timeout.ms": 0, "message.max.bytes": 8 << 20, "compression.type": "lz4"}
+        )
+        self._thread = threading.Thread(target=self._run)
+        self._end = False
+        self._failed: Exception | None = None
+        self.count = 0
+
+    def __enter__(self) -> Feeder:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self._end = kind is not None
+        self._thread.join()
+        if self._failed is not None:
+            raise self._failed
+
+    def is_over(self) -> bool:
+        """Whether everything is in the topics."""
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Make no more."""
+        self._end = True
+
+    def _run(self) -> None:
+        try:
+            self.feed(self._items)
+        except Exception as error:  # noqa: BLE001 - it is raised where the block ends
+            self._failed = error
+
+    def feed(self, items: Iterable[Item]) -> int:
+        """All of these, now; how many."""
+        began, before = time.monotonic(), self.count
+        for item in items:
+            if self._end:
+                break
+            self.put(item)
+            if self._pace and self.count % 50 == 0:
+                time.sleep(max(0.0, began + (self.count - before) / self._pace - time.monotonic()))
+        assert self._producer.flush(120) == 0
+        return self.count - before
+
+    def put(self, item: Item, partition: int = -1, headers: list[tuple[str, bytes | None]] | None = None) -> None:
+        """One message."""
+        topic = f"{self._prefix}.raw.{item.system}"
+        while True:
+            try:
+                self._producer.produce(topic, item.text, item.key, partition, headers=headers or [])
+                break
+            except BufferError:
+                self._producer.poll(0.05)
+        self.count += 1
+
+    def flush(self) -> None:
+        """Wait until all is there."""
+        assert self._producer.flush(120) == 0
+
+
+def settled(
+    stream: Stream, seconds: float, expected: Replay | None = None, meanwhile: Callable[[], None] = lambda: None
+) -> Found:
+    """The stream beside the replay, once there are as many records; or after that time as it is then."""
+    assert stream.settings.kafka is not None
+    expected = expected or replayed(stream.address, stream.settings)
+    for name, count in (("records", len(expected.records)), ("rejected", expected.rejected.total())):
+        counter, until = Counter(stream.address, stream.settings.kafka.topic(name)), time.monotonic() + seconds
+        while counter.count() < count and time.monotonic() < until:
+            meanwhile()
+        counter.close()
+    found = compared(stream.address, stream.settings, expected)
+    if not found.is_exact or found.waited:
+        print(found, stream.log()[-6000:], sep="\n")
+    return found
+
+
+def until(what: Callable[[], bool], seconds: float, step_s: float = 0.05) -> float:
+    """How long it took until it was so; an assertion fails after that time."""
+    began = time.monotonic()
+    while not what():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s"
+        time.sleep(step_s)
+    return time.monotonic() - began
+
+
+def committed(stream: Stream, group: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """Offsets of a group of ours; -1001 where there is none."""
+    assert stream.settings.kafka is not None
+    # No admin client: https://github.com/confluentinc/librdkafka/issues/4605
+    consumer = Consumer({"bootstrap.servers": stream.address, "group.id": stream.settings.kafka.topic(group)})
+    try:
+        for tries in range(100):
+            try:
+                asked = consumer.committed([TopicPartition(topic, number) for number in partitions], 30)
+                return {each.partition: each.offset for each in asked}
+            except KafkaException as error:  # the coordinator of a new group comes up
+                assert error.args[0].retriable() or tries < 99, error
+                time.sleep(0.1)
+        raise AssertionError(group)
+    finally:
+        consumer.close()
+
+
+def peak(pid: int) -> int:
+    """The most memory a process has held, bytes."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024
