@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from xxhash import xxh3_128_digest
 from clientip.errors import FormatError
 from clientip.formats import FORMATS
 from clientip.framing.wrappers import EMPTY, Held, join, peel
-from clientip.joins.join import HasJoins, Joining
+from clientip.joins.join import Joining
 from clientip.model import (
     Fact,
     Line,
@@ -34,41 +34,13 @@ from clientip.model import (
     System,
 )
 from clientip.reasons import REJECTED
+from clientip.settings import Joins, Settings
 from clientip.trust.walk import Graph, draw, resolve
 
 Walk = Callable[[Graph, Observation], Resolution]
 
 MESSAGES: Final = 1 << 20  # that one line holds at most, as far as their places are concerned
 BLOCK: Final = 64  # lines that `Reading.feed_all` takes best at a time
-
-
-class HasLimits(Protocol):
-    """The bounds the engine keeps (`config.Limits`)."""
-
-    @property
-    def line_bytes(self) -> int: ...
-
-
-class HasSystem(Protocol):
-    """One system of the configuration (`config.SystemSettings`)."""
-
-    @property
-    def system(self) -> System: ...
-    @property
-    def setup(self) -> Setup | None: ...
-    @property
-    def wrapper(self) -> tuple[str, ...]: ...
-
-
-class HasSystems(Protocol):
-    """What the engine needs of `config.Settings`, which lives in a higher layer."""
-
-    @property
-    def systems(self) -> Sequence[HasSystem]: ...
-    @property
-    def limits(self) -> HasLimits: ...
-    @property
-    def joins(self) -> HasJoins: ...
 
 
 class Source(Struct, frozen=True):
@@ -90,7 +62,7 @@ class Engine:
     """
 
     def __init__(
-        self, systems: Iterable[System], sources: Iterable[Source], *, line_bytes: int, joins: HasJoins | None = None
+        self, systems: Iterable[System], sources: Iterable[Source], *, line_bytes: int, joins: Joins | None = None
     ) -> None:
         self.sources: Mapping[str, Source] = {source.setup.system: source for source in sources}
         self.graph: Graph = draw(systems, self.sources)
@@ -234,7 +206,7 @@ def _rejected(line: Line, error: FormatError) -> Rejected:
     return Rejected(line, "no_match", error.at, error.reason)
 
 
-def build(settings: HasSystems) -> Engine:
+def build(settings: Settings) -> Engine:
     """The engine a configuration describes."""
     sources = [Source(each.setup, each.wrapper) for each in settings.systems if each.setup is not None]
     systems = [each.system for each in settings.systems]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from clientip.edges.geo import Geo
-from clientip.edges.replay.run import Request, replay
+from clientip.edges.replay.plan import Request
+from clientip.edges.replay.run import replay
 from clientip.errors import ConfigError
 from clientip.model import Endpoint, Line, Observation, Record, Resolution, Setup
 from clientip.syntax.addresses import parse_address

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clientip.edges.replay.plan import Options
-from clientip.edges.replay.run import Request, replay
+from clientip.edges.replay.plan import Options, Request
+from clientip.edges.replay.run import replay
 
 from tests.lab.driver import Truth, read_label
 from tests.lab.scenario import Scenario

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from clientip.config import load as config
-from clientip.config.load import Settings
+from clientip.settings import Settings
 from clientip.edges.cli.passes import outcomes_of
-from clientip.edges.replay.run import Request, plan_of
+from clientip.edges.replay.plan import Request
+from clientip.edges.replay.run import plan_of
 from clientip.engine import Engine, build
 from clientip.joins.join import Joining, settle
 from clientip.model import Outcome, Record

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from clientip.config.keys import INTERNAL, OUTSIDE
-from clientip.config.load import Settings, SystemSettings
+from clientip.settings import Settings, SystemSettings
 from clientip.config.ranges import in_force_together
 from clientip.formats import FORMATS
 from clientip.model import Ownership, System

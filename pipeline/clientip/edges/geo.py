@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from clientip.errors import ConfigError, Fault
 from clientip.model import Record
+from clientip.settings import Settings
 
 Facts = tuple[tuple[str, str | int | float], ...]
 
@@ -98,6 +99,12 @@ def _at(entry: object, place: tuple[str | int, ...]) -> object:
         else:
             return None
     return entry
+
+
+def open_geo(settings: Settings) -> Geo:
+    """The databases of the configuration, the more detailed one first."""
+    geo = settings.geo
+    return Geo({"city": geo.city, "country": geo.country, "asn": geo.asn})
 
 
 def _stamp(key: str, path: str) -> tuple[int, int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -20,23 +19,15 @@ from clientip.joins.matching import Bounds, answers, life, window
 from clientip.joins.questions import Asking
 from clientip.joins.witnesses import Telling, settled
 from clientip.model import Address, Fact, Mark, Numbered, Outcome, Record, Resolution
+from clientip.settings import Joins
 from clientip.trust.answers import Answer, Awaits
 from clientip.trust.walk import Graph
-
-
-class HasJoins(Protocol):
-    """What `[joins]` says (`settings.Joins`)."""
-
-    @property
-    def tolerance_ns(self) -> int: ...
-    @property
-    def horizon_ns(self) -> int: ...
 
 
 class Joining:
     """Who tells, who asks and how questions are answered under one configuration."""
 
-    def __init__(self, graph: Graph, bounds: HasJoins) -> None:
+    def __init__(self, graph: Graph, bounds: Joins) -> None:
         self.graph = graph
         self.telling = Telling(graph)
         self.inquirer = Inquirer(graph, Asking(graph, self.telling))

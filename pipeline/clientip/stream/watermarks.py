@@ -8,7 +8,7 @@ and with `longest` which requests must be over and so logged.  That much is the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from msgspec import Struct
 
@@ -17,6 +17,7 @@ from clientip.joins.flows import NEVER
 from clientip.joins.join import Joining
 from clientip.joins.matching import SLOW
 from clientip.model import Address, System
+from clientip.settings import Feed
 from clientip.stream.join_messages import Mark
 
 MAX_RUNS: Final = 256  # of one teller; fewer cover less
@@ -24,19 +25,6 @@ SILENCE_NS: Final = SLOW + 5_000_000_000  # how long to wait for a NAT device's 
 MARK_NS: Final = 3_000_000_000  # how long after a moment its mark is here: an idle reader asks and tells each second
 _STITCH: Final = 2 * MAX_RUNS
 _STILL_NS: Final = 10_000_000_000  # a reader whose marks have not moved for so long does not catch up
-
-
-class HasFeed(Protocol):
-    """What the configuration says of a system's lines (`settings.Feed`); ns."""
-
-    @property
-    def topics(self) -> tuple[str, ...]: ...
-    @property
-    def arrives_ns(self) -> int: ...
-    @property
-    def longest_ns(self) -> int: ...
-    @property
-    def bounded(self) -> bool: ...
 
 
 class _Said(Struct, gc=False):
@@ -121,11 +109,11 @@ def _end(runs: list[Run]) -> int:
     return max((run.to_ns for run in runs), default=NEVER)
 
 
-def _wait_ns(feed: HasFeed) -> int:
+def _wait_ns(feed: Feed) -> int:
     return feed.arrives_ns + (feed.longest_ns if feed.bounded else 0) + MARK_NS
 
 
-def longest_wait_ns(feeds: Iterable[HasFeed]) -> int:
+def longest_wait_ns(feeds: Iterable[Feed]) -> int:
     """How long any question waits under its first key, if nothing is read from behind."""
     return max([SILENCE_NS, *map(_wait_ns, feeds)])
 
@@ -133,7 +121,7 @@ def longest_wait_ns(feeds: Iterable[HasFeed]) -> int:
 class View:
     """What was said, as one configuration understands it. Valid until more is heard; `renew` then."""
 
-    def __init__(self, heard: Heard, joining: Joining, feeds: Mapping[str, HasFeed]) -> None:
+    def __init__(self, heard: Heard, joining: Joining, feeds: Mapping[str, Feed]) -> None:
         self._heard, self._feeds = heard, feeds
         self.joining = joining
         self.systems: Mapping[str, System] = joining.graph.systems

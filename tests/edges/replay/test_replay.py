@@ -23,12 +23,11 @@ import pytest
 import zstandard
 from clientip.config import load as configuration
 from clientip.edges.disk.inputs import find_inputs
-from clientip.edges.disk.merge import merge
-from clientip.edges.disk.parts import PartFile, part_path
-from clientip.edges.replay.plan import Options, chunks_of
+from clientip.edges.disk.parts import PartFile, merge, part_path
+from clientip.edges.replay.plan import Options, Request, chunks_of
 from clientip.edges.replay.progress import Meter
 from clientip.edges.replay.read_pass import open_job, process
-from clientip.edges.replay.run import Request, plan_of, replay, summary_of
+from clientip.edges.replay.run import plan_of, replay, summary_of
 from clientip.edges.replay.tally import Tally, most_frequent, totals
 from clientip.errors import ConfigError, SinkError
 from clientip.formats.otlp.samples import TRACE_SAMPLES
@@ -428,7 +427,7 @@ def dying(real: Callable[..., None], moments: Iterator[int], stop: int) -> Calla
 
 def test_a_killed_merge_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = [b"part %d;" % number * number for number in range(12)]
-    monkeypatch.setattr("clientip.edges.disk.merge.SYNC_BYTES", 100)
+    monkeypatch.setattr("clientip.edges.disk.parts.SYNC_BYTES", 100)
     for stop in range(24):
         folder, moments = tmp_path / str(stop), itertools.count()
         folder.mkdir()

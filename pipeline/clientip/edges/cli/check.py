@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from clientip.config.lint import warnings
-from clientip.config.load import Settings, SystemSettings
+from clientip.settings import Settings, SystemSettings
 from clientip.diagnose.prose import printable
 from clientip.edges.cli.samples import sample
 from clientip.edges.disk.inputs import Input, find_inputs

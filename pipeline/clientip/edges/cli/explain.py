@@ -10,13 +10,13 @@ from typing import Final
 
 from msgspec import Struct
 
-from clientip.config.load import Settings
+from clientip.settings import Settings
 from clientip.diagnose.multi_pass import Pursuit
 from clientip.diagnose.prose import Find, Shown, explain
 from clientip.diagnose.reverse_lookup import Mirror, asked_in, concluded, mirrored, wording
 from clientip.edges.cli.passes import outcomes_of, whole_plan
-from clientip.edges.replay.plan import Plan
-from clientip.edges.replay.run import Request, plan_of
+from clientip.edges.replay.plan import Plan, Request
+from clientip.edges.replay.run import plan_of
 from clientip.engine import Engine, build
 from clientip.errors import ConfigError, Fault
 from clientip.joins.join import Joining

@@ -37,8 +37,8 @@ from clientip.edges.cli.stream import Configs
 from clientip.edges.collect import main as collect
 from clientip.edges.disk.compression import Compression
 from clientip.edges.disk.inputs import PIPE
-from clientip.edges.replay.plan import CHUNK_BYTES, Options
-from clientip.edges.replay.run import Request, replay
+from clientip.edges.replay.plan import CHUNK_BYTES, Options, Request
+from clientip.edges.replay.run import replay
 from clientip.edges.replay.stdout import STDOUT, stream
 from clientip.edges.replay.summary import Summary, show
 from clientip.errors import ConfigError, Fault, FormatError, SinkError

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
-from clientip.config.load import Settings
+from clientip.settings import Settings
 from clientip.edges.disk.files import Block, Broken
 from clientip.edges.disk.inputs import PIPE, Input
-from clientip.edges.replay.plan import Plan, Reader, chunks_of
-from clientip.edges.replay.run import Request, plan_of
+from clientip.edges.replay.plan import Plan, Reader, Request, chunks_of
+from clientip.edges.replay.run import plan_of
 from clientip.engine import BLOCK, Engine
 from clientip.errors import ConfigError, SinkError
 from clientip.model import Line, Outcome

@@ -10,11 +10,11 @@ from typing import Final
 
 from msgspec import Struct
 
-from clientip.config.load import Settings
+from clientip.settings import Settings
 from clientip.diagnose.clock_skew import Measuring, Offset, Writer
 from clientip.edges.cli.passes import outcomes_of
-from clientip.edges.replay.plan import Plan
-from clientip.edges.replay.run import Request, plan_of
+from clientip.edges.replay.plan import Plan, Request
+from clientip.edges.replay.run import plan_of
 from clientip.engine import Engine, build
 from clientip.joins.inquiry import Open
 from clientip.joins.join import Joining

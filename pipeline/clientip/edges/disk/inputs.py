@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from clientip.config.load import Settings, SystemSettings
+from clientip.settings import Settings, SystemSettings
 from clientip.edges.disk.files import beginning
 from clientip.errors import ConfigError, Fault, SinkError
 

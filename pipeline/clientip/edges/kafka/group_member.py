@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from clientip.edges.kafka.client import Place, Upto, client, client_settings, stamped, upto_of
 from clientip.edges.kafka.transactions import HOPELESS, MESSAGE_BYTES, TIMEOUT_S, Batch, Lost, Out, Transactions
-from clientip.edges.stream.context import Told
+from clientip.edges.telemetry.port import TelemetryPort
 from clientip.errors import SinkError
 from clientip.settings import Kafka
 
@@ -46,7 +46,7 @@ class Member:
         group: str,
         name: str,
         topics: Sequence[str],
-        told: Told,
+        told: TelemetryPort,
         stopping: Callable[[], bool],
         *,
         assigned: Callable[[Mapping[Place, Upto | None]], Mapping[Place, int]],

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from clientip.edges.kafka.client import client
-from clientip.edges.stream.context import Told
+from clientip.edges.telemetry.port import TelemetryPort
 from clientip.errors import SinkError
 
 TIMEOUT_S: Final = 5.0  # a transaction that takes longer is undone by the broker
@@ -71,7 +71,7 @@ class Transactions:
         self,
         settings: Mapping[str, str],
         name: str,
-        told: Told,
+        told: TelemetryPort,
         stopping: Callable[[], bool],
         outputs: Sequence[str] = (),
         timeout_s: float = TIMEOUT_S,

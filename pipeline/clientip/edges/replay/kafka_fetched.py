@@ -13,8 +13,7 @@ from clientip.edges.disk.parts import part_path
 from clientip.edges.disk.spill import read_blocks
 from clientip.edges.kafka.client import Place, Upto
 from clientip.edges.kafka.raw_lines import Dead, RawLines
-from clientip.edges.replay.plan import Chunk
-from clientip.edges.replay.read_pass import Read
+from clientip.edges.replay.plan import Chunk, Read
 from clientip.engine import Engine
 from clientip.model import Outcome, Rejected
 from clientip.settings import Settings

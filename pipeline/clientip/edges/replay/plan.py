@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
 from clientip.edges.disk.compression import Compression, packing_of, unpacked
 from clientip.edges.disk.files import BLOCK, PACKED_BLOCK, Frame, RawFile, before, lines, messages, pipe_blocks
 from clientip.edges.disk.inputs import PIPE, Input
+from clientip.model import Outcome
 
 CHUNK_BYTES: Final = 64 * 1024 * 1024
 STDIN: Final = 0
@@ -33,6 +35,20 @@ class Options(Struct, frozen=True, kw_only=True):
     until_ns: int | None = None  # exclusive
     facts: bool = False
     to: str = ""  # the topic that gets the records; "": they stay in the folder
+
+
+class Request(Struct, frozen=True):
+    """One call of `clientip replay`."""
+
+    config: tuple[Path, ...]
+    inputs: tuple[str, ...] = ()  # none: the configured ones
+    system: str | None = None
+    options: Options = Options()
+    workers: int = 1
+    restart: bool = False
+    from_kafka: bool = False  # the topics of the systems are the inputs; also where an input is named kafka:TOPIC
+    to_kafka: bool = False
+    topic: str | None = None  # with `to_kafka`: what gets the records; None: the topics of the stream
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -84,6 +100,13 @@ def _pieces(each: Input, plan: Plan) -> Iterator[tuple[int, int | None, int]]:
     for start in range(0, each.size, step):
         stop = start + step
         yield start, (stop if stop < each.size else None), min(step, each.size - start)
+
+
+class Read(NamedTuple):
+    """Lines that have been read already."""
+
+    outcomes: Sequence[Outcome]
+    were_parts: bool  # whether they came before, as parts whose end never came
 
 
 class Reader:

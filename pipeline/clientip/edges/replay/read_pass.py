@@ -11,13 +11,13 @@ from typing import Final, NamedTuple, Protocol
 from msgspec import Struct
 
 from clientip.config import load as config
-from clientip.config.load import Settings
+from clientip.settings import Settings
 from clientip.edges.disk.compression import Compression
 from clientip.edges.disk.files import Block, Broken, Frame, Refused
 from clientip.edges.disk.inputs import BEGINNING, fingerprint_of
 from clientip.edges.disk.parts import PartFile, temporary, told
-from clientip.edges.geo import Geo
-from clientip.edges.replay.plan import Chunk, Plan, Reader
+from clientip.edges.geo import Geo, open_geo
+from clientip.edges.replay.plan import Chunk, Plan, Read, Reader
 from clientip.edges.replay.tally import Endings, Tally
 from clientip.engine import BLOCK, Engine, Reading, build
 from clientip.errors import ConfigError, Fault
@@ -36,13 +36,6 @@ class Rows(NamedTuple):
 
     records: bytes
     rejected: bytes
-
-
-class Read(NamedTuple):
-    """Lines that have been read already."""
-
-    outcomes: Sequence[Outcome]
-    were_parts: bool  # whether they came before, as parts whose end never came
 
 
 class Job(NamedTuple):
@@ -74,12 +67,6 @@ def open_job(paths: tuple[Path, ...], plan: Plan) -> Job:
     if (settings.digest, geo.identity()) != (plan.digest, plan.geo):
         raise ConfigError([Fault("", "", "the configuration or a geo database changed during the run: use --restart")])
     return Job(plan, build(settings), geo, settings)
-
-
-def open_geo(settings: Settings) -> Geo:
-    """The databases of the configuration, the more detailed one first."""
-    geo = settings.geo
-    return Geo({"city": geo.city, "country": geo.country, "asn": geo.asn})
 
 
 class Pass:

@@ -19,27 +19,26 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from clientip import __version__
 from clientip.config import load as config
-from clientip.config.load import Settings
+from clientip.settings import Settings
 from clientip.edges.disk.inputs import PIPE, Input, find_inputs
-from clientip.edges.disk.merge import merge
-from clientip.edges.disk.parts import adopt, append_line, remove_parts, replace_file, told, whole_lines
+from clientip.edges.disk.parts import adopt, append_line, merge, remove_parts, replace_file, told, whole_lines
+from clientip.edges.geo import open_geo
+from clientip.edges.replay.ends import Sink, sink_of, source_of
 from clientip.edges.replay.join_assemble import Assembled
 from clientip.edges.replay.join_files import ROWS, filled
 from clientip.edges.replay.join_rounds import Rounds
 from clientip.edges.replay.join_walk import Walked
-from clientip.edges.replay.kafka_ends import FETCHED, RANGES, SENDING, Sink, sink_of, source_of
-from clientip.edges.replay.plan import NEVER_IN_PARTS, Options, Plan, chunks_of, differences, shards_for
-from clientip.edges.replay.pool import Work, at_work
+from clientip.edges.replay.kafka_ends import FETCHED, RANGES, SENDING
+from clientip.edges.replay.plan import NEVER_IN_PARTS, Options, Plan, Request, chunks_of, differences, shards_for
+from clientip.edges.replay.pool import Task, Work, at_work
 from clientip.edges.replay.progress import Meter
-from clientip.edges.replay.read_pass import WHOLE, Done, open_geo
+from clientip.edges.replay.read_pass import WHOLE, Done
 from clientip.edges.replay.summary import Summary, as_json, miscounted
 from clientip.edges.replay.tally import Tally, totals
-from clientip.edges.replay.tasks import Task
 from clientip.engine import build
 from clientip.errors import ConfigError, Fault, SinkError
 from clientip.formats import FORMATS
@@ -52,20 +51,6 @@ MANIFEST: Final = "manifest.ndjson"
 REJECTED: Final = "rejected.ndjson"
 SUMMARY: Final = "summary.json"
 RESULTS: Final = tuple(f"{output}.ndjson{suffix}" for output in OUTPUTS for suffix in SUFFIX.values())
-
-
-class Request(Struct, frozen=True):
-    """One call of `clientip replay`."""
-
-    config: tuple[Path, ...]
-    inputs: tuple[str, ...] = ()  # none: the configured ones
-    system: str | None = None
-    options: Options = Options()
-    workers: int = 1
-    restart: bool = False
-    from_kafka: bool = False  # the topics of the systems are the inputs; also where an input is named kafka:TOPIC
-    to_kafka: bool = False
-    topic: str | None = None  # with `to_kafka`: what gets the records; None: the topics of the stream
 
 
 def plan_of(request: Request, settings: Settings, warn: Callable[[str], None]) -> Plan:

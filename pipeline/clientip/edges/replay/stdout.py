@@ -11,10 +11,11 @@ from typing import Final
 from clientip.config import load as config
 from clientip.edges.disk.files import Broken
 from clientip.edges.disk.parts import told
-from clientip.edges.replay.kafka_ends import sink_of, source_of
-from clientip.edges.replay.plan import Reader, chunks_of
-from clientip.edges.replay.read_pass import Job, Pass, Rows, open_geo
-from clientip.edges.replay.run import Request, plan_of, summary_of
+from clientip.edges.geo import open_geo
+from clientip.edges.replay.ends import sink_of, source_of
+from clientip.edges.replay.plan import Reader, Request, chunks_of
+from clientip.edges.replay.read_pass import Job, Pass, Rows
+from clientip.edges.replay.run import plan_of, summary_of
 from clientip.edges.replay.summary import Summary
 from clientip.edges.replay.tally import Tally
 from clientip.engine import build

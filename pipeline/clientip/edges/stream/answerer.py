@@ -13,15 +13,15 @@ from typing import Final, NamedTuple
 import msgspec
 from confluent_kafka import Message
 
+from clientip.edges.geo import open_geo
 from clientip.edges.kafka.changelog_reader import states
 from clientip.edges.kafka.client import Place, Upto
 from clientip.edges.kafka.group_member import Member
 from clientip.edges.kafka.transactions import Lost, Out
-from clientip.edges.replay.read_pass import open_geo
+from clientip.edges.stream.cluster import Cluster, look
 from clientip.edges.stream.context import Context
 from clientip.edges.stream.pace import Pace
 from clientip.edges.stream.publication import Publication
-from clientip.edges.stream.reader import Cluster, look
 from clientip.edges.stream.spool import Spool
 from clientip.errors import FormatError, SinkError
 from clientip.joins.facts import kind_of

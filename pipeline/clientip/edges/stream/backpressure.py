@@ -11,7 +11,7 @@ from clientip.edges.kafka.client import Place
 from clientip.edges.kafka.group_lag import Backlog
 from clientip.edges.kafka.group_member import Member
 from clientip.edges.kafka.topic_plan import join_retention_ms
-from clientip.edges.stream.context import Told
+from clientip.edges.telemetry.port import TelemetryPort
 from clientip.settings import Kafka, Settings
 
 ASK_S: Final = 5.0
@@ -24,7 +24,7 @@ class Backpressure:
     How old the oldest message is that they have not answered follows from when the topic had come so far.
     """
 
-    def __init__(self, settings: Settings, kafka: Kafka, partitions: int, told: Told) -> None:
+    def __init__(self, settings: Settings, kafka: Kafka, partitions: int, told: TelemetryPort) -> None:
         self._told = told
         self._most_s = SHARE * join_retention_ms(settings) / 1000
         self._backlog = Backlog(kafka, kafka.topic("answerers"), kafka.generational("join"), range(partitions))

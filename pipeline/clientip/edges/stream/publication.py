@@ -13,7 +13,7 @@ from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 from clientip.edges.geo import Geo
 from clientip.edges.kafka.client import Place
 from clientip.edges.kafka.transactions import Out
-from clientip.edges.stream.context import Told
+from clientip.edges.telemetry.port import TelemetryPort
 from clientip.model import Fact, Mark, Outcome, Part, Record, Rejected, Skipped
 from clientip.outputs import OUTPUTS, rejected_row
 from clientip.outputs.notices import CountsRow, DeadRow, FindingRow
@@ -92,7 +92,7 @@ class Publication:
         self._reasons[system, reason] += 1
         self._lines[system, "dead"] += 1
 
-    def end(self, told: Told) -> list[Out]:
+    def end(self, told: TelemetryPort) -> list[Out]:
         """All messages; what was counted is told."""
         self.outs += self._finding_outs()
         self.outs += self._count_outs()

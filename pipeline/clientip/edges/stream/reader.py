@@ -9,55 +9,33 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
-from clientip.edges.geo import Geo
-from clientip.edges.kafka.client import Place, Upto, partition_counts, topic_ids
+from clientip.edges.geo import Geo, open_geo
+from clientip.edges.kafka.client import Place, Upto
 from clientip.edges.kafka.end_offsets import RawEnds
 from clientip.edges.kafka.group_member import Member
 from clientip.edges.kafka.raw_lines import Dead, RawLines, headers_ids
-from clientip.edges.kafka.topic_plan import cluster, raw_topics
 from clientip.edges.kafka.topic_watch import TopicWatch
 from clientip.edges.kafka.transactions import Lost, Out
-from clientip.edges.replay.read_pass import open_geo
 from clientip.edges.stream.backpressure import Backpressure
+from clientip.edges.stream.cluster import look
 from clientip.edges.stream.context import Context
 from clientip.edges.stream.pace import Pace
 from clientip.edges.stream.publication import Publication
-from clientip.errors import ConfigError, Fault, SinkError
+from clientip.errors import ConfigError, Fault
 from clientip.model import Ids, Outcome, Record, Rejected
-from clientip.settings import Kafka, Settings
+from clientip.settings import Settings
 from clientip.stream.compiled import Drawn, drawn
 from clientip.stream.intake import Batch, Intake, Lateness, Numbers
-from clientip.stream.join_messages import Chunks, Mark, Partitions
+from clientip.stream.join_messages import Chunks, Mark
 
 BATCH_BYTES: Final = 8 << 20
 MARK_S: Final = 1.0  # how often marks are sent when nothing else is
 HOPELESS_LINES: Final = 10_000  # of one system, one after the other, that nobody could read
 _MS: Final = 1_000_000
-
-
-class Cluster(NamedTuple):
-    """What a reader has to know of the topics."""
-
-    kafka: Kafka
-    ids: Mapping[str, str]  # of raw topics
-    counts: Mapping[str, int]  # partitions of raw topics, and of the one for counts
-    partitions: Partitions  # of the join topic
-
-
-def look(settings: Settings) -> Cluster:
-    """Errors: SinkError where a topic is missing, or nobody answers; ConfigError as `cluster`."""
-    kafka = cluster(settings)
-    join, counts = kafka.generational("join"), kafka.topic("counts")
-    ids = topic_ids(kafka, [*raw_topics(settings), join, counts])
-    found = partition_counts(kafka, ids)
-    counted = {topic: count for topic, count in found.items() if count is not None}
-    if len(counted) < len(ids):
-        raise SinkError("a topic is gone; `clientip kafka topics` lists all", retry=True)
-    return Cluster(kafka, ids, counted, Partitions(ids[join], counted[join]))
 
 
 def work(context: Context) -> None:
