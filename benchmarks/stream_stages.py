@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 from clientip.config import load as config
-from clientip.edges.geo import Geo
-from clientip.edges.kafka.client import Place
+from clientip.edges.geo import GeoDatabases
+from clientip.edges.kafka.client import TopicPlace
 from clientip.edges.kafka.raw_lines import RawLines, Taken
 from clientip.edges.stream.publication import Publication
 from clientip.edges.stream.spool import Spool
@@ -21,9 +21,9 @@ from clientip.edges.telemetry.telemetry import Telemetry
 from clientip.model import Record
 from clientip.settings import Settings
 from clientip.stream.checkpoint import Partition
-from clientip.stream.compiled import Drawn, Views, drawn, keep_ns
-from clientip.stream.intake import Batch, Intake, Numbers
-from clientip.stream.join_messages import Chunks, Mark, Partitions, Question, Waits, decode
+from clientip.stream.compiled import Compiled, Views, compiled, keep_ns
+from clientip.stream.intake import Intake, IntakeBatch, Numbers
+from clientip.stream.join_messages import Chunks, Partitions, QuestionItem, Waits, Watermark, decode
 
 from benchmarks.stream_lines import Message
 
@@ -66,21 +66,21 @@ class Stages:
     def __init__(self, text: str, partitions: int, now_ns: int) -> None:
         """`text`: a configuration; `now_ns`: when everything is appended."""
         self.settings = load(text)
-        self.drawn: Drawn = drawn(self.settings)
+        self.compiled: Compiled = compiled(self.settings)
         self.spent: dict[str, float] = defaultdict(float)
         self.records = self.joined = 0
         self._partitions, self._now_ns = Partitions("secret", partitions), now_ns
-        self._numbers, self._geo, self._told = Numbers(), Geo({}), Telemetry("bench")
-        self._lines: dict[Place, RawLines] = {}
-        self._offsets: dict[Place, int] = defaultdict(int)
+        self._numbers, self._geo, self._told = Numbers(), GeoDatabases({}), Telemetry("bench")
+        self._lines: dict[TopicPlace, RawLines] = {}
+        self._offsets: dict[TopicPlace, int] = defaultdict(int)
         self._systems = {
             topic: each.system.name for each in self.settings.systems if each.feed for topic in each.feed.topics
         }
         self._intakes = {
-            name: Intake(self.drawn.engine, self.drawn.joining, self.settings.drawing, name)
-            for name in self.drawn.feeds
+            name: Intake(self.compiled.engine, self.compiled.joining, self.settings.topology, name)
+            for name in self.compiled.feeds
         }
-        self._held = [_Held(self.drawn) for _ in range(partitions)]
+        self._held = [_Held(self.compiled) for _ in range(partitions)]
         self._join_offset = 0
 
     def run(self, messages: Sequence[Message]) -> None:
@@ -102,15 +102,15 @@ class Stages:
         return Publication(self.settings.kafka, self.settings.stream.output, self._geo, 4)
 
     def _chunks(self) -> Chunks:
-        return Chunks(self._partitions, self.drawn.joining.bounds.horizon)
+        return Chunks(self._partitions, self.compiled.joining.bounds.horizon)
 
     def read(self, messages: Sequence[Message]) -> list[tuple[int, bytes]]:
         """A batch of the reader: its messages for the join topic."""
         publication, chunks = self._publication(), self._chunks()
-        batch, publish = Batch(chunks, self._numbers), publication.renderer()
-        by_place: dict[Place, list[Raw]] = defaultdict(list)
+        batch, publish = IntakeBatch(chunks, self._numbers), publication.renderer()
+        by_place: dict[TopicPlace, list[Raw]] = defaultdict(list)
         for message in messages:
-            place = Place(message.topic, message.partition)
+            place = TopicPlace(message.topic, message.partition)
             by_place[place].append(Raw(message, self._offsets[place], self._now_ns // 1_000_000))
             self._offsets[place] += 1
         marks = []
@@ -125,17 +125,17 @@ class Stages:
                 for each in left:
                     if type(each) is Record:
                         publish(each, self.settings.rules)
-            marks.append(Mark(system, place.topic, place.partition, 1, self._now_ns, at_end=True))
+            marks.append(Watermark(system, place.topic, place.partition, 1, self._now_ns, at_end=True))
         with self._stage("reader: counts"):
             self.records += len(publication.end(self._told))
         with self._stage("reader: chunk encode"):
             return list(chunks.messages(marks, self._numbers.news(), range(self._partitions.count)))
 
-    def _raw_lines(self, place: Place) -> RawLines:
+    def _raw_lines(self, place: TopicPlace) -> RawLines:
         found = self._lines.get(place)
         if found is None:
             system = self._systems[place.topic]
-            found = self._lines[place] = RawLines(self.settings, self.drawn.engine, system, place, "topic")
+            found = self._lines[place] = RawLines(self.settings, self.compiled.engine, system, place, "topic")
         return found
 
     def _answer(self, told: list[tuple[int, bytes]]) -> None:
@@ -167,7 +167,7 @@ class Stages:
                 held.spool.drop(each.reference)
         with self._stage("answerer: walk"):
             found = [
-                self.drawn.walking.go_on(of.system, _WAITS(of.waits), of.first_ns or 1, each, chunks)
+                self.compiled.walking.go_on(of.system, _WAITS(of.waits), of.first_ns or 1, each, chunks)
                 for of, each in zip(questions, leaving, strict=True)
             ]
         with self._stage("answerer: render"):
@@ -184,11 +184,11 @@ class Stages:
 class _Held:
     """One partition of the join topic."""
 
-    def __init__(self, of: Drawn) -> None:
+    def __init__(self, of: Compiled) -> None:
         self.spool = Spool(None)
         self.partition = Partition(Views([of]), keep_ns(of.settings), lambda at: self.spool.get(at).asked, 0)
 
-    def refer(self, question: Question) -> int:
+    def refer(self, question: QuestionItem) -> int:
         """Put a question away."""
         return self.spool.put(question)
 

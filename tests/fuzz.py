@@ -30,7 +30,7 @@ if __name__ == "__main__" and "--target" in sys.argv:
 with INSTRUMENTED:
     import orjson
     from clientip.diagnose import sandbox as whatif
-    from clientip.engine import Engine, Source
+    from clientip.engine import Engine, LogSource
     from clientip.errors import FormatError
     from clientip.formats import FORMATS
     from clientip.framing.wrappers import WRAPPERS, peel
@@ -124,7 +124,7 @@ def _format(each: Format) -> Target:
         if setup not in setups:
             setups.append(setup)
     engines = [
-        Engine(_drawing(promise), [Source(setup)], line_bytes=MAX_INPUT) for setup in setups for promise in PROMISES
+        Engine(_drawing(promise), [LogSource(setup)], line_bytes=MAX_INPUT) for setup in setups for promise in PROMISES
     ]
     seeds = []
     for sample in each.samples:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clientip.engine import Engine, Source
+from clientip.engine import Engine, LogSource
 from clientip.model import Line, Record, Rejected, Setup, System
 from clientip.outputs import OUTPUTS, rejected_row
 from clientip.schemas import SCHEMAS, schema_text
@@ -29,7 +29,7 @@ def outcomes() -> list[object]:
         '"$http_referer" "$http_user_agent" "$http_x_forwarded_for"'
     )
     setup = Setup(system="web", format="nginx", pattern=pattern, logs_peer="socket")
-    engine = Engine([System(name="web", peers=frozenset({"outside"}))], [Source(setup)], line_bytes=65536)
+    engine = Engine([System(name="web", peers=frozenset({"outside"}))], [LogSource(setup)], line_bytes=65536)
     reading = engine.reading("web")
     return [outcome for line in LINES for outcome in reading.feed(Line(line, line))]
 

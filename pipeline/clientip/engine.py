@@ -16,12 +16,12 @@ from xxhash import xxh3_128_digest
 
 from clientip.errors import FormatError
 from clientip.formats import FORMATS
-from clientip.framing.wrappers import EMPTY, Held, join, peel
+from clientip.framing.wrappers import EMPTY, OpenLines, join, peel
 from clientip.joins.join import Joining
 from clientip.model import (
     Fact,
+    Heartbeat,
     Line,
-    Mark,
     Observation,
     Outcome,
     Reader,
@@ -43,7 +43,7 @@ MESSAGES: Final = 1 << 20  # that one line holds at most, as far as their places
 BLOCK: Final = 64  # lines that `Reading.feed_all` takes best at a time
 
 
-class Source(Struct, frozen=True):
+class LogSource(Struct, frozen=True):
     """What the engine needs to read one system's log."""
 
     setup: Setup
@@ -55,16 +55,16 @@ class Engine:
 
     >>> from clientip.model import Setup, System
     >>> setup = Setup(system="web", format="nginx", pattern="$remote_addr $status", logs_peer="socket")
-    >>> engine = Engine([System(name="web", peers=frozenset({"outside"}))], [Source(setup)], line_bytes=65536)
+    >>> engine = Engine([System(name="web", peers=frozenset({"outside"}))], [LogSource(setup)], line_bytes=65536)
     >>> [outcome] = engine.reading("web").feed(Line(b"203.0.113.7 200", b"203.0.113.7 200"))
     >>> outcome.resolution.verdict, outcome.resolution.client.address.text
     ('seen', '203.0.113.7')
     """
 
     def __init__(
-        self, systems: Iterable[System], sources: Iterable[Source], *, line_bytes: int, joins: Joins | None = None
+        self, systems: Iterable[System], sources: Iterable[LogSource], *, line_bytes: int, joins: Joins | None = None
     ) -> None:
-        self.sources: Mapping[str, Source] = {source.setup.system: source for source in sources}
+        self.sources: Mapping[str, LogSource] = {source.setup.system: source for source in sources}
         self.graph: Graph = draw(systems, self.sources)
         self.line_bytes = line_bytes
         self.joining = None if joins is None else Joining(self.graph, joins)
@@ -97,7 +97,9 @@ class Engine:
 class Reading:
     """One input being read. Feed lines in order, end with `end`."""
 
-    def __init__(self, graph: Graph, source: Source, reader: Reader, line_bytes: int, seed: bytes, walk: Walk) -> None:
+    def __init__(
+        self, graph: Graph, source: LogSource, reader: Reader, line_bytes: int, seed: bytes, walk: Walk
+    ) -> None:
         self._resolve = walk
         self._graph = graph
         self._logging = graph.logging
@@ -107,7 +109,7 @@ class Reading:
         self._seed = seed
         self._file, self._origin = "", seed
         self._split = FORMATS[source.setup.format].split
-        self._held: Held = EMPTY
+        self._held: OpenLines = EMPTY
 
     def feed(self, line: Line) -> tuple[Outcome, ...]:
         """One line to its outcomes: one, unless the format packs several messages into it."""
@@ -160,7 +162,7 @@ class Reading:
         """The offset at which the oldest line begins whose last part has not come; None: there is none."""
         return min((line.offset for line in self._held.beginnings()), default=None)
 
-    def _read(self, line: Line) -> Observation | Skipped | Mark | Rejected:
+    def _read(self, line: Line) -> Observation | Skipped | Heartbeat | Rejected:
         text = line.text
         if not text or text.isspace():
             return Skipped(line, "blank")
@@ -208,6 +210,6 @@ def _rejected(line: Line, error: FormatError) -> Rejected:
 
 def build(settings: Settings) -> Engine:
     """The engine a configuration describes."""
-    sources = [Source(each.setup, each.wrapper) for each in settings.systems if each.setup is not None]
+    sources = [LogSource(each.setup, each.wrapper) for each in settings.systems if each.setup is not None]
     systems = [each.system for each in settings.systems]
     return Engine(systems, sources, line_bytes=settings.limits.line_bytes, joins=settings.joins)

@@ -138,7 +138,7 @@ class Setup(Struct, frozen=True, kw_only=True):
 
 
 class Numbered(Struct, frozen=True, gc=False):
-    """The running number a teller gave this line, so that a lost one is noticed.
+    """The running number a witness gave this line, so that a lost one is noticed.
 
     Numbers rise by one within a `session`; `at_ns` never falls with them.  A line that
     also says "something was lost before me" has `gap`.
@@ -191,8 +191,8 @@ class Observation(Struct, frozen=True, gc=False):
     numbered: Numbered | None = None
 
 
-class Mark(Struct, frozen=True, gc=False):
-    """A teller's line that says only: up to here I have told everything."""
+class Heartbeat(Struct, frozen=True, gc=False):
+    """A witness's line that says only: up to here I have told everything."""
 
     line: Line
     setup: Setup
@@ -326,7 +326,7 @@ class Resolution(Struct, frozen=True, gc=False):
     stop: Stop | None = None  # unknown: what another log could tell
 
 
-Reader = Callable[[Line], "Observation | Skipped | Mark"]
+Reader = Callable[[Line], "Observation | Skipped | Heartbeat"]
 
 
 class Sample(Struct, frozen=True, kw_only=True):
@@ -379,4 +379,4 @@ class Fact(Struct, frozen=True, gc=False):
     record: Record
 
 
-Outcome = Record | Fact | Mark | Part | Skipped | Rejected
+Outcome = Record | Fact | Heartbeat | Part | Skipped | Rejected

@@ -96,5 +96,5 @@ class Settings(Struct, frozen=True):
     rules: str  # 16 hex: what decides (systems, ranges, program version); same drawing, same rules
     kafka: Kafka | None  # None: no cluster is named
     stream: Stream
-    drawing: str  # 16 hex: what decides, whatever the program version: questions of a stream name it
+    topology: str  # 16 hex: what decides, whatever the program version: questions of a stream name it
     digest: str  # 64 hex: everything, inputs and limits too; a run goes on only under the same one

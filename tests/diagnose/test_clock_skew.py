@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from clientip.diagnose import clock_skew as offsets
 from clientip.diagnose.clock_skew import FAR_NS, Match, Measuring, Offset, measured
-from clientip.joins.facts import Asked, Told, conn_key
+from clientip.joins.facts import JoinFact, JoinQuestion, conn_key
 from clientip.model import System
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,19 +28,21 @@ def match(begin: int, end: int, request: int, offset: int) -> Match:
     return Match(request + offset - end, request + offset - begin)
 
 
-def asked(port: int, at: int, serial: int = 1) -> Asked:
+def asked(port: int, at: int, serial: int = 1) -> JoinQuestion:
     key = conn_key("default", "tcp", ("198.51.100.11", port))
-    return Asked(key, 0, 0, ("nodes",), *APP, serial, at, at, at, "198.51.100.11", SERVER)
+    return JoinQuestion(key, 0, 0, ("nodes",), *APP, serial, at, at, at, "198.51.100.11", SERVER)
 
 
-def told(port: int, begin: int, end: int, *, event: str = "DESTROY", peer: int = 50_000) -> Told:
+def told(port: int, begin: int, end: int, *, event: str = "DESTROY", peer: int = 50_000) -> JoinFact:
     key = conn_key("default", "tcp", ("198.51.100.11", port))
     until = end if event == "DESTROY" else None
     ends = (SERVER, ("203.0.113.7", peer), ("198.51.100.11", 30080))
-    return Told(key, *NAT, f"{port}-{begin}-{event}", "translation", event, begin, begin, until, 0, *ends, assured=True)
+    return JoinFact(
+        key, *NAT, f"{port}-{begin}-{event}", "translation", event, begin, begin, until, 0, *ends, assured=True
+    )
 
 
-def measure(questions: list[Asked], facts: list[Told]) -> list[Offset]:
+def measure(questions: list[JoinQuestion], facts: list[JoinFact]) -> list[Offset]:
     measuring = Measuring({"nodes": NODES}, {}, 20 * MS)
     for question in questions:
         measuring.ask(question)
@@ -94,7 +96,7 @@ def test_what_is_suggested_covers_what_was_measured() -> None:
 def test_the_two_events_of_one_flow_are_one_match() -> None:
     events = [told(1, 0, 0, event="NEW"), told(1, 0, SECOND)]
     [found] = measure([asked(1, 7 * MS), asked(1, SECOND + 3 * MS)], events)
-    assert (found.asker, found.teller, found.matches) == (APP, NAT, 1)
+    assert (found.asker, found.witness, found.matches) == (APP, NAT, 1)
     assert (found.smallest, found.largest) == (3 * MS, 7 * MS)
 
 
@@ -108,7 +110,9 @@ def test_the_two_events_of_one_flow_are_one_match() -> None:
         ([asked(1, MS)], []),
     ],
 )
-def test_what_is_not_one_connection_for_both_is_not_measured(questions: list[Asked], facts: list[Told]) -> None:
+def test_what_is_not_one_connection_for_both_is_not_measured(
+    questions: list[JoinQuestion], facts: list[JoinFact]
+) -> None:
     assert measure(questions, facts) == []
 
 

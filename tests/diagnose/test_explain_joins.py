@@ -12,7 +12,7 @@ import pytest
 from clientip.diagnose import multi_pass as pursuing
 from clientip.diagnose.multi_pass import Pursuit
 from clientip.diagnose.prose import Shown, explain
-from clientip.diagnose.reverse_lookup import Mirror, asked_in, concluded, mirrored, moment
+from clientip.diagnose.reverse_lookup import ReverseLookup, asked_in, concluded, mirrored, moment
 from clientip.joins.join import Joining
 from clientip.model import Candidate, Outcome, Record
 from clientip.syntax.addresses import read_endpoint
@@ -124,7 +124,9 @@ def reflected(name: str) -> Iterator[tuple[Record, Record]]:
             continue
         assert seen.start_ns is not None
         assert seen.start_latest_ns is not None
-        mirror = Mirror(seen.peer, seen.start_ns, seen.start_latest_ns, seen.local, seen.transport or "tcp", http1=True)
+        mirror = ReverseLookup(
+            seen.peer, seen.start_ns, seen.start_latest_ns, seen.local, seen.transport or "tcp", http1=True
+        )
         for network in asked_in(systems, mirror):
             graph, asked = mirrored(systems, tuple(of.engine.sources), mirror, network)
             [answer], _ = pursued(Joining(graph, of.settings.joins), [asked], of.outcomes)
@@ -155,9 +157,9 @@ def test_an_address_is_asked_for_in_every_network_that_owns_it() -> None:
     systems = [each.system for each in logs("b1").settings.systems]
     peer = read_endpoint("198.51.100.11:5")
     other = replace(systems[0], name="other", network="vpc")
-    assert asked_in(systems, Mirror(peer, 0, 1)) == ("default",)
-    assert asked_in([*systems, other], Mirror(peer, 0, 1)) == ("default", "vpc")
-    assert asked_in(systems, Mirror(read_endpoint("203.0.113.1:5"), 0, 1)) == ("default",)
+    assert asked_in(systems, ReverseLookup(peer, 0, 1)) == ("default",)
+    assert asked_in([*systems, other], ReverseLookup(peer, 0, 1)) == ("default", "vpc")
+    assert asked_in(systems, ReverseLookup(read_endpoint("203.0.113.1:5"), 0, 1)) == ("default",)
 
 
 # What is shown.

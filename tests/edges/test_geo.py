@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from clientip.edges.geo import Geo
+from clientip.edges.geo import GeoDatabases
 from clientip.edges.replay.plan import Request
 from clientip.edges.replay.run import replay
 from clientip.errors import ConfigError
@@ -45,13 +45,13 @@ def record(verdict: str, address: str | None = "203.0.113.7") -> Record:
 
 
 @pytest.fixture
-def geo(tmp_path: Path) -> Geo:
+def geo(tmp_path: Path) -> GeoDatabases:
     city = database(tmp_path / "city.mmdb", "GeoLite2-City", {"203.0.113.0/24": BERN, "2001:db8::/32": BERN})
     asn = database(tmp_path / "asn.mmdb", "GeoLite2-ASN", {"203.0.113.0/24": ISP}, version=4)
-    return Geo({"city": city, "country": None, "asn": asn})
+    return GeoDatabases({"city": city, "country": None, "asn": asn})
 
 
-def test_fields_have_their_common_names(geo: Geo) -> None:
+def test_fields_have_their_common_names(geo: GeoDatabases) -> None:
     assert dict(geo.lookup("203.0.113.7")) == {
         "geo.continent_code": "EU",
         "geo.country_iso_code": "CH",
@@ -64,28 +64,28 @@ def test_fields_have_their_common_names(geo: Geo) -> None:
     }
 
 
-def test_an_ipv6_client_in_a_database_of_ipv4_is_no_error(geo: Geo) -> None:
+def test_an_ipv6_client_in_a_database_of_ipv4_is_no_error(geo: GeoDatabases) -> None:
     assert dict(geo.lookup("2001:db8::1"))["geo.city_name"] == "Bern"
     assert "as.number" not in dict(geo.lookup("2001:db8::1"))
 
 
-def test_an_address_nobody_knows_adds_nothing(geo: Geo) -> None:
+def test_an_address_nobody_knows_adds_nothing(geo: GeoDatabases) -> None:
     assert geo.lookup("192.0.2.1") == ()
     assert geo.add_to(record("seen", "192.0.2.1")).geo == ()
 
 
 @pytest.mark.parametrize("verdict", ["seen", "vouched", "joined"])
-def test_a_named_client_is_placed(geo: Geo, verdict: str) -> None:
+def test_a_named_client_is_placed(geo: GeoDatabases, verdict: str) -> None:
     assert ("as.number", 64500) in geo.add_to(record(verdict)).geo
 
 
 @pytest.mark.parametrize("verdict", ["internal", "unknown"])
-def test_nobody_else_is_placed(geo: Geo, verdict: str) -> None:
+def test_nobody_else_is_placed(geo: GeoDatabases, verdict: str) -> None:
     assert geo.add_to(record(verdict)).geo == ()
     assert geo.add_to(record(verdict, None)).geo == ()
 
 
-def test_a_replaced_database_is_noticed(geo: Geo, tmp_path: Path) -> None:
+def test_a_replaced_database_is_noticed(geo: GeoDatabases, tmp_path: Path) -> None:
     assert "as.number" in dict(geo.lookup("203.0.113.7"))
     geo.reload_if_replaced()
     before = geo.identity()
@@ -97,25 +97,25 @@ def test_a_replaced_database_is_noticed(geo: Geo, tmp_path: Path) -> None:
 
 
 def test_no_database_is_no_geo() -> None:
-    assert not Geo({"city": None})
-    assert Geo({"city": None}).identity() == ()
+    assert not GeoDatabases({"city": None})
+    assert GeoDatabases({"city": None}).identity() == ()
 
 
 def test_a_missing_or_damaged_database_is_the_operators_to_mend(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"geo.city: .*no\.mmdb cannot be read: No such file"):
-        Geo({"city": str(tmp_path / "no.mmdb")})
+        GeoDatabases({"city": str(tmp_path / "no.mmdb")})
     for content in (b"", b"no database", b"\0" * 5000):
         (tmp_path / "bad.mmdb").write_bytes(content)
         with pytest.raises(ConfigError, match=r"bad\.mmdb is no MaxMind DB file"):
-            Geo({"city": str(tmp_path / "bad.mmdb")})
+            GeoDatabases({"city": str(tmp_path / "bad.mmdb")})
 
 
-def test_a_record_without_geo_keeps_its_identity(geo: Geo) -> None:
+def test_a_record_without_geo_keeps_its_identity(geo: GeoDatabases) -> None:
     plain = record("seen")
     assert replace(geo.add_to(plain), geo=()) == plain
 
 
-def test_replay_places_the_clients(geo: Geo, tmp_path: Path) -> None:
+def test_replay_places_the_clients(geo: GeoDatabases, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         """
         geo = { city = "city.mmdb", asn = "asn.mmdb" }

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from clientip.errors import FormatError
 from clientip.formats.conntrack.json_lines import CONNTRACK_JSON, GRACE_NS, SAMPLES
-from clientip.model import Mark, Numbered, Observation, Sample
+from clientip.model import Heartbeat, Numbered, Observation, Sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,9 +39,9 @@ HOSTS = st.ip_addresses().map(str)
 PORTS = st.integers(1, 65535)
 
 
-def read(fields: dict[str, Any], **setup: object) -> Observation | Mark:
+def read(fields: dict[str, Any], **setup: object) -> Observation | Heartbeat:
     seen = reader_of(CONNTRACK_JSON, **setup)(line_of(json.dumps(fields).encode()))
-    assert isinstance(seen, Observation | Mark)
+    assert isinstance(seen, Observation | Heartbeat)
     return seen
 
 
@@ -78,8 +78,8 @@ def test_the_bound_of_the_clock_spreads_the_start_and_narrows_what_is_told() -> 
 
 def test_a_mark_says_its_number_and_nothing_else() -> None:
     mark, gap = read(MARK), read({**MARK, "gap": True, "stamps": "user"})
-    assert isinstance(mark, Mark)
-    assert isinstance(gap, Mark)
+    assert isinstance(mark, Heartbeat)
+    assert isinstance(gap, Heartbeat)
     assert mark.numbered == Numbered(SESSION, 18, T, T + 2 * GRACE_NS)
     assert gap.numbered == Numbered(SESSION, 18, T, T, gap=True)
     assert (mark.setup.system, json.loads(mark.line.raw)) == ("s", MARK)

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 import pytest
-from clientip.engine import Engine, Source
+from clientip.engine import Engine, LogSource
 from clientip.errors import FormatError
 from clientip.formats import FORMATS
 from clientip.model import Line, Observation, Record, Rejected, Setup, Skipped, System
@@ -376,7 +376,7 @@ def test_a_line_is_read_behind_its_wrappers_or_not_at_all(wrapper: tuple[str, ..
     line = f'203.0.113.7 - - {TIME} "GET / HTTP/1.1" 200 5 "-" "-"'
     raw = text.format(line, quoted=json.dumps(line)).encode()
     setup = Setup(system="web", format="nginx", logs_peer="socket")
-    engine = Engine([System(name="web")], [Source(setup, wrapper)], line_bytes=1 << 16)
+    engine = Engine([System(name="web")], [LogSource(setup, wrapper)], line_bytes=1 << 16)
     [outcome] = engine.reading("web").feed(Line(raw, raw))
     if reads:
         assert isinstance(outcome, Record)

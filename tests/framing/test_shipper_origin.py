@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from clientip.engine import Engine, Source
+from clientip.engine import Engine, LogSource
 from clientip.framing.shipper_origin import MAX_NAME, MAX_OFFSET, shipped
 from clientip.model import Line, Record, Setup, System
 from hypothesis import given
@@ -170,7 +170,7 @@ def test_any_bytes_are_left_or_read(text: bytes) -> None:
 def test_a_message_repeated_in_the_topic_is_one_record() -> None:
     setup = Setup(system="web", format="nginx", pattern="$remote_addr $status", logs_peer="socket")
     system = System(name="web", peers=frozenset({"outside"}))
-    engine = Engine([system], [Source(setup, ("vector",))], line_bytes=65536)
+    engine = Engine([system], [LogSource(setup, ("vector",))], line_bytes=65536)
 
     def ids(*fields: dict[str, Any]) -> list[str]:
         lines = [shipped(line_of(each, offset=number), ("vector",)) for number, each in enumerate(fields)]

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 from clientip.joins.coverage import Coverage, Run
-from clientip.joins.facts import Asked, Told, conn_key, kind_of, request_key, trace_key
+from clientip.joins.facts import JoinFact, JoinQuestion, conn_key, kind_of, request_key, trace_key
 from clientip.joins.flows import FOREVER, NEVER, Timeline, flows_of
 from clientip.joins.matching import Bounds, answers
-from clientip.joins.witnesses import Telling
-from clientip.model import Fact, Http, Ids, Mark, Outcome, Record, Setup, System
+from clientip.joins.witnesses import Witnesses
+from clientip.model import Fact, Heartbeat, Http, Ids, Outcome, Record, Setup, System
 from clientip.syntax.addresses import read_endpoint
 from clientip.trust.answers import Answer, Awaits, Ended, Refused, Through
 from clientip.trust.walk import Graph
@@ -138,7 +138,7 @@ def moving() -> Graph:
     return with_instances(("node-a", (NODE,)), ("node-b", (NODE,)))
 
 
-def numbered_of(instance: str, outcome: Mark) -> Mark:
+def numbered_of(instance: str, outcome: Heartbeat) -> Heartbeat:
     return replace(outcome, line=replace(outcome.line, instance=instance))
 
 
@@ -161,7 +161,7 @@ def test_both_holders_of_an_address_that_moved_are_candidates() -> None:
     assert (client(found), found.resolution.reason) == (None, "ambiguous")
 
 
-def replace_session(each: Mark) -> Mark:
+def replace_session(each: Heartbeat) -> Heartbeat:
     return replace(each, numbered=replace(each.numbered, session="0f0e-2"))
 
 
@@ -364,42 +364,42 @@ MANY = 20_000
 STEP = 10 * MS
 
 
-def fact(n: int, event: str, begin: int | None, end: int | None, **more: object) -> Told:
+def fact(n: int, event: str, begin: int | None, end: int | None, **more: object) -> JoinFact:
     late = begin if begin is not None else end
-    made = Told(KEY, "nodes", "node-a", f"{n:06}{event}", "translation", event, begin, late, end, 0)
+    made = JoinFact(KEY, "nodes", "node-a", f"{n:06}{event}", "translation", event, begin, late, end, 0)
     ends = {"target": ("10.244.2.5", 8080), "peer": ("203.0.113.9", 5555), "local": ("198.51.100.11", 30080)}
     return replace(made, **{**ends, **more})
 
 
-def alike(n: int) -> list[Told]:
+def alike(n: int) -> list[JoinFact]:
     """One client comes again and again from one port."""
     return [fact(n, "NEW", n * STEP, None), fact(n, "DESTROY", n * STEP, n * STEP + 5 * MS)]
 
 
-def never_ended(n: int) -> list[Told]:
+def never_ended(n: int) -> list[JoinFact]:
     return [fact(n, "NEW", n * STEP, None, peer=("203.0.113.9", n))]
 
 
-def all_at_once(n: int) -> list[Told]:
+def all_at_once(n: int) -> list[JoinFact]:
     return [fact(n, "", 0, MANY * STEP, peer=("203.0.113.9", n))]
 
 
-def listed(n: int) -> list[Told]:
+def listed(n: int) -> list[JoinFact]:
     whole = fact(n, "DESTROY", n * STEP, n * STEP + 5 * MS)
     return [whole, replace(whole, event="LIST", begin=None, begin_latest=n * STEP + MS, end=None, record=f"{n:06}L")]
 
 
-def of_one_trace(n: int) -> list[Told]:
+def of_one_trace(n: int) -> list[JoinFact]:
     ended = Ended("seen", ("203.0.113.9", n), "socket", None, (), None)
     more = {"key": TRACE, "role": "request", "peer": None, "target": None, "local": None, "ended": ended}
     made = fact(n, "", n * STEP, n * STEP + 5 * MS, span=f"{n:016x}", **more)
     return [made, replace(made, role="link", span=f"{n + MANY:016x}", parent=f"{n:016x}", ended=None)]
 
 
-def questions(key: str) -> list[Asked]:
+def questions(key: str) -> list[JoinQuestion]:
     target = ("10.244.2.5", 8080) if key == KEY else None
     return [
-        Asked(
+        JoinQuestion(
             key, n, 0, ("nodes",), "app", "", n, n * STEP, n * STEP + MS, None, NODE, target, parent=f"{n + MANY:016x}"
         )
         for n in range(MANY)
@@ -411,7 +411,7 @@ def questions(key: str) -> list[Asked]:
     [(alike, 1.0), (never_ended, 0.0), (all_at_once, 0.0), (listed, 1.0), (of_one_trace, 1.0)],
 )
 def test_many_questions_and_many_facts_under_one_key_take_no_product_of_time(
-    told: Callable[[int], list[Told]], answered: float
+    told: Callable[[int], list[JoinFact]], answered: float
 ) -> None:
     facts = [each for n in range(MANY) for each in told(n)]
     random.Random(1).shuffle(facts)
@@ -476,11 +476,11 @@ def test_coverage_is_that_of_one_run(
 
 def test_huge_and_negative_times_are_times() -> None:
     far = [fact(0, "NEW", NEVER, None), fact(1, "DESTROY", 1, FOREVER), fact(2, "DESTROY", None, FOREVER, slack=9)]
-    question = Asked(KEY, 0, 0, ("nodes",), "app", "", None, None, FOREVER, None, NODE, ("10.244.2.5", 8080))
+    question = JoinQuestion(KEY, 0, 0, ("nodes",), "app", "", None, None, FOREVER, None, NODE, ("10.244.2.5", 8080))
     found: list[Answer | Awaits | None] = answers(KEY, far, [question], lambda *_: "no", Bounds(5, 1000))
     assert isinstance(found[0], Refused)
 
 
 def test_who_is_asked_by_nobody_tells_nothing() -> None:
     graph = graph_of([drawing()[0]])
-    assert list(Telling(graph).facts(told_whole(graph, SECOND, MINUTES))) == []
+    assert list(Witnesses(graph).facts(told_whole(graph, SECOND, MINUTES))) == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from clientip.joins.alignment import MAX_STEP, align
 from clientip.joins.coverage import MAX_RUNS, Coverage, Covered, Run, Runs, stitch
-from clientip.joins.facts import Asked, Told, conn_key, line_key, request_key, trace_key
+from clientip.joins.facts import JoinFact, JoinQuestion, conn_key, line_key, request_key, trace_key
 from clientip.joins.flows import FOREVER, NEVER, Flow, Timeline, flows_of, unanswered
 from clientip.joins.matching import CANDIDATES, CROWDED, SLOW, Bounds, answers, window
 from clientip.model import Address, Candidate, Numbered
@@ -28,9 +28,11 @@ B: Site = ("203.0.113.8", 52000)
 BOUNDS = Bounds(tolerance=5, horizon=1000)
 
 
-def told(record: str, begin: int | None, end: int | None, peer: Site | None = A, *, late: int = 0, **more: Any) -> Told:
+def told(
+    record: str, begin: int | None, end: int | None, peer: Site | None = A, *, late: int = 0, **more: Any
+) -> JoinFact:
     """A NAT event: whole where it shows an end, else the begin alone; `late`: width of the begin."""
-    fact = Told(
+    fact = JoinFact(
         KEY,
         "nodes",
         "node-a",
@@ -48,13 +50,13 @@ def told(record: str, begin: int | None, end: int | None, peer: Site | None = A,
     return replace(fact, **more)
 
 
-def line(record: str, begin: int | None, end: int | None, peer: Site | None = A, **more: Any) -> Told:
+def line(record: str, begin: int | None, end: int | None, peer: Site | None = A, **more: Any) -> JoinFact:
     """A balancer's line of a connection."""
     return told(record, begin, end, peer, **{"system": "lb", "instance": "", "role": "connection", "event": "", **more})
 
 
-def asked(earliest: int | None, latest: int, **more: object) -> Asked:
-    question = Asked(
+def asked(earliest: int | None, latest: int, **more: object) -> JoinQuestion:
+    question = JoinQuestion(
         KEY, 0, 0, ("nodes",), "app", "", None, earliest, latest, None, "198.51.100.11", POD, True, None, True
     )
     return replace(question, **more)
@@ -68,7 +70,9 @@ def nothing(_system: str, _source: Address | None, _low: int, _high: int, _fresh
     return "no"
 
 
-def answer(facts: list[Told], question: Asked, covered: Callable[..., Covered] = whole) -> Answer | Awaits | None:
+def answer(
+    facts: list[JoinFact], question: JoinQuestion, covered: Callable[..., Covered] = whole
+) -> Answer | Awaits | None:
     return answers(question.key, facts, [question], covered, BOUNDS)[0]
 
 
@@ -150,7 +154,7 @@ NODES = replace(
 
 def coverage(*of: Run, other: tuple[Run, ...] = ()) -> Coverage:
     told_of = {("nodes", "node-a"): of, ("nodes", "node-b"): other}
-    return Coverage({"nodes": NODES}, {teller: each for teller, each in told_of.items() if each})
+    return Coverage({"nodes": NODES}, {witness: each for witness, each in told_of.items() if each})
 
 
 @pytest.mark.parametrize(
@@ -201,7 +205,7 @@ def span(each: Flow) -> tuple[str, int, int, int, int, bool]:
     return each.fact.record, each.begin, each.begin_latest, each.end_earliest, each.end, each.solid
 
 
-def spans(*facts: Told) -> list[tuple[str, int, int, int, int, bool]]:
+def spans(*facts: JoinFact) -> list[tuple[str, int, int, int, int, bool]]:
     """The flows, which are the same for every order of the facts."""
     found = {tuple(span(each) for each in flows_of(some)) for some in permutations(facts)}
     assert len(found) == 1
@@ -499,7 +503,7 @@ def test_ends_that_are_not_said_agree_with_all(target: Site | None, of: Site | N
 
 def test_what_a_balancer_says_of_another_near_end_counts_only_where_nothing_names_this_one() -> None:
     other, this = line("a", 50, 150, B, target=PORT), line("b", 50, 150)
-    question = asked(100, 100, tellers=("lb",), nat=False)
+    question = asked(100, 100, witnesses=("lb",), nat=False)
     assert who(answer([other], question)) == B
     assert who(answer([other, this], question)) == A
 
@@ -550,12 +554,12 @@ def test_a_certain_answer_needs_no_other_flow_to_be_away() -> None:
 def test_too_many_flows_in_one_moment_are_crowded(count: int, reason: str) -> None:
     assert CROWDED == 256
     facts = [line(f"{n:04}", 50, 150, ("203.0.113.9", n)) for n in range(count)]
-    assert who(answer(facts, asked(100, 100, tellers=("lb",)))) == reason
+    assert who(answer(facts, asked(100, 100, witnesses=("lb",)))) == reason
 
 
 def test_one_connection_of_many_requests_at_a_time_names_nobody_by_a_request_line() -> None:
     request = line("a", 50, 150, None, role="request", ended=ENDED)
-    question = asked(100, 100, tellers=("lb",), http1=False)
+    question = asked(100, 100, witnesses=("lb",), http1=False)
     assert who(answer([request], question)) == "multiplexed"
     assert who(answer([line("a", 50, 150)], question)) == A
     assert who(answer([line("b", 50, 150), request], question)) == "multiplexed"
@@ -579,7 +583,7 @@ def test_every_teller_must_have_told_everything(states: str, reason: str | None)
     def covered(system: str, *_: object) -> Covered:
         return of[system]  # type: ignore[return-value]
 
-    found = answer([line("a", 50, 150)], asked(100, 100, tellers=("lb", "other")), covered)
+    found = answer([line("a", 50, 150)], asked(100, 100, witnesses=("lb", "other")), covered)
     assert who(found) == (reason or A)
     if reason:
         assert isinstance(found, Refused)
@@ -600,7 +604,7 @@ def test_every_teller_must_have_told_everything(states: str, reason: str | None)
     ],
 )
 def test_what_must_have_been_told_whole(
-    facts: list[Told], target: Site | None, expected: tuple[int, int, bool]
+    facts: list[JoinFact], target: Site | None, expected: tuple[int, int, bool]
 ) -> None:
     """From where on; and whether also what began earlier, because it could have gone on beside."""
     met = []
@@ -622,7 +626,7 @@ def test_flows_of_one_holder_are_one_answer_with_the_smallest_record() -> None:
 @pytest.mark.parametrize("more", [{"peer": B}, {"local": POD}, {"own": True}, {"system": "lb"}])
 def test_holders_differ_in_either_end_the_teller_or_that_it_spoke_for_itself(more: dict[str, Any]) -> None:
     facts = [told("a", 50, None), told("b", 99, None, **{"instance": "node-b", **more})]
-    assert who(answer(facts, asked(100, 100, tellers=("nodes", "lb")))) == "ambiguous"
+    assert who(answer(facts, asked(100, 100, witnesses=("nodes", "lb")))) == "ambiguous"
 
 
 def test_what_a_line_proves_is_named_after_its_log() -> None:
@@ -663,7 +667,7 @@ def test_silence_of_nat_is_its_own_request_unless_the_port_was_ever_translated_b
     begin: int, end: int, reason: str | None
 ) -> None:
     assert SLOW == 60_000_000_000
-    found = answer([told("a", begin, end)], asked(100, 100, tellers=("nodes", "lb")))
+    found = answer([told("a", begin, end)], asked(100, 100, witnesses=("nodes", "lb")))
     own = Through("nodes", ("198.51.100.11", 40001), None, "conntrack", "", own=True)
     assert found == (Refused(reason) if reason else own)
 
@@ -717,7 +721,7 @@ def test_a_request_about_which_not_all_is_known_takes_no_place_in_the_order() ->
 
 def test_one_question_that_cannot_be_ordered_does_not_keep_others_from_it() -> None:
     facts = [told("a", 50, 99), told("b", 100, 150, B)]
-    other = asked(100, 100, serial=3, tellers=("lb",))
+    other = asked(100, 100, serial=3, witnesses=("lb",))
     questions = [other, asked(99, 99, serial=1), asked(100, 100, serial=2)]
     assert [who(each) for each in answers(KEY, facts, questions, whole, BOUNDS)][1:] == [A, B]
 
@@ -745,7 +749,7 @@ def test_of_a_request_line_the_candidate_is_its_client() -> None:
         line("b", 50, 150, B, role="request", ended=None),
         line("c", 50, 150, B, role="request", ended=replace(ENDED, client=None)),
     ]
-    found = answer(facts, asked(100, 100, tellers=("lb",)), nothing)
+    found = answer(facts, asked(100, 100, witnesses=("lb",)), nothing)
     assert isinstance(found, Refused)
     assert found.candidates == (Candidate(*A, "connection_log", "a"),)
 
@@ -757,14 +761,14 @@ NOBODY = Ended("unknown", None, None, "header_missing", (), "lb")
 ID, TRACE = request_key("x-request-id", "b3f1"), trace_key("4bf92f3577b34da6a3ce929d0e0e4736")
 
 
-def served(record: str, begin: int | None, end: int | None, ended: Ended | None = ENDED, **more: object) -> Told:
+def served(record: str, begin: int | None, end: int | None, ended: Ended | None = ENDED, **more: object) -> JoinFact:
     """A request line that tells an id."""
-    fact = Told(ID, "ingress", "", record, "request", "", begin, begin, end, 0, minted=True, ended=ended)
+    fact = JoinFact(ID, "ingress", "", record, "request", "", begin, begin, end, 0, minted=True, ended=ended)
     return replace(fact, **more)
 
 
-def called(latest: int, **more: object) -> Asked:
-    return replace(Asked(ID, 0, 0, ("ingress",), "app", "", None, latest, latest, None), **more)
+def called(latest: int, **more: object) -> JoinQuestion:
+    return replace(JoinQuestion(ID, 0, 0, ("ingress",), "app", "", None, latest, latest, None), **more)
 
 
 def known(record: str, ended: Ended = ENDED, method: str = "request_id", system: str = "ingress") -> Known:
@@ -773,13 +777,13 @@ def known(record: str, ended: Ended = ENDED, method: str = "request_id", system:
 
 def test_a_request_line_answers_a_connection_with_its_own_end() -> None:
     fact = line("a", 50, 150, None, role="request", ended=ENDED)
-    question = asked(100, 100, tellers=("lb",))
+    question = asked(100, 100, witnesses=("lb",))
     assert answer([fact], question) == known("a", method="connection_log", system="lb")
     assert answer([replace(fact, ended=None)], question) == Awaits("lb", "connection_log", "a")
 
 
 def test_request_lines_of_one_client_are_one_answer_unless_they_are_of_unknown_end() -> None:
-    question = asked(100, 100, tellers=("lb",))
+    question = asked(100, 100, witnesses=("lb",))
 
     def both(one: Ended | None, other: Ended | None) -> object:
         facts = [line(name, 50, 150, None, role="request", ended=each) for name, each in (("b", one), ("a", other))]
@@ -844,7 +848,7 @@ def test_ids_and_traces_are_named_as_such() -> None:
     ],
 )
 def test_a_kept_id_needs_all_that_was_told_of_the_time_of_both(
-    fact: Told, more: dict[str, Any], expected: tuple[int, int]
+    fact: JoinFact, more: dict[str, Any], expected: tuple[int, int]
 ) -> None:
     met = []
 
@@ -877,15 +881,15 @@ def test_several_clients_of_one_id_are_candidates() -> None:
 # Spans.
 
 
-def traced(record: str, span: str, ended: Ended | None = ENDED, **more: object) -> Told:
+def traced(record: str, span: str, ended: Ended | None = ENDED, **more: object) -> JoinFact:
     return served(record, 50, 150, ended, key=TRACE, span=span, minted=False, **more)
 
 
-def inner(span: str, parent: str) -> Told:
-    return Told(TRACE, "ingress", "", f"l-{span}", "link", "", 0, 0, 0, 0, span=span, parent=parent)
+def inner(span: str, parent: str) -> JoinFact:
+    return JoinFact(TRACE, "ingress", "", f"l-{span}", "link", "", 0, 0, 0, 0, span=span, parent=parent)
 
 
-def by_span(facts: list[Told], parent: str | None) -> object:
+def by_span(facts: list[JoinFact], parent: str | None) -> object:
     return who(answer(facts, called(100, key=TRACE, parent=parent), nothing))
 
 
@@ -933,7 +937,7 @@ def together(*ends: Ended | str | None) -> object:
             facts.append(served(f"{name}", 50, 150, system=name, minted=False))
         elif not isinstance(each, str):
             facts.append(served(name, 50, 150, each, system=name))
-    return who(answer(facts, called(100, tellers=names), nothing))
+    return who(answer(facts, called(100, witnesses=names), nothing))
 
 
 def test_tellers_that_know_must_agree_and_the_nearest_is_named() -> None:

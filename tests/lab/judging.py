@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clientip.edges.replay.plan import Options, Request
+from clientip.edges.replay.plan import ReplayOptions, Request
 from clientip.edges.replay.run import replay
 
 from tests.lab.driver import Truth, read_label
@@ -39,7 +39,7 @@ class Score:
 def replayed(config: Path, out: Path) -> tuple[list[dict[str, Any]], int]:
     """The records of a replay, and how many lines were rejected."""
     warnings: list[str] = []
-    replay(Request((config,), options=Options(output="record"), restart=True), out, warnings.append)
+    replay(Request((config,), options=ReplayOptions(output="record"), restart=True), out, warnings.append)
     records = [json.loads(line) for line in (out / "record.ndjson").read_bytes().splitlines()]
     return records, len((out / "rejected.ndjson").read_bytes().splitlines())
 

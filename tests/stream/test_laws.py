@@ -17,7 +17,7 @@ from clientip.model import Line, Outcome, Record
 from clientip.outputs import OUTPUTS
 from clientip.reasons import WAITING
 from clientip.settings import Settings
-from clientip.stream.join_messages import Mark
+from clientip.stream.join_messages import Watermark
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -82,13 +82,13 @@ def run(stream: Stream, raws: list[Raw], dice: random.Random, *, crashes: float 
     for _ in range(6000):
         stream.now_ns += TURN
         batch: list[Raw] = []
-        marks: list[Mark] = []
+        marks: list[Watermark] = []
         for system in systems:
             upto = stream.now_ns - late[system]
             taken = [raw for raw in waiting[system] if raw.appended_ns <= upto]
             waiting[system] = waiting[system][len(taken) :]
             batch += taken
-            marks.append(Mark(system, f"raw.{system}", 0, 1, upto, late[system] == 0))
+            marks.append(Watermark(system, f"raw.{system}", 0, 1, upto, late[system] == 0))
         dice.shuffle(batch)
         batch.sort(key=lambda raw: raw.system if dice.random() < 0.5 else "")
         batch.sort(key=lambda raw: (raw.system, raw.offset))
@@ -221,7 +221,9 @@ class Topics:
                 taken = [raw for raw in self.waiting[place] if raw.appended_ns <= upto]
                 self.waiting[place] = self.waiting[place][len(taken) :]
                 batch += taken
-                marks.append(Mark(place[0], f"raw.{place[0]}", place[1], self._count, upto, self._behind[place] == 0))
+                marks.append(
+                    Watermark(place[0], f"raw.{place[0]}", place[1], self._count, upto, self._behind[place] == 0)
+                )
             self._stream.read(batch, marks, reader)
 
 

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from clientip.engine import Engine, Source
+from clientip.engine import Engine, LogSource
 from clientip.errors import FormatError
 from clientip.joins.coverage import Run
-from clientip.joins.facts import Asked, Told, conn_key, request_key
+from clientip.joins.facts import JoinFact, JoinQuestion, conn_key, request_key
 from clientip.joins.flows import NEVER
 from clientip.joins.inquiry import Inquiry
 from clientip.model import Line, Setup, System
 from clientip.settings import Feed
-from clientip.stream.changelog import EVERY, Entry, entries, standing
-from clientip.stream.checkpoint import MAX_METADATA, Partition, Resume, read, start, written
-from clientip.stream.fact_store import MOST, MOST_KEPT, Found, HeldFacts
-from clientip.stream.intake import FORGIVEN_NS, Batch, Lateness, Numbers
-from clientip.stream.join_messages import OPEN, Chunk, Chunks, Facts, Mark, Partitions, Question, Waits, decode, encode
+from clientip.stream.changelog import EVERY, ChangelogEntry, entries, standing
+from clientip.stream.checkpoint import MAX_METADATA, Checkpoint, Partition, read, start, written
+from clientip.stream.fact_store import MOST, MOST_KEPT, FactStore, Found
+from clientip.stream.intake import FORGIVEN_NS, IntakeBatch, Lateness, Numbers
+from clientip.stream.join_messages import (
+    OPEN,
+    Chunks,
+    Facts,
+    JoinChunk,
+    Partitions,
+    QuestionItem,
+    Waits,
+    Watermark,
+    decode,
+    encode,
+)
 from clientip.stream.join_partition import AT_ONCE, MANY, Answering
-from clientip.stream.watermarks import Heard, View
+from clientip.stream.watermarks import View, Watermarks
 from clientip.trust.answers import Ended, Refused, Through
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,23 +43,23 @@ PARTITIONS = Partitions("seed", 1)
 WAITS = Waits(b"x", None, "f", 0, 0, None, None, "", "r", True, b"", Inquiry(), 0)
 
 
-def flow(port: int, begin: int, end: int | None, record: str = "n1", sender: int = 51000) -> Told:
+def flow(port: int, begin: int, end: int | None, record: str = "n1", sender: int = 51000) -> JoinFact:
     event = "NEW" if end is None else "DESTROY"
     key = conn_key("default", "tcp", (NODE, port))
-    return Told(
+    return JoinFact(
         key, "nodes", "node-a", record, "translation", event, begin, begin, end, 0, SERVER, ("203.0.113.7", sender),
         ("198.51.100.11", 30080), assured=None if end is None else True,
     )  # fmt: skip
 
 
-def asked(port: int, at: int, **more: object) -> Asked:
+def asked(port: int, at: int, **more: object) -> JoinQuestion:
     fields: dict[str, object] = {"source": NODE, "target": SERVER, **more}
-    return Asked(
+    return JoinQuestion(
         conn_key("default", "tcp", (NODE, port)), 0, 0, ("nodes",), "app", "", None, at, at + 1_000_000, at, **fields
     )  # type: ignore[arg-type]
 
 
-def chunk(facts: list[Told] = [], questions: list[Asked] = [], **more: object) -> Chunk:  # noqa: B006
+def chunk(facts: list[JoinFact] = [], questions: list[JoinQuestion] = [], **more: object) -> JoinChunk:  # noqa: B006
     chunks = Chunks(PARTITIONS, 60 * SECOND)
     for fact in facts:
         chunks.tell(fact)
@@ -81,7 +92,7 @@ def test_a_damaged_chunk_never_reaches_beyond_its_columns(at: int, byte: int) ->
         found = decode(bytes(message))
     except FormatError:
         return
-    held = HeldFacts()
+    held = FactStore()
     for hashed in held.add(0, 0, found.facts, found.sources):
         try:
             held.under(hashed, conn_key("default", "tcp", (NODE, 1)))
@@ -91,17 +102,17 @@ def test_a_damaged_chunk_never_reaches_beyond_its_columns(at: int, byte: int) ->
 
 def test_a_message_of_another_version_is_refused_as_such() -> None:
     with pytest.raises(FormatError, match="version"):
-        decode(b"\x07" + encode(Chunk())[1:])
+        decode(b"\x07" + encode(JoinChunk())[1:])
 
 
 def test_a_large_batch_becomes_several_messages_whose_last_one_has_the_marks() -> None:
     chunks = Chunks(PARTITIONS, SECOND)
     for number in range(5000):
         chunks.tell(flow(number, number, number + 1, f"{number:032}"))
-    messages = [decode(each.value) for each in chunks.messages([Mark("nodes", "t", 0, 1, 5, True)])]
+    messages = [decode(each.value) for each in chunks.messages([Watermark("nodes", "t", 0, 1, 5, True)])]
     assert len(messages) > 2
     assert sum(len(each.facts.sources) for each in messages) == 5000
-    assert [bool(each.marks) for each in messages] == [False] * (len(messages) - 1) + [True]
+    assert [bool(each.watermarks) for each in messages] == [False] * (len(messages) - 1) + [True]
 
 
 def test_who_does_not_know_the_seed_cannot_choose_a_partition() -> None:
@@ -146,7 +157,7 @@ def test_a_ledger_that_lacks_a_commit_is_refused() -> None:
 
 def test_a_whole_picture_comes_in_pieces_that_brokers_take() -> None:
     open_ = range(0, 3 * 8 * 256 * 1024, 2)
-    said: list[Entry] = entries(
+    said: list[ChangelogEntry] = entries(
         EVERY, (), open_, 0, 3 * 8 * 256 * 1024, [("nodes", "a", (Run("s", 1, 2, 3, 4, True),))]
     )
     assert len(said) == 3
@@ -169,7 +180,7 @@ def test_the_stretches_of_many_nodes_that_lose_lines_come_in_pieces_that_brokers
 
 def test_metadata_fit_a_broker_however_many_systems_there_are() -> None:
     forgotten = tuple(("conn", f"system-{number}", number) for number in range(1000))
-    text = written(Resume(1, 5, 6, 7, forgotten))
+    text = written(Checkpoint(1, 5, 6, 7, forgotten))
     assert len(text) <= MAX_METADATA
     assert read(text).forgotten == (("conn", "", 999),)
 
@@ -177,15 +188,15 @@ def test_metadata_fit_a_broker_however_many_systems_there_are() -> None:
 # Held facts.
 
 
-def held(*chunks: tuple[int, list[Told]]) -> HeldFacts:
-    facts = HeldFacts()
+def held(*chunks: tuple[int, list[JoinFact]]) -> FactStore:
+    facts = FactStore()
     for number, (at, told) in enumerate(chunks):
         made = chunk(told)
         facts.add(number, at, made.facts, made.sources)
     return facts
 
 
-def under(facts: HeldFacts, port: int) -> list[str]:
+def under(facts: FactStore, port: int) -> list[str]:
     key = conn_key("default", "tcp", (NODE, port))
     return sorted(each.record for each in facts.under(PARTITIONS.hash(key), key).facts)
 
@@ -273,7 +284,7 @@ def test_where_more_connections_are_open_than_can_be_kept_nothing_of_their_telle
 def test_too_many_facts_of_an_id_are_none() -> None:
     key = request_key("x-request-id", "one")
     many = [
-        Told(key, "lb", "", f"{number}", "request", "", 1, 1, 2, 0, ended=Ended("seen", None, None, None, (), None))
+        JoinFact(key, "lb", "", f"{number}", "request", "", 1, 1, 2, 0, ended=Ended("seen", None, None, None, (), None))
         for number in range(MOST["request"] + 1)
     ]
     facts = held((10, many))
@@ -284,11 +295,11 @@ def test_too_many_facts_of_an_id_are_none() -> None:
 
 def test_a_reader_says_crowded_in_place_of_too_many_facts() -> None:
     key = request_key("x-request-id", "one")
-    fact = Told(key, "lb", "", "r", "request", "", 1, 1, 2, 0)
+    fact = JoinFact(key, "lb", "", "r", "request", "", 1, 1, 2, 0)
     chunks = Chunks(PARTITIONS, SECOND)
     chunks.crowd(fact)
     made = decode(chunks.messages()[0].value)
-    facts = HeldFacts()
+    facts = FactStore()
     facts.add(0, 10, made.facts, made.sources)
     assert facts.under(PARTITIONS.hash(key), key).crowded
     list(facts.drop(11))
@@ -300,30 +311,30 @@ def test_a_reader_says_crowded_in_place_of_too_many_facts() -> None:
 FEED = Feed(("raw.nodes",), "line", None, 60 * SECOND, 5 * SECOND, True)
 
 
-def view(heard: Heard, systems: list[System] | None = None) -> View:
+def view(heard: Watermarks, systems: list[System] | None = None) -> View:
     found = View(heard, joining_of(graph_of(systems or drawing())), {"nodes": FEED, "app": FEED})
     found.renew()
     return found
 
 
 def test_a_mark_of_every_partition_says_until_when_everything_was_told() -> None:
-    heard = Heard()
-    heard.mark(Mark("nodes", "raw.nodes", 0, 2, 100 * SECOND, True), 101 * SECOND)
+    heard = Watermarks()
+    heard.watermark(Watermark("nodes", "raw.nodes", 0, 2, 100 * SECOND, True), 101 * SECOND)
     assert view(heard).told_until("nodes") == NEVER
-    heard.mark(Mark("nodes", "raw.nodes", 1, 2, 90 * SECOND, False), 101 * SECOND)
+    heard.watermark(Watermark("nodes", "raw.nodes", 1, 2, 90 * SECOND, False), 101 * SECOND)
     assert view(heard).told_until("nodes") == 90 * SECOND - 60 * SECOND - 5 * SECOND
 
 
 def test_a_readers_clock_that_is_ahead_licenses_nothing() -> None:
-    heard = Heard()
-    heard.mark(Mark("nodes", "raw.nodes", 0, 1, 10**18, True), 100 * SECOND)
+    heard = Watermarks()
+    heard.watermark(Watermark("nodes", "raw.nodes", 0, 1, 10**18, True), 100 * SECOND)
     assert view(heard).told_until("nodes") == 35 * SECOND
 
 
 def test_marks_never_go_back() -> None:
-    heard = Heard()
+    heard = Watermarks()
     for upto in (100, 50):
-        heard.mark(Mark("nodes", "raw.nodes", 0, 1, upto * SECOND, True), 200 * SECOND)
+        heard.watermark(Watermark("nodes", "raw.nodes", 0, 1, upto * SECOND, True), 200 * SECOND)
     assert view(heard).told_until("nodes") == 35 * SECOND
 
 
@@ -341,10 +352,10 @@ def test_lines_that_come_later_than_promised_hold_the_mark_back_for_a_while() ->
 
 def test_a_line_that_shows_no_end_is_late_too_as_far_as_its_begin_says() -> None:
     setup = Setup(system="web", format="apache", pattern='%h %l %u %t "%r" %>s %b', logs_peer="socket")
-    engine = Engine([System(name="web", peers=frozenset({"outside"}))], [Source(setup)], line_bytes=65536)
+    engine = Engine([System(name="web", peers=frozenset({"outside"}))], [LogSource(setup)], line_bytes=65536)
     text = b'203.0.113.7 - - [01/May/2024:10:00:00 +0000] "GET / HTTP/1.1" 200 5'
     [record] = engine.reading("web").feed(Line(text, text))
-    batch = Batch(Chunks(PARTITIONS, SECOND), Numbers())
+    batch = IntakeBatch(Chunks(PARTITIONS, SECOND), Numbers())
     batch.see(record, 1_714_557_600 * SECOND + 300 * SECOND)
     assert batch.late_ns == 0
     assert 298 * SECOND < batch.late_begun_ns <= 300 * SECOND
@@ -357,20 +368,20 @@ class Desk:
     """One partition with a clock that the test turns."""
 
     def __init__(self, systems: list[System] | None = None, keep: int = 200) -> None:
-        self.questions: list[Question] = []
+        self.questions: list[QuestionItem] = []
         self._view: View | None = None
         self._systems = systems
-        heard = Heard()
+        heard = Watermarks()
         self.answering = Answering(self.view, keep * SECOND, lambda ref: self.questions[ref].asked, heard)
         self.offset = 0
 
     def view(self, _drawing: str) -> View:
         if self._view is None:
-            self._view = view(self.answering.heard, self._systems)
+            self._view = view(self.answering.watermarks, self._systems)
         return self._view
 
-    def at(self, second: float, made: Chunk, *, memory: int = 1 << 30) -> list[tuple[object, bool]]:
-        def refer(question: Question) -> int:
+    def at(self, second: float, made: JoinChunk, *, memory: int = 1 << 30) -> list[tuple[object, bool]]:
+        def refer(question: QuestionItem) -> int:
             self.questions.append(question)
             return len(self.questions) - 1
 
@@ -380,8 +391,8 @@ class Desk:
         return [(each.answer, each.over) for each in self.answering.turn()]
 
 
-def mark(second: float, *, at_end: bool = True) -> list[Mark]:
-    return [Mark("nodes", "raw.nodes", 0, 1, int(second * SECOND), at_end)]
+def mark(second: float, *, at_end: bool = True) -> list[Watermark]:
+    return [Watermark("nodes", "raw.nodes", 0, 1, int(second * SECOND), at_end)]
 
 
 def test_a_certain_answer_leaves_at_once_whichever_comes_first() -> None:
@@ -415,21 +426,21 @@ def test_without_evidence_a_question_leaves_when_its_time_is_over_and_says_who_w
 
 def test_a_refusal_is_final_once_the_marks_have_passed_it() -> None:
     desk = Desk()
-    desk.at(16, chunk([], [asked(1, 15 * SECOND)], marks=mark(16)))
-    [(answer, over)] = desk.at(81.2, chunk(marks=mark(81.2)))
+    desk.at(16, chunk([], [asked(1, 15 * SECOND)], watermarks=mark(16)))
+    [(answer, over)] = desk.at(81.2, chunk(watermarks=mark(81.2)))
     assert answer == Refused("evidence_incomplete")
     assert not over  # another key may be tried
 
 
 def test_while_a_tellers_lines_are_read_from_behind_a_question_waits_four_times_as_long() -> None:
     desk = Desk(keep=1000)
-    desk.at(16, chunk([], [asked(1, 15 * SECOND)], marks=mark(1, at_end=False)))
+    desk.at(16, chunk([], [asked(1, 15 * SECOND)], watermarks=mark(1, at_end=False)))
     second = 16.0
     while second < 16 + 4 * 68 - 2:
         second += 1
         behind = mark(1 + (second - 16) / 20, at_end=False)
-        assert desk.at(second, chunk(marks=behind)) == []
-    leaving = [left for later in range(4) for left in desk.at(second + later, chunk(marks=mark(20, at_end=False)))]
+        assert desk.at(second, chunk(watermarks=behind)) == []
+    leaving = [left for later in range(4) for left in desk.at(second + later, chunk(watermarks=mark(20, at_end=False)))]
     [(answer, over)] = leaving
     assert isinstance(answer, Refused)
     assert over
@@ -437,11 +448,11 @@ def test_while_a_tellers_lines_are_read_from_behind_a_question_waits_four_times_
 
 def test_a_question_whose_evidence_may_have_been_forgotten_is_too_late() -> None:
     desk = Desk(keep=100)
-    desk.at(20, chunk([flow(2, 10 * SECOND, 19 * SECOND)], marks=mark(20)))
-    desk.at(130, chunk(marks=mark(130)))
+    desk.at(20, chunk([flow(2, 10 * SECOND, 19 * SECOND)], watermarks=mark(20)))
+    desk.at(130, chunk(watermarks=mark(130)))
     desk.answering.forget()
     desk.at(131, chunk([], [asked(1, 15 * SECOND)]))
-    [(answer, over)] = desk.at(199.5, chunk(marks=mark(199.5)))
+    [(answer, over)] = desk.at(199.5, chunk(watermarks=mark(199.5)))
     assert answer == Refused("too_late")
     assert over
 
@@ -467,7 +478,7 @@ def test_memory_that_is_full_lets_no_connection_speak_for_one_that_was_open_besi
     desk.at(13, chunk(), memory=1)
     desk.answering.forget()
     leaving = desk.at(31, chunk([beside], [asked(1, 30 * SECOND, target=None)], runs=run))
-    leaving += desk.at(120, chunk(marks=mark(120)))
+    leaving += desk.at(120, chunk(watermarks=mark(120)))
     [(answer, _)] = leaving
     assert isinstance(answer, Refused), answer
 
@@ -501,7 +512,7 @@ def test_memory_that_shrank_lets_no_more_go_at_once_than_a_transaction_holds() -
 def test_messages_that_hold_nothing_leave_nothing_behind() -> None:
     desk = Desk()
     for second in range(1000):
-        desk.at(second, chunk(marks=mark(second)))
+        desk.at(second, chunk(watermarks=mark(second)))
         desk.answering.forget()
     assert len(desk.answering._starts) == 1
 
@@ -552,14 +563,14 @@ def test_what_is_resumed_is_what_was_held() -> None:
     desk.at(22, chunk([flow(2, 10 * SECOND, 12 * SECOND)]))
     assert desk.answering.resume() == (1, 0)
     assert desk.answering.next_number == 1
-    assert Facts() == Chunk().facts
+    assert Facts() == JoinChunk().facts
 
 
 def test_stretches_told_before_the_message_from_which_a_successor_reads_are_in_the_ledger() -> None:
     graph = joining_of(graph_of(drawing()))
     state: dict[bytes, bytes] = {}
 
-    def views(heard: Heard, _drawing: str) -> View:
+    def views(heard: Watermarks, _drawing: str) -> View:
         return View(heard, graph, {"nodes": FEED})
 
     def told(number: int) -> list[tuple[str, str, tuple[Run, ...]]]:
@@ -578,7 +589,7 @@ def test_stretches_told_before_the_message_from_which_a_successor_reads_are_in_t
     after = Partition(views, 100 * SECOND, lambda _: b"", 40, resume, standing(state.values(), resume.commit))
     for number in range(first + 1, 41):
         after.take(number - 1, number * 10 * SECOND, chunk(runs=told(number)), lambda _: 0)
-    assert after.answering.heard.listed() == partition.answering.heard.listed()
+    assert after.answering.watermarks.listed() == partition.answering.watermarks.listed()
 
 
 def test_who_begins_without_knowing_what_was_told_before_calls_nothing_of_then_complete() -> None:

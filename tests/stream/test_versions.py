@@ -12,17 +12,17 @@ import msgspec
 import pytest
 from clientip.errors import FormatError
 from clientip.joins.coverage import Run
-from clientip.joins.facts import Asked, Told, conn_key, trace_key
+from clientip.joins.facts import JoinFact, JoinQuestion, conn_key, trace_key
 from clientip.joins.inquiry import Inquiry
 from clientip.model import Step
 from clientip.stream.changelog import entries, standing
-from clientip.stream.checkpoint import Resume, read, written
+from clientip.stream.checkpoint import Checkpoint, read, written
 from clientip.stream.join_messages import (
     VERSION,
     Chunks,
-    Mark,
     Partitions,
     Waits,
+    Watermark,
     decode,
     unpacked_fact,
     unpacked_question,
@@ -34,21 +34,21 @@ NODE = ("198.51.100.11", 40001)
 KEY = conn_key("default", "tcp", NODE)
 STEP = Step("lb", "10.0.0.1", 4711, "socket", "seen")
 FACTS = [
-    Told(
+    JoinFact(
         KEY, "nodes", "node-a", "0" * 32, "translation", "DESTROY", 1, 2, 3, 4, ("10.244.2.5", 8080),
         ("203.0.113.7", 51000), ("198.51.100.11", 30080), own=False, assured=True,
     ),
-    Told(
+    JoinFact(
         trace_key("ab" * 16), "lb", "", "1" * 32, "request", "", 1, 2, 3, 4, minted=True, span="cd" * 8,
         ended=Ended("seen", ("203.0.113.7", 51000), "socket", None, (STEP,), None),
     ),
 ]  # fmt: skip
-ASKED = Asked(KEY, 0, 0, ("nodes",), "app", "a", 7, 1, 2, 3, NODE[0], ("10.244.2.5", 8080), True, None, True)
+ASKED = JoinQuestion(KEY, 0, 0, ("nodes",), "app", "a", 7, 1, 2, 3, NODE[0], ("10.244.2.5", 8080), True, None, True)
 THROUGH = Through("nodes", ("203.0.113.7", 51000), None, "conntrack", "0" * 32)
 WAITS = Waits(b"raw", b"text", "file", 5, 6, 7, "a", "stdout", "2" * 32, True, b"seen", Inquiry((THROUGH,), 1), 8)
-MARK = Mark("nodes", "raw.nodes", 3, 4, 5, True)
+MARK = Watermark("nodes", "raw.nodes", 3, 4, 5, True)
 RUNS = (("nodes", "node-a", (Run("s", 1, 2, 3, 4, True),)),)
-RESUME = Resume(1, 17, 4, 65, (("conn", "nodes", 99),))
+RESUME = Checkpoint(1, 17, 4, 65, (("conn", "nodes", 99),))
 
 
 def chunk() -> bytes:
@@ -85,8 +85,8 @@ def test_a_chunk_of_version_1_is_read() -> None:
     [question] = found.questions
     assert unpacked_question(question.asked) == ASKED
     assert msgspec.msgpack.decode(question.waits, type=Waits) == WAITS
-    assert (question.drawing, question.first_ns, question.system) == ("0123456789abcdef", 9, "app")
-    assert (found.marks, found.runs) == ((MARK,), RUNS)
+    assert (question.topology, question.first_ns, question.system) == ("0123456789abcdef", 9, "app")
+    assert (found.watermarks, found.runs) == ((MARK,), RUNS)
 
 
 def test_a_ledger_and_metadata_of_version_1_are_read() -> None:

@@ -10,7 +10,7 @@ import pytest
 from clientip.config.lint import warnings
 from clientip.config.load import load
 from clientip.diagnose.sandbox import answer
-from clientip.engine import Engine, Source
+from clientip.engine import Engine, LogSource
 from clientip.errors import ConfigError
 from clientip.formats import FORMATS
 from clientip.model import Fact, Line, LogsPeer, Outcome, Record, Rejected, Setup, Skipped, System
@@ -33,7 +33,7 @@ def outcome(
     peers = " ".join(each.name for each in others) or "outside"
     drawn = [app or system("app", peers=peers, logs_peer=written.logs_peer), *others]
     raw = line if isinstance(line, bytes) else line.encode()
-    [became] = Engine(drawn, [Source(written, wrapper)], line_bytes=65536).reading("app").feed(Line(raw, raw))
+    [became] = Engine(drawn, [LogSource(written, wrapper)], line_bytes=65536).reading("app").feed(Line(raw, raw))
     return became
 
 

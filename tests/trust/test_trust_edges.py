@@ -151,7 +151,7 @@ def test_the_bound_of_steps_is_exact() -> None:
 
 def test_private_strangers_stay_strangers_where_only_resolve_may_call_them_outside() -> None:
     graph = draw([system("app", peers="outside")])
-    lenient = type(graph)(graph.systems, graph.owners, graph.told, private_outside=True)
+    lenient = type(graph)(graph.systems, graph.owners, graph.may_state, private_outside=True)
     for address in ("0.0.0.1", "240.0.0.1"):
         assert found(resolve(lenient, request(f"{address}:9"))) == ("unknown", None, "peer_unlisted")
     assert found(resolve(lenient, request("10.0.0.1:9"))) == ("seen", "10.0.0.1", "socket")
@@ -230,10 +230,10 @@ def test_a_list_read_to_its_end_where_hops_are_only_counted_did_not_begin_inside
         system(name, f"10.0.{n}.0/24", peers="far beyond outside", conveys=(XFF,)) for n, name in enumerate("lf")
     )
     graph = draw([system("app", peers="l"), lb, far])
-    counted = Graph(graph.systems, graph.owners, graph.told | {"l": frozenset("f")}, behind={"f": far})
+    counted = Graph(graph.systems, graph.owners, graph.may_state | {"l": frozenset("f")}, behind={"f": far})
     seen = request("10.0.0.1:9", claim("x-forwarded-for", "10.0.1.1"))
     assert found(resolve(counted, seen)) == ("unknown", None, "header_missing")
-    assert found(resolve(Graph(graph.systems, graph.owners, counted.told), seen)) == (
+    assert found(resolve(Graph(graph.systems, graph.owners, counted.may_state), seen)) == (
         "internal",
         "10.0.1.1",
         "x-forwarded-for",
@@ -324,7 +324,7 @@ def test_behind_a_statement_the_remainder_is_read_as_it_stands() -> None:
 
 
 def told(*others: System, **fields: str) -> frozenset[str]:
-    return draw([system("app", **fields), *others]).told["app"]  # type: ignore[arg-type]
+    return draw([system("app", **fields), *others]).may_state["app"]  # type: ignore[arg-type]
 
 
 def test_a_system_that_logs_its_socket_names_its_own_peers_only() -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from clientip.config import load as config
-from clientip.settings import Settings
 from clientip.edges.cli.passes import outcomes_of
 from clientip.edges.replay.plan import Request
 from clientip.edges.replay.run import plan_of
 from clientip.engine import Engine, build
 from clientip.joins.join import Joining, settle
 from clientip.model import Outcome, Record
+from clientip.settings import Settings
 from msgspec import Struct
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 
 from clientip.joins.join import Joining, settle
-from clientip.model import Endpoint, Fact, Http, Line, Mark, Numbered, Observation, Outcome, Record, Setup, System
+from clientip.model import Endpoint, Fact, Heartbeat, Http, Line, Numbered, Observation, Outcome, Record, Setup, System
 from clientip.settings import Joins
 from clientip.syntax.addresses import read_endpoint
 from clientip.trust.walk import Graph, draw, resolve
@@ -127,9 +127,9 @@ def translation(
     return Fact(Record(line(number, "nat"), seen, resolve(graph, seen), f"nat-{number:06}", False))
 
 
-def mark(number: int, at: int, session: str = SESSION) -> Mark:
+def mark(number: int, at: int, session: str = SESSION) -> Heartbeat:
     setup = Setup(system="nodes", format="conntrack_json")
-    return Mark(replace(line(number, "nat"), instance="node-a"), setup, Numbered(session, number, at, at))
+    return Heartbeat(replace(line(number, "nat"), instance="node-a"), setup, Numbered(session, number, at, at))
 
 
 def request(

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from clientip.engine import Engine, Source
+from clientip.engine import Engine, LogSource
 from clientip.model import Fact, Line, Promise, Record, Rejected, Setup, System
 
 from tests.worlds.walks import owns, system
@@ -60,7 +60,7 @@ class Recording:
     def _read(self, name: str) -> Iterator[Read]:
         row = self.setups[name]
         wrapper = (row["wrapper"],) if row["wrapper"] else ()
-        reading = Engine(drawing(row), [Source(setup_of(row), wrapper)], line_bytes=1 << 20).reading("app")
+        reading = Engine(drawing(row), [LogSource(setup_of(row), wrapper)], line_bytes=1 << 20).reading("app")
         for number, raw in enumerate((self.folder / name).read_bytes().split(b"\n")[:-1], 1):
             for outcome in reading.feed(Line(raw, raw)):
                 yield number, raw, outcome

@@ -13,9 +13,9 @@ from clientip.model import Line, Outcome, Record
 from clientip.settings import Settings
 from clientip.stream.changelog import standing
 from clientip.stream.checkpoint import Partition, start
-from clientip.stream.compiled import Views, drawn, keep_ns
-from clientip.stream.intake import Batch, Intake, Numbers
-from clientip.stream.join_messages import OPEN, Chunks, Mark, Partitions, Question, Waits, decode
+from clientip.stream.compiled import Views, compiled, keep_ns
+from clientip.stream.intake import Intake, IntakeBatch, Numbers
+from clientip.stream.join_messages import OPEN, Chunks, Partitions, QuestionItem, Waits, Watermark, decode
 from msgspec import Struct
 
 MS = 1_000_000
@@ -46,8 +46,8 @@ class Stream:
 
     def __init__(self, settings: Settings, *, partitions: int = 3, memory: int = MEMORY) -> None:
         self.settings = settings
-        self._drawn = drawn(settings)
-        self._known = {settings.drawing: self._drawn}
+        self._drawn = compiled(settings)
+        self._known = {settings.topology: self._drawn}
         self.engine, self.joining, self.feeds = self._drawn.engine, self._drawn.joining, self._drawn.feeds
         self.partitions = Partitions("secret", partitions)
         self.memory = memory
@@ -60,12 +60,12 @@ class Stream:
         self._intakes: dict[str, Intake] = {}
         self._first: dict[int, int] = {}
         self._committed = [_Committed() for _ in range(partitions)]
-        self._bodies: list[Question] = []
+        self._bodies: list[QuestionItem] = []
         self._live: dict[int, tuple[Partition, int]] = {}
 
     def reload(self, settings: Settings) -> None:
         """All workers take up another configuration, and answerers know the ones before."""
-        self._drawn = self._known[settings.drawing] = drawn(settings)
+        self._drawn = self._known[settings.topology] = compiled(settings)
         assert len(self._known) > 1
         self.settings = settings
         self.keep_ns = max(self.keep_ns, keep_ns(settings))
@@ -77,15 +77,15 @@ class Stream:
         """A reader has lost its partitions, and with them what it had in memory."""
         self._numbers.pop(reader, None)
 
-    def read(self, raws: Iterable[Raw], marks: Iterable[Mark], reader: int = 0) -> None:
+    def read(self, raws: Iterable[Raw], marks: Iterable[Watermark], reader: int = 0) -> None:
         """One batch of a reader, committed."""
         chunks = Chunks(self.partitions, self._drawn.joining.bounds.horizon)
         numbers = self._numbers[reader]
-        batch = Batch(chunks, numbers)
+        batch = IntakeBatch(chunks, numbers)
         for raw in raws:
             intake = self._intakes.get(raw.system)
             if intake is None:
-                intake = Intake(self._drawn.engine, self._drawn.joining, self.settings.drawing, raw.system)
+                intake = Intake(self._drawn.engine, self._drawn.joining, self.settings.topology, raw.system)
                 self._intakes[raw.system] = intake
             reading = self._drawn.engine.reading(raw.system, raw.instance, walks_facts=False)
             line = Line(raw.text, raw.text, raw.system, raw.offset, 0, None, raw.instance)
@@ -116,7 +116,7 @@ class Stream:
         for each in leaving:
             question = self._bodies[each.reference]
             first_ns = question.first_ns or self._first[each.reference]
-            walking = self._known[question.drawing].walking
+            walking = self._known[question.topology].walking
             record = walking.go_on(question.system, _WAITS.decode(question.waits), first_ns, each, chunks)
             if record is not None:
                 self.records.append(record)
@@ -131,7 +131,7 @@ class Stream:
     def _take(self, partition: Partition, number: int, offset: int) -> None:
         appended_ns, value = self.log[number][offset]
 
-        def refer(question: Question) -> int:
+        def refer(question: QuestionItem) -> int:
             self._bodies.append(question)
             self._first[len(self._bodies) - 1] = appended_ns
             return len(self._bodies) - 1

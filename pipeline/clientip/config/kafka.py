@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from clientip.config.keys import default
-from clientip.config.place import Place
+from clientip.config.place import ConfigPlace
 from clientip.settings import Feed, Kafka, Stream
 
 _UNITS: Final = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
@@ -25,7 +25,7 @@ def duration_ns(text: str) -> int:
     return int(digits) * _UNITS[text[len(digits) :]]
 
 
-def kafka_of(values: Mapping[str, Any], places: Mapping[str, Place], broken: Collection[str]) -> Kafka | None:
+def kafka_of(values: Mapping[str, Any], places: Mapping[str, ConfigPlace], broken: Collection[str]) -> Kafka | None:
     """`[kafka]`; None where it is not written. Faults: a file that cannot be read, a key without its other half."""
     if not values:
         return None
@@ -57,7 +57,7 @@ def kafka_of(values: Mapping[str, Any], places: Mapping[str, Place], broken: Col
     )
 
 
-def stream_of(values: Mapping[str, Any], places: Mapping[str, Place]) -> Stream:
+def stream_of(values: Mapping[str, Any], places: Mapping[str, ConfigPlace]) -> Stream:
     """`[stream]`."""
 
     def of(name: str) -> Any:
@@ -82,7 +82,7 @@ def feed_of(keys: Mapping[str, Any], horizon_ns: int) -> Feed | None:
     )
 
 
-def shared_topics(feeds: Iterable[tuple[str, tuple[str, ...], Place]]) -> None:
+def shared_topics(feeds: Iterable[tuple[str, tuple[str, ...], ConfigPlace]]) -> None:
     """Note a fault wherever a topic is named again."""
     owner: dict[str, str] = {}
     for system, topics, place in feeds:

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from clientip.config.keys import INTERNAL, OUTSIDE
-from clientip.settings import Settings, SystemSettings
 from clientip.config.ranges import in_force_together
 from clientip.formats import FORMATS
 from clientip.model import Ownership, System
+from clientip.settings import Settings, SystemSettings
 from clientip.syntax.addresses import parse_range
 
 _WORKLOADS: Final = tuple(
@@ -157,8 +157,8 @@ def _unlogged(systems: Sequence[SystemSettings]) -> Iterator[_Warning]:
     for each in systems:
         columns = _columns(each)
         near = [by_name[name] for name in sorted(each.system.peers - {OUTSIDE, INTERNAL})]
-        tellers = [*near, *(by_name[name] for hop in near for name in hop.carries)]
-        sources = {promise.source for hop in tellers for promise in hop.conveys} - {"proxy"}
+        witnesses = [*near, *(by_name[name] for hop in near for name in hop.carries)]
+        sources = {promise.source for hop in witnesses for promise in hop.conveys} - {"proxy"}
         for source in sorted(sources) if columns else ():
             if source.replace("-", "_") not in columns:
                 yield each.system.name, "pattern", f"has no column for {source}, which a system before it conveys"

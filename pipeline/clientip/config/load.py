@@ -20,10 +20,10 @@ from msgspec import Struct
 from clientip import __version__
 from clientip.config.kafka import duration_ns, feed_of, kafka_of, shared_topics, stream_of
 from clientip.config.keys import NAME_PATTERN, RESERVED, TABLES, default, keys_of
-from clientip.config.place import Place
+from clientip.config.place import ConfigPlace
 from clientip.config.ranges import doubly_owned, ownerships
 from clientip.config.schema_check import instead, nearest, shape_faults
-from clientip.config.topology import drawing_faults, promise_fault
+from clientip.config.topology import promise_fault, topology_faults
 from clientip.config.value_shapes import Table
 from clientip.errors import ConfigError, Fault, FormatError
 from clientip.formats import FORMATS
@@ -42,7 +42,7 @@ class _Draft(Struct):
     """A table whose well-shaped keys are known; `broken` keys have faults already."""
 
     name: str
-    place: Place
+    place: ConfigPlace
     keys: dict[str, Any]
     broken: set[str]
 
@@ -51,7 +51,7 @@ class _Spread(NamedTuple):
     """The sound keys of a table that is no system's, and where each stands."""
 
     values: dict[str, Any]
-    places: dict[str, Place]
+    places: dict[str, ConfigPlace]
     broken: set[str]
 
 
@@ -85,18 +85,18 @@ def load(paths: Sequence[Path]) -> Settings:
     rules = _hash([__version__, deciding, joining])
     written = [(draft.name, draft.keys.get("inputs")) for draft in drafts]
     digest = _hash([rules, written, bounds, geo.values])
-    place, drawing = Geo(**places), _hash([deciding, joining])[:16]
+    place, topology = Geo(**places), _hash([deciding, joining])[:16]
     flow = stream_of(stream.values, stream.places)
-    return Settings(tuple(settings), Limits(**bounds), joining, place, rules[:16], cluster, flow, drawing, digest)
+    return Settings(tuple(settings), Limits(**bounds), joining, place, rules[:16], cluster, flow, topology, digest)
 
 
-def _documents(path: Path, faults: list[Fault]) -> Iterator[tuple[Place, dict[str, Any]]]:
+def _documents(path: Path, faults: list[Fault]) -> Iterator[tuple[ConfigPlace, dict[str, Any]]]:
     """Each file with its parsed content, as far as it can be parsed."""
     files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
     if not files:
         faults.append(Fault(str(path), "", "the folder holds no *.toml; give a configuration file"))
     for file in files:
-        place = Place(str(file), file.parent, "", faults)
+        place = ConfigPlace(str(file), file.parent, "", faults)
         try:
             yield place, tomllib.loads(file.read_bytes().decode())
         except OSError as error:
@@ -107,7 +107,7 @@ def _documents(path: Path, faults: list[Fault]) -> Iterator[tuple[Place, dict[st
             place.wrong(f"is no TOML: {error}")
 
 
-def _systems(documents: Iterable[tuple[Place, dict[str, Any]]]) -> list[_Draft]:
+def _systems(documents: Iterable[tuple[ConfigPlace, dict[str, Any]]]) -> list[_Draft]:
     """Every `[systems.NAME]`, and the faults of tables nobody knows."""
     drafts: dict[str, _Draft] = {}
     for place, document in documents:
@@ -125,7 +125,7 @@ def _systems(documents: Iterable[tuple[Place, dict[str, Any]]]) -> list[_Draft]:
     return list(drafts.values())
 
 
-def _spread(table: Table, documents: Iterable[tuple[Place, dict[str, Any]]]) -> _Spread:
+def _spread(table: Table, documents: Iterable[tuple[ConfigPlace, dict[str, Any]]]) -> _Spread:
     """A table that may be spread over files, each key in one of them."""
     whole = _Spread({}, {}, set())
     for place, document in documents:
@@ -141,14 +141,14 @@ def _spread(table: Table, documents: Iterable[tuple[Place, dict[str, Any]]]) -> 
     return whole
 
 
-def _as_table(value: object, place: Place) -> dict[str, Any]:
+def _as_table(value: object, place: ConfigPlace) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
     place.wrong(f"must be a table; write [{place.key}]")
     return {}
 
 
-def _sift(name: str, place: Place, table: Table, values: Mapping[str, object]) -> _Draft:
+def _sift(name: str, place: ConfigPlace, table: Table, values: Mapping[str, object]) -> _Draft:
     """The keys that are known and have their shape; the others become faults."""
     draft = _Draft(name, place, {}, set())
     known = keys_of(table)
@@ -223,7 +223,7 @@ def _connects(keys: Mapping[str, Any]) -> bool:
     return row.connections in known.get(written, written)
 
 
-def _instances(table: Mapping[str, Sequence[str]], place: Place) -> Iterator[tuple[str, tuple[Endpoint, ...]]]:
+def _instances(table: Mapping[str, Sequence[str]], place: ConfigPlace) -> Iterator[tuple[str, tuple[Endpoint, ...]]]:
     for name, texts in sorted(table.items()):
         own: list[Endpoint] = []
         for index, text in enumerate(texts):
@@ -239,7 +239,7 @@ def _promise(entry: str | Mapping[str, Any]) -> Promise:
     return Promise(entry) if isinstance(entry, str) else Promise(entry["header"].lower(), entry["mode"])
 
 
-def _proofs(entries: Iterable[Mapping[str, str]], place: Place, key: bytes) -> Iterator[Proof]:
+def _proofs(entries: Iterable[Mapping[str, str]], place: ConfigPlace, key: bytes) -> Iterator[Proof]:
     for index, entry in enumerate(entries):
         header = entry["header"].lower()
         if "value" in entry:
@@ -344,7 +344,7 @@ def _check(drafts: Sequence[_Draft], systems: Sequence[System], faults: list[Fau
     """Faults of the drawing as a whole, but none that only follow from others."""
     by_name = {draft.name: draft for draft in drafts}
     logging = {draft.name for draft in drafts if "format" in draft.keys or "format" in draft.broken}
-    for name, keys, text in drawing_faults(systems, logging):
+    for name, keys, text in topology_faults(systems, logging):
         draft = by_name[name]
         if draft.broken.isdisjoint(keys):
             draft.place.at(keys[0]).wrong(text)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from clientip.errors import Fault
 
 
-class Place(NamedTuple):
+class ConfigPlace(NamedTuple):
     """A dotted key of one file; its faults go into the list all places of a load share."""
 
     file: str  # as given
@@ -16,11 +16,11 @@ class Place(NamedTuple):
     key: str
     faults: list[Fault]
 
-    def at(self, *names: str) -> Place:
+    def at(self, *names: str) -> ConfigPlace:
         """The place of a key below this one."""
         return self._replace(key=".".join(name for name in (self.key, *names) if name))
 
-    def item(self, index: int) -> Place:
+    def item(self, index: int) -> ConfigPlace:
         """The place of one item of the list that stands here."""
         return self._replace(key=f"{self.key}[{index}]")
 

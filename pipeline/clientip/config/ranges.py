@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any, Final, NamedTuple
 
-from clientip.config.place import Place
+from clientip.config.place import ConfigPlace
 from clientip.errors import FormatError
 from clientip.model import Ownership
 from clientip.syntax.addresses import parse_range
@@ -26,7 +26,7 @@ class _Terms(NamedTuple):
 _ALWAYS: Final = _Terms()
 
 
-def ownerships(entries: Iterable[str | Mapping[str, Any]], place: Place) -> tuple[Ownership, ...]:
+def ownerships(entries: Iterable[str | Mapping[str, Any]], place: ConfigPlace) -> tuple[Ownership, ...]:
     """The ranges of well-shaped `addresses`, in the order they are written."""
     found: list[Ownership] = []
     for index, entry in enumerate(entries):
@@ -40,7 +40,7 @@ def ownerships(entries: Iterable[str | Mapping[str, Any]], place: Place) -> tupl
     return tuple(found)
 
 
-def _of_text(text: str, terms: _Terms, place: Place) -> Iterator[Ownership]:
+def _of_text(text: str, terms: _Terms, place: ConfigPlace) -> Iterator[Ownership]:
     try:
         low, high, version, canonical = parse_range(text)
     except FormatError:
@@ -49,7 +49,7 @@ def _of_text(text: str, terms: _Terms, place: Place) -> Iterator[Ownership]:
     yield Ownership(low, high, version, canonical, *terms)
 
 
-def _of_file(name: str, terms: _Terms, place: Place) -> Iterator[Ownership]:
+def _of_file(name: str, terms: _Terms, place: ConfigPlace) -> Iterator[Ownership]:
     """One range a line; a comment begins with `#`."""
     held = place.contents(name)
     if held is None:
@@ -61,14 +61,14 @@ def _of_file(name: str, terms: _Terms, place: Place) -> Iterator[Ownership]:
             yield from _of_text(text, terms, place._replace(file=f"{path}:{number}"))
 
 
-def _terms(entry: Mapping[str, Any], place: Place) -> _Terms:
+def _terms(entry: Mapping[str, Any], place: ConfigPlace) -> _Terms:
     from_ns, until_ns = (_moment_ns(entry.get(name), place.at(name)) for name in ("from", "until"))
     if from_ns is not None and until_ns is not None and from_ns >= until_ns:
         place.at("until").wrong("must be later than `from`; the range is owned up to, not including, `until`")
     return _Terms(from_ns, until_ns, entry.get("network"))
 
 
-def _moment_ns(value: str | date | None, place: Place) -> int | None:
+def _moment_ns(value: str | date | None, place: ConfigPlace) -> int | None:
     """A date is its first moment in UTC; a time of day must say its zone."""
     if value is None:
         return None

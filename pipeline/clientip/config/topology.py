@@ -29,7 +29,7 @@ def promise_fault(source: str, mode: str) -> str | None:
     return None
 
 
-def drawing_faults(systems: Sequence[System], logging: Collection[str]) -> Iterator[Finding]:
+def topology_faults(systems: Sequence[System], logging: Collection[str]) -> Iterator[Finding]:
     """Every contradiction in the drawing; `logging` are the systems that write a log."""
     names = frozenset(system.name for system in systems)
     conveyed = frozenset(promise.source for system in systems for promise in system.conveys)

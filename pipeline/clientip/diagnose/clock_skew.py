@@ -1,8 +1,8 @@
 """How far the clocks of two logs lie apart, measured on connections that both of them show.
 
 A request begins while its connection lasts.  Where one flow alone in the whole input has the four ends of a
-connection, asker and teller speak of the same one whatever their clocks say, so each such connection bounds the
-offset (asker's clock minus teller's) from both sides.  The measure is a report: the joins use configured bounds only.
+connection, asker and witness speak of the same one whatever their clocks say, so each such connection bounds the
+offset (asker's clock minus witness's) from both sides.  The measure is a report: the joins use configured bounds only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from zlib import crc32
 
 from msgspec import Struct
 
-from clientip.joins.facts import SEPARATOR, Asked, Told, conn_key, kind_of
+from clientip.joins.facts import SEPARATOR, JoinFact, JoinQuestion, conn_key, kind_of
 from clientip.joins.flows import FOREVER, NEVER, flows_of
 from clientip.model import System
 from clientip.trust.answers import Site
@@ -36,10 +36,10 @@ class Match(NamedTuple):
 
 
 class Offset(Struct, frozen=True):
-    """What all connections of one pair say together; ns, asker's clock minus teller's."""
+    """What all connections of one pair say together; ns, asker's clock minus witness's."""
 
     asker: Writer
-    teller: Writer
+    witness: Writer
     matches: int
     apart: int  # of them, left out: more than FAR_NS off what the others say
     smallest: int
@@ -73,7 +73,7 @@ class _Connection(Struct):
     """What one asker says of one connection."""
 
     asker: Writer
-    tellers: tuple[str, ...]
+    witnesses: tuple[str, ...]
     serial: int | None
     first: int  # latest possible start of its first request, by the asker's clock
     last: int  # earliest possible start of its last request
@@ -87,7 +87,7 @@ class Measuring:
         self._systems, self._skews, self._tolerance = systems, skews, tolerance
         self._asked: dict[Four, _Connection] = {}
         self._thinned = 0  # one in 2 to the power of this is kept
-        self._facts: dict[Four, list[Told]] = defaultdict(list)
+        self._facts: dict[Four, list[JoinFact]] = defaultdict(list)
         self._matches: dict[tuple[Writer, Writer], list[Match]] = defaultdict(list)
         self._connecting = tuple(name for name, system in systems.items() if system.tells and system.connects)
 
@@ -96,7 +96,7 @@ class Measuring:
         """Whether there were more connections than are kept."""
         return self._thinned > 0
 
-    def ask(self, question: Asked) -> None:
+    def ask(self, question: JoinQuestion) -> None:
         """A first question of a line."""
         target = question.target
         if kind_of(question.key) != "conn" or question.earliest is None or target is None or target[1] is None:
@@ -109,19 +109,19 @@ class Measuring:
             return
         known = self._asked.get(four)
         if known is None:
-            self._asked[four] = _Connection(asker, question.tellers, question.serial, first, last)
+            self._asked[four] = _Connection(asker, question.witnesses, question.serial, first, last)
             self._thin()
             return
         known.several = known.several or (known.asker, known.serial) != (asker, question.serial)
         known.first, known.last = min(known.first, first), max(known.last, last)
 
-    def tell(self, fact: Told) -> None:
+    def tell(self, fact: JoinFact) -> None:
         """What a line tells under some key."""
         if fact.target is None or fact.role not in ("translation", "connection"):
             return
         four = fact.key, fact.target
         asked = self._asked.get(four)
-        if asked is not None and fact.system in asked.tellers and len(self._facts[four]) < MAX_FACTS:
+        if asked is not None and fact.system in asked.witnesses and len(self._facts[four]) < MAX_FACTS:
             self._facts[four].append(fact)
 
     def conclude(self) -> bool:
@@ -137,7 +137,7 @@ class Measuring:
                 self._matches[asked.asker, (fact.system, fact.instance)].append(match)
                 further = self._further(four, fact)
                 if further is not None:
-                    asked.tellers, asked.several = self._connecting, further in onward
+                    asked.witnesses, asked.several = self._connecting, further in onward
                     onward[further] = asked
         self._asked = onward
         self._facts.clear()
@@ -155,26 +155,26 @@ class Measuring:
             self._thinned += 1
             self._asked = {four: asked for four, asked in self._asked.items() if self._is_kept(four)}
 
-    def _match(self, asked: _Connection, fact: Told) -> Match:
+    def _match(self, asked: _Connection, fact: JoinFact) -> Match:
         skew = self._skews.get(fact.system, 0)
         assert fact.begin is not None
         assert fact.end is not None
         spare = max(0, fact.slack - 2 * skew)  # the stamp's own resolution
         return Match(asked.last - (fact.end + spare), asked.first - (fact.begin + skew))
 
-    def _further(self, four: Four, fact: Told) -> Four | None:
-        """The four ends of the connection that the teller had with its own peer."""
+    def _further(self, four: Four, fact: JoinFact) -> Four | None:
+        """The four ends of the connection that the witness had with its own peer."""
         if fact.own or fact.peer is None or fact.peer[1] is None or fact.local is None or fact.local[1] is None:
             return None
         transport = four[0].split(SEPARATOR)[2]
         return conn_key(self._systems[fact.system].network, transport, fact.peer), fact.local
 
-    def _offset(self, asker: Writer, teller: Writer, matches: list[Match]) -> Offset:
-        configured = sum(self._skews.get(name, 0) for name, _ in {asker, teller}) + self._tolerance
-        return measured(asker, teller, matches, configured)
+    def _offset(self, asker: Writer, witness: Writer, matches: list[Match]) -> Offset:
+        configured = sum(self._skews.get(name, 0) for name, _ in {asker, witness}) + self._tolerance
+        return measured(asker, witness, matches, configured)
 
 
-def measured(asker: Writer, teller: Writer, matches: Sequence[Match], configured: int) -> Offset:
+def measured(asker: Writer, witness: Writer, matches: Sequence[Match], configured: int) -> Offset:
     """What these connections say of one pair; there must be one.
 
     >>> found = measured(("app", ""), ("nat", ""), [Match(-900, 105), Match(-5, 110), Match(90, 300)], 0)
@@ -188,7 +188,7 @@ def measured(asker: Writer, teller: Writer, matches: Sequence[Match], configured
     # The first request follows its connection at once, sooner or later: the smallest distance is the offset.
     estimate = common if drifts else high
     apart = len(matches) - len(near)
-    return Offset(asker, teller, len(matches), apart, smallest, largest, estimate, drifts, configured)
+    return Offset(asker, witness, len(matches), apart, smallest, largest, estimate, drifts, configured)
 
 
 def _most_common(matches: Sequence[Match]) -> int:
@@ -205,7 +205,7 @@ def _most_common(matches: Sequence[Match]) -> int:
     return place
 
 
-def _alone(facts: Iterable[Told]) -> Told | None:
+def _alone(facts: Iterable[JoinFact]) -> JoinFact | None:
     """The fact of the one flow these tell, if one it is and its own line shows both ends."""
     kept = list(facts)
     flows = flows_of(kept)

@@ -15,8 +15,8 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from clientip.joins.coverage import Coverage, Runs, Teller
-from clientip.joins.facts import SEPARATOR, Asked, Told, kind_of
+from clientip.joins.coverage import Coverage, Runs, Witness
+from clientip.joins.facts import SEPARATOR, JoinFact, JoinQuestion, kind_of
 from clientip.joins.inquiry import Open
 from clientip.joins.join import Joining, numbered
 from clientip.joins.witnesses import settled
@@ -43,14 +43,14 @@ class Pursuit:
         self._order: list[str] = []
         self._ended: dict[str, Record] = {}
         self._waiting: dict[str, tuple[Record, Open]] = {}
-        self._facts: dict[str, list[Told]] = defaultdict(list)
-        self._beside: dict[str, list[Asked]] = defaultdict(list)  # what other lines ask under the same keys
+        self._facts: dict[str, list[JoinFact]] = defaultdict(list)
+        self._beside: dict[str, list[JoinQuestion]] = defaultdict(list)  # what other lines ask under the same keys
         self._kept = 0
         self._crowded: set[str] = set()
         self._exhibits: dict[str, Exhibit] = {}
-        self._runs: dict[Teller, Runs] = defaultdict(Runs)
+        self._runs: dict[Witness, Runs] = defaultdict(Runs)
         self._coverage: Coverage | None = None
-        self._heard: set[str] = set()  # keys whose facts are all here
+        self._complete: set[str] = set()  # keys whose facts are all here
         self._missed: set[str] = set()  # lines that were looked for
         self._passes = 0
         self._keys, self._sought = frozenset[str](), frozenset[str]()
@@ -82,7 +82,7 @@ class Pursuit:
             if not self._concerns(outcome):
                 return
             told = self._listen_to_asker(outcome)
-        for fact in self._joining.telling.facts(told):
+        for fact in self._joining.witnesses.facts(told):
             if fact.key in self._keys and self._has_room(fact.key):
                 self._facts[fact.key].append(fact)
                 self._exhibits[fact.record] = _exhibit(told)
@@ -90,9 +90,9 @@ class Pursuit:
     def conclude(self) -> None:
         """The end of a pass: every line goes on as far as it can; `asks` says whether to read once more."""
         if self._coverage is None:
-            self._coverage = self._joining.coverage({teller: each.all() for teller, each in self._runs.items()})
+            self._coverage = self._joining.coverage({witness: each.all() for witness, each in self._runs.items()})
             self._runs.clear()
-        self._heard |= self._keys
+        self._complete |= self._keys
         self._missed |= self._sought
         self._passes += 1
         while self._round():
@@ -110,7 +110,7 @@ class Pursuit:
 
     def _concerns(self, record: Record) -> bool:
         """Whether the line can tell, is looked for, or may ask what is asked; most lines are none of these."""
-        if self._joining.telling.tells(record.observation.setup.system) or record.record_id in self._sought:
+        if self._joining.witnesses.tells(record.observation.setup.system) or record.record_id in self._sought:
             return True
         stop = record.resolution.stop
         if stop is None:
@@ -157,7 +157,7 @@ class Pursuit:
         self._ids_asked = len(self._keys) > len(ends)
 
     def _next(self) -> tuple[frozenset[str], frozenset[str]]:
-        keys = {each.question.key for _, each in self._waiting.values()} - self._heard
+        keys = {each.question.key for _, each in self._waiting.values()} - self._complete
         lines = {key.partition(SEPARATOR)[2] for key in keys if kind_of(key) == "line"}
         known = self._waiting.keys() | self._ended.keys() | self._missed
         return frozenset(key for key in keys if kind_of(key) != "line"), frozenset(lines - known)
@@ -167,7 +167,7 @@ class Pursuit:
         under: dict[str, list[tuple[Record, Open]]] = defaultdict(list)
         for record, each in self._waiting.values():
             key = each.question.key
-            if key in self._heard or (kind_of(key) == "line" and self._facts.get(key)):
+            if key in self._complete or (kind_of(key) == "line" and self._facts.get(key)):
                 under[key].append((record, each))
         led = [pair for key, asking in under.items() for pair in self._answered(key, asking)]
         for record, found in led:

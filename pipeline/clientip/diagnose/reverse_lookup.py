@@ -25,7 +25,7 @@ _UNSHOWN: Final = frozenset({"header_missing", "header_not_logged", "proxy_missi
 _NAME: Final = "?"  # of the asking server
 
 
-class Mirror(Struct, frozen=True):
+class ReverseLookup(Struct, frozen=True):
     """Who connected from `peer`, to `local` where that is known, during [start, latest]?"""
 
     peer: Endpoint
@@ -48,13 +48,15 @@ def moment(text: str) -> tuple[int, int]:
     return start, start + resolution_of(text) - 1
 
 
-def asked_in(systems: Sequence[System], mirror: Mirror) -> tuple[str, ...]:
+def asked_in(systems: Sequence[System], mirror: ReverseLookup) -> tuple[str, ...]:
     """The networks in which the drawing knows an owner of the address; else those a system is in."""
     owned = {network for system in systems for network in networks_of(system, mirror.peer.address)}
     return tuple(sorted(owned)) or tuple(sorted({system.network for system in systems}))[:1]
 
 
-def mirrored(systems: Sequence[System], logging: Sequence[str], mirror: Mirror, network: str) -> tuple[Graph, Record]:
+def mirrored(
+    systems: Sequence[System], logging: Sequence[str], mirror: ReverseLookup, network: str
+) -> tuple[Graph, Record]:
     """The drawing with the asking server in it, and its line."""
     names = frozenset(system.name for system in systems)
     name = next(each for each in (_NAME * length for length in range(1, len(names) + 2)) if each not in names)
@@ -89,12 +91,12 @@ def _own(found: Resolution) -> tuple[str, ...]:
     return tuple(word for word in found.findings if word != "promised_header_missing")
 
 
-def wording(mirror: Mirror) -> str:
+def wording(mirror: ReverseLookup) -> str:
     """The question in words."""
     return "".join(_words(mirror))
 
 
-def _words(mirror: Mirror) -> Iterator[str]:
+def _words(mirror: ReverseLookup) -> Iterator[str]:
     yield f"who connected from {format_endpoint(mirror.peer)}"
     if mirror.local is not None:
         yield f" to {format_endpoint(mirror.local)}"

@@ -39,7 +39,7 @@ class Trusted(Struct, forbid_unknown_fields=True):
     hops: int | None = None
 
 
-class Question(Struct, forbid_unknown_fields=True):
+class ResolveRow(Struct, forbid_unknown_fields=True):
     """One request as one server met it. `peer` null (or `unix:…`): owned by the first entry."""
 
     id: msgspec.Raw = msgspec.Raw(b"null")
@@ -56,7 +56,7 @@ class Client(Struct):
     port: int | None
 
 
-class Answer(Struct):
+class ResolveAnswer(Struct):
     """What the walk found; `claims` and `findings` as in a record."""
 
     id: msgspec.Raw
@@ -68,14 +68,14 @@ class Answer(Struct):
     findings: tuple[str, ...]
 
 
-class Refused(Struct):
+class ResolveRefusal(Struct):
     """A row that cannot mean anything, and why."""
 
     id: msgspec.Raw
     error: str
 
 
-_DECODE = msgspec.json.Decoder(Question).decode
+_DECODE = msgspec.json.Decoder(ResolveRow).decode
 _ENCODE = msgspec.json.Encoder().encode
 
 
@@ -97,9 +97,9 @@ def answer(row: bytes) -> bytes:
         try:
             return _ENCODE(_answer(question))
         except FormatError as error:
-            return _ENCODE(Refused(question.id, str(error)))
+            return _ENCODE(ResolveRefusal(question.id, str(error)))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return _ENCODE(Refused(_id_of(row), f"row: {error}"))
+        return _ENCODE(ResolveRefusal(_id_of(row), f"row: {error}"))
 
 
 def _check_text(id_: msgspec.Raw) -> None:
@@ -116,14 +116,14 @@ def _id_of(row: bytes) -> msgspec.Raw:
         return msgspec.Raw(b"null")  # no JSON object, or no text: its error says so, and there is no id to repeat
 
 
-def _answer(question: Question) -> Answer:
+def _answer(question: ResolveRow) -> ResolveAnswer:
     peer = _endpoint(question.peer)
     graph, owner = _graph(question.trust, peer)
     found = resolve(graph, _observation(question, peer), owner)
     client, reason = found.client, found.reason
     if reason == "proxy_missing" and question.proxy_hex is not None:
         reason = "header_unreadable"  # it was sent, but is malformed or names a UNIX path
-    return Answer(
+    return ResolveAnswer(
         question.id,
         None if client is None else Client(client.address.text, client.port),
         found.verdict,
@@ -143,7 +143,7 @@ def _endpoint(text: str | None) -> Endpoint | None:
         raise FormatError(f"peer: {error}") from None
 
 
-def _observation(question: Question, peer: Endpoint | None) -> Observation:
+def _observation(question: ResolveRow, peer: Endpoint | None) -> Observation:
     lines: dict[str, list[str]] = {}
     for name, value in question.headers:
         lines.setdefault(name.lower(), []).append(value)

@@ -34,7 +34,7 @@ FIELDS: Final = MappingProxyType(
 )
 
 
-class Geo:
+class GeoDatabases:
     """The configured databases, mapped into memory. ConfigError where one cannot be used."""
 
     def __init__(self, paths: Mapping[str, str | None]) -> None:
@@ -101,10 +101,10 @@ def _at(entry: object, place: tuple[str | int, ...]) -> object:
     return entry
 
 
-def open_geo(settings: Settings) -> Geo:
+def open_geo(settings: Settings) -> GeoDatabases:
     """The databases of the configuration, the more detailed one first."""
     geo = settings.geo
-    return Geo({"city": geo.city, "country": geo.country, "asn": geo.asn})
+    return GeoDatabases({"city": geo.city, "country": geo.country, "asn": geo.asn})
 
 
 def _stamp(key: str, path: str) -> tuple[int, int]:

@@ -1,4 +1,7 @@
-"""The table of formats. A new one is a new file here and one line below."""
+"""A line to an observation; a family of formats is a folder.
+
+The table of formats: a new one is a new file here and one line below.
+"""
 
 from __future__ import annotations
 

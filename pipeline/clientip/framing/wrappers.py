@@ -152,7 +152,7 @@ class Unfinished(Struct, frozen=True):
     refused: bool = False
 
 
-class Held(Struct, frozen=True):
+class OpenLines(Struct, frozen=True):
     """Lines of which not all parts have come, by (file, instance, stream).
 
     Those three are named by the container runtime and not by clients, so there are few of them.
@@ -169,10 +169,10 @@ class Held(Struct, frozen=True):
         return tuple(one.parts[0] for one in self.unfinished.values() if one.parts)
 
 
-EMPTY: Final = Held()
+EMPTY: Final = OpenLines()
 
 
-def join(held: Held, line: Line, limit: int) -> tuple[Held, Line | Part | Rejected]:
+def join(held: OpenLines, line: Line, limit: int) -> tuple[OpenLines, Line | Part | Rejected]:
     """Put the parts of a line together; give back what is held from now on, and what became of this one.
 
     The joined line has the offset and index of its last part, the stamp of its first, the texts end to end and
@@ -204,11 +204,11 @@ def join(held: Held, line: Line, limit: int) -> tuple[Held, Line | Part | Reject
     return _with(held, key, None), _joined(parts)
 
 
-def _with(held: Held, key: tuple[str, str | None, str], one: Unfinished | None) -> Held:
+def _with(held: OpenLines, key: tuple[str, str | None, str], one: Unfinished | None) -> OpenLines:
     others = {name: value for name, value in held.unfinished.items() if name != key}
     if one is not None:
         others[key] = one
-    return Held(others)
+    return OpenLines(others)
 
 
 def _joined(parts: Sequence[Line]) -> Line:

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from clientip.joins.facts import Asked
+from clientip.joins.facts import JoinQuestion
 from clientip.joins.flows import Flow
 from clientip.trust.answers import Site
 
 MAX_STEP: Final = 10_000  # between neighbours' numbers; more means that the asker began to count anew
 
 
-def align(questions: Sequence[Asked], fitting: Sequence[Sequence[Flow]], tolerance: int) -> list[Flow | None]:
+def align(questions: Sequence[JoinQuestion], fitting: Sequence[Sequence[Flow]], tolerance: int) -> list[Flow | None]:
     """For each question the one flow that order leaves for it; None: order does not decide.
 
     `fitting`: the flows each request can have begun in, by begin; all of them must be known.
@@ -36,7 +36,7 @@ def align(questions: Sequence[Asked], fitting: Sequence[Sequence[Flow]], toleran
     return found
 
 
-def _stretches(group: dict[int, list[int]], questions: Sequence[Asked], spare: int) -> list[list[int]]:
+def _stretches(group: dict[int, list[int]], questions: Sequence[JoinQuestion], spare: int) -> list[list[int]]:
     """Runs of numbers that rise together with the time."""
     stretches: list[list[int]] = []
     latest = 0

@@ -1,4 +1,4 @@
-"""Over which stretches of time a teller has told everything.
+"""Over which stretches of time a witness has told everything.
 
 A collector numbers its lines, so a stretch is told whole where no number is missing
 between its first and its last line.  `lossless` is the operator's word for all time.
@@ -33,11 +33,11 @@ class Run(Struct, frozen=True, gc=False, array_like=True):
     fresh: bool  # began with a list of everything that was there: what is not told did not exist
 
 
-Teller = tuple[str, str]  # system, instance
+Witness = tuple[str, str]  # system, instance
 
 
 class Runs:
-    """The runs of one teller's lines as they are read; lines in order cost nothing."""
+    """The runs of one witness's lines as they are read; lines in order cost nothing."""
 
     __slots__ = ("_open", "done")
 
@@ -81,7 +81,7 @@ def stitch(runs: Iterable[Run]) -> tuple[Run, ...]:
     return tuple(joined)
 
 
-class _Told:
+class _Whole:
     """The stretches that runs cover, to find the one that holds another without looking at all."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -100,27 +100,27 @@ class _Told:
 
 
 class Coverage:
-    """What all tellers of a run, or of a moment of the stream, have told whole."""
+    """What all witnesses of a run, or of a moment of the stream, have told whole."""
 
-    def __init__(self, systems: Mapping[str, System], runs: Mapping[Teller, Iterable[Run]]) -> None:
+    def __init__(self, systems: Mapping[str, System], runs: Mapping[Witness, Iterable[Run]]) -> None:
         self._systems = systems
-        self._told: dict[Teller, tuple[_Told, _Told]] = {}  # all runs, and those that began with a list
+        self._whole: dict[Witness, tuple[_Whole, _Whole]] = {}  # all runs, and those that began with a list
         self._instances: dict[str, list[str]] = defaultdict(list)
-        for teller, each in sorted(runs.items()):
-            self.tell(teller, each)
+        for witness, each in sorted(runs.items()):
+            self.tell(witness, each)
         self._of_address: dict[tuple[str, str], list[str]] = defaultdict(list)
         for name, drawn in systems.items():
             for instance, own in drawn.instances:
                 for address in {each.address.text for each in own}:
                     self._of_address[name, address].append(instance)
 
-    def tell(self, teller: Teller, runs: Iterable[Run]) -> None:
-        """All runs of one teller, in place of those that were known."""
+    def tell(self, witness: Witness, runs: Iterable[Run]) -> None:
+        """All runs of one witness, in place of those that were known."""
         stitched = stitch(runs)
         stitched = stitched if len(stitched) <= MAX_RUNS else ()
-        if teller not in self._told:
-            insort(self._instances[teller[0]], teller[1])
-        self._told[teller] = _Told(stitched), _Told([run for run in stitched if run.fresh])
+        if witness not in self._whole:
+            insort(self._instances[witness[0]], witness[1])
+        self._whole[witness] = _Whole(stitched), _Whole([run for run in stitched if run.fresh])
 
     def of(self, system: str, address: Address | None, from_ns: int, to_ns: int, *, fresh: bool = False) -> Covered:
         """Whether `system` told everything of [from, to] that concerns connections from `address`.
@@ -139,11 +139,11 @@ class Coverage:
         found = {self._of_instance((system, instance), from_ns, to_ns, fresh=fresh) for instance in instances}
         return "yes" if found == {"yes"} else "lost" if "lost" in found else "no"
 
-    def _of_instance(self, teller: Teller, from_ns: int, to_ns: int, *, fresh: bool) -> Covered:
-        told = self._told.get(teller)
-        if told is None:
+    def _of_instance(self, witness: Witness, from_ns: int, to_ns: int, *, fresh: bool) -> Covered:
+        whole = self._whole.get(witness)
+        if whole is None:
             return "no"
-        runs, fresh_runs = told
+        runs, fresh_runs = whole
         if (fresh_runs if fresh else runs).holds(from_ns, to_ns):
             return "yes"
         return "lost" if runs.surrounds(from_ns, to_ns) else "no"

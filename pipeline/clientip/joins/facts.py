@@ -21,7 +21,7 @@ UUID_LENGTH: Final = 36
 TRACE_FLAG: Final = 14  # Envoy writes its sampling decision over this character of its request ids
 
 
-class Told(Struct, frozen=True, gc=False, array_like=True):
+class JoinFact(Struct, frozen=True, gc=False, array_like=True):
     """One fact: what a line proves to others under one key."""
 
     key: str
@@ -35,24 +35,24 @@ class Told(Struct, frozen=True, gc=False, array_like=True):
     end: int | None
     slack: int  # how far `end` may be off, either way
     target: Site | None = None  # near end of the connection
-    peer: Site | None = None  # the teller's own far and near end
+    peer: Site | None = None  # the witness's own far and near end
     local: Site | None = None
     stated: bool = False
     own: bool = False
     assured: bool | None = None
-    minted: bool = False  # the id was made by the teller for this request alone
+    minted: bool = False  # the id was made by the witness for this request alone
     span: str | None = None
     parent: str | None = None
     ended: Ended | None = None  # requests: how its own walk ended; None: it asks itself
 
 
-class Asked(Struct, frozen=True, gc=False, array_like=True):
+class JoinQuestion(Struct, frozen=True, gc=False, array_like=True):
     """One question: which fact under this key is about this request?"""
 
     key: str
     number: int  # whose question it is: the asker's place in its chunk
     chunk: int
-    tellers: tuple[str, ...]  # systems whose facts count, nearest first
+    witnesses: tuple[str, ...]  # systems whose facts count, nearest first
     system: str
     instance: str
     serial: int | None  # the asker's number of the connection, rising

@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
 
-from clientip.joins.facts import Told
+from clientip.joins.facts import JoinFact
 from clientip.trust.answers import Site
 
 FOREVER: Final = 2**63 - 1
@@ -27,7 +27,7 @@ Held = TypeVar("Held")
 class Flow(Struct, frozen=True, gc=False):
     """One holder of a connection. Each end as an interval that holds it; ns."""
 
-    fact: Told  # the line that names the holder; of equal ones that with the smallest record id
+    fact: JoinFact  # the line that names the holder; of equal ones that with the smallest record id
     begin: int
     begin_latest: int
     end_earliest: int
@@ -35,12 +35,12 @@ class Flow(Struct, frozen=True, gc=False):
     solid: bool  # its own line shows both ends, and both sides spoke
 
 
-def flows_of(facts: Iterable[Told]) -> list[Flow]:
+def flows_of(facts: Iterable[JoinFact]) -> list[Flow]:
     """The flows these facts tell, by begin; a function of the set of facts.
 
-    The facts share their key.  Those of different tellers or near ends do not touch each other.
+    The facts share their key.  Those of different witnesses or near ends do not touch each other.
     """
-    groups: dict[tuple[str, str, Site | None], list[Told]] = defaultdict(list)
+    groups: dict[tuple[str, str, Site | None], list[JoinFact]] = defaultdict(list)
     found: list[Flow] = []
     for fact in facts:
         if fact.role == "translation" and fact.event:
@@ -52,7 +52,7 @@ def flows_of(facts: Iterable[Told]) -> list[Flow]:
     return _distinct(found)
 
 
-def _whole(fact: Told, *, solid: bool) -> Flow:
+def _whole(fact: JoinFact, *, solid: bool) -> Flow:
     begin = NEVER if fact.begin is None else fact.begin
     latest = fact.begin_latest if fact.begin_latest is not None else fact.end
     end_earliest = latest if fact.end is None else fact.end - fact.slack
@@ -60,7 +60,7 @@ def _whole(fact: Told, *, solid: bool) -> Flow:
     return Flow(fact, begin, FOREVER if latest is None else latest, end_earliest or NEVER, end, solid)
 
 
-def _of_events(events: list[Told]) -> list[Flow]:
+def _of_events(events: list[JoinFact]) -> list[Flow]:
     """Flows of one device towards one near end."""
     whole = [_whole(each, solid=each.assured is not False) for each in events if _is_whole(each)]
     begins = [_whole(each, solid=False) for each in events if each.end is None]
@@ -86,14 +86,14 @@ def _began_as(whole: Flow, begun: Flow) -> bool:
     return whole.begin <= begun.begin_latest and begun.begin <= whole.begin_latest
 
 
-def unanswered(facts: Iterable[Told]) -> Iterator[Flow]:
+def unanswered(facts: Iterable[JoinFact]) -> Iterator[Flow]:
     """Flows that ended without both sides having spoken, as far as the device saw."""
     for fact in facts:
         if fact.assured is False and fact.end is not None:
             yield _whole(fact, solid=False)
 
 
-def _is_whole(event: Told) -> bool:
+def _is_whole(event: JoinFact) -> bool:
     """Whether one line shows both ends of its flow."""
     return event.begin is not None and event.end is not None and event.event == "DESTROY"
 
@@ -119,7 +119,7 @@ class _Whole:
             return self._lives[of].touch(begun.begin_latest, begun.begin_latest)
         return self._begins[of].touch(begun.begin, begun.begin_latest)
 
-    def ends(self, over: Told) -> bool:
+    def ends(self, over: JoinFact) -> bool:
         """Whether it is the end of a whole flow once more."""
         assert over.end is not None
         alike = self._lives.get((over.peer, over.local))

@@ -10,8 +10,8 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from clientip.joins.facts import Asked, line_key
-from clientip.joins.questions import Asking
+from clientip.joins.facts import JoinQuestion, line_key
+from clientip.joins.questions import Questions
 from clientip.model import Observation, Resolution
 from clientip.trust.answers import Answer, Awaits, Known, Refused, Through
 from clientip.trust.walk import Graph, resolve
@@ -22,7 +22,7 @@ MAX_ANSWERS: Final = 12  # of one line: hops that only other logs know; more are
 class Inquiry(Struct, frozen=True, gc=False, array_like=True):
     """Where a line stands: what it was told so far, and what it asks now."""
 
-    told: tuple[Through, ...] = ()
+    answers: tuple[Through, ...] = ()
     asked: int = 0  # how many keys of the present stop were tried before
     refused: tuple[Refused, ...] = ()  # by the keys of the present stop tried so far
     awaits: Awaits | None = None
@@ -32,15 +32,15 @@ class Open(Struct, frozen=True, gc=False):
     """A line that waits for the answer to one question."""
 
     inquiry: Inquiry
-    question: Asked
+    question: JoinQuestion
 
 
 class Inquirer:
     """Walks lines on with what they are told; compiled once from the drawing."""
 
-    def __init__(self, graph: Graph, asking: Asking) -> None:
+    def __init__(self, graph: Graph, asking: Questions) -> None:
         self._graph = graph
-        self._asking = asking
+        self._questions = asking
 
     def begin(self, seen: Observation, found: Resolution) -> Open | Resolution:
         """The first question of a line whose walk ended as `found`, or its end where nobody could answer."""
@@ -54,42 +54,42 @@ class Inquirer:
         if isinstance(answer, Known):
             awaited = inquiry.awaits
             known = answer if awaited is None else replace(answer, method=awaited.method, system=awaited.system)
-            return resolve(self._graph, seen, answers=(*inquiry.told, known))
+            return resolve(self._graph, seen, answers=(*inquiry.answers, known))
         if isinstance(answer, Through):
-            told = (*inquiry.told, answer)
+            told = (*inquiry.answers, answer)
             found = resolve(self._graph, seen, answers=told)
             if found.stop is None or found.stop.at < len(told):
                 return replace(found, stop=None)
             if len(told) >= MAX_ANSWERS:
                 return resolve(self._graph, seen, answers=(*told, Refused("too_many_steps")))
             return self._ask(seen, found, Inquiry(told))
-        found = resolve(self._graph, seen, answers=inquiry.told)
+        found = resolve(self._graph, seen, answers=inquiry.answers)
         return self._ask(seen, found, replace(inquiry, asked=inquiry.asked + 1, refused=(*inquiry.refused, answer)))
 
     def give_up(self, seen: Observation, inquiry: Inquiry) -> Resolution:
         """The end of a line that awaits one that awaits it."""
-        return resolve(self._graph, seen, answers=(*inquiry.told, Refused("too_many_steps")))
+        return resolve(self._graph, seen, answers=(*inquiry.answers, Refused("too_many_steps")))
 
     def end(self, seen: Observation, inquiry: Inquiry, refused: Refused) -> Resolution:
         """The end of a line that is not led on, for this reason; what was named before stays a candidate."""
         shown = _final((refused, *inquiry.refused)).candidates
-        return resolve(self._graph, seen, answers=(*inquiry.told, replace(refused, candidates=shown)))
+        return resolve(self._graph, seen, answers=(*inquiry.answers, replace(refused, candidates=shown)))
 
     def _ask(self, seen: Observation, found: Resolution, inquiry: Inquiry) -> Open | Resolution:
-        questions = self._asking.questions(seen, found)
+        questions = self._questions.questions(seen, found)
         if questions is None:
             return replace(found, stop=None)
         if isinstance(questions, Refused):
-            return resolve(self._graph, seen, answers=(*inquiry.told, questions))
+            return resolve(self._graph, seen, answers=(*inquiry.answers, questions))
         # Who owed an answer under a stronger key and kept silent is not overruled by a weaker one.
         silent = bool(inquiry.refused) and inquiry.refused[0].reason in ("evidence_missing", "contradiction")
         conn = bool(questions[0].source)
         if inquiry.asked < len(questions) and not (silent and conn):
             return Open(inquiry, questions[inquiry.asked])
-        return resolve(self._graph, seen, answers=(*inquiry.told, _final(inquiry.refused)))
+        return resolve(self._graph, seen, answers=(*inquiry.answers, _final(inquiry.refused)))
 
-    def _awaiting(self, seen: Observation, answer: Awaits) -> Asked:
-        return Asked(
+    def _awaiting(self, seen: Observation, answer: Awaits) -> JoinQuestion:
+        return JoinQuestion(
             line_key(answer.record),
             0,
             0,
@@ -106,5 +106,5 @@ class Inquirer:
 def _final(refused: tuple[Refused, ...]) -> Refused:
     """The reason under the strongest key, with every candidate that any key named."""
     shown = {(each.address, each.port): each for one in reversed(refused) for each in one.candidates}
-    telling = [each for each in refused if each.reason != "evidence_missing"] or list(refused)
-    return Refused(telling[0].reason, tuple(sorted(shown.values(), key=lambda each: (each.address, each.record))))
+    witnesses = [each for each in refused if each.reason != "evidence_missing"] or list(refused)
+    return Refused(witnesses[0].reason, tuple(sorted(shown.values(), key=lambda each: (each.address, each.record))))

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from clientip.joins.coverage import Coverage, Run, Runs, Teller
-from clientip.joins.facts import Asked, Told, kind_of
+from clientip.joins.coverage import Coverage, Run, Runs, Witness
+from clientip.joins.facts import JoinFact, JoinQuestion, kind_of
 from clientip.joins.flows import FOREVER, NEVER
 from clientip.joins.inquiry import Inquirer, Open
 from clientip.joins.matching import Bounds, answers, life, window
-from clientip.joins.questions import Asking
-from clientip.joins.witnesses import Telling, settled
-from clientip.model import Address, Fact, Mark, Numbered, Outcome, Record, Resolution
+from clientip.joins.questions import Questions
+from clientip.joins.witnesses import Witnesses, settled
+from clientip.model import Address, Fact, Heartbeat, Numbered, Outcome, Record, Resolution
 from clientip.settings import Joins
 from clientip.trust.answers import Answer, Awaits
 from clientip.trust.walk import Graph
@@ -29,10 +29,10 @@ class Joining:
 
     def __init__(self, graph: Graph, bounds: Joins) -> None:
         self.graph = graph
-        self.telling = Telling(graph)
-        self.inquirer = Inquirer(graph, Asking(graph, self.telling))
+        self.witnesses = Witnesses(graph)
+        self.inquirer = Inquirer(graph, Questions(graph, self.witnesses))
         self.bounds = Bounds(bounds.tolerance_ns, bounds.horizon_ns)
-        self.active = self.telling.any()
+        self.active = self.witnesses.any()
 
     def begin(self, record: Record) -> Record | Open:
         """The record as it leaves, or what it has to ask first."""
@@ -41,11 +41,13 @@ class Joining:
             return found
         return record if found is record.resolution else replace(record, resolution=found)
 
-    def coverage(self, runs: dict[Teller, list[Run]]) -> Coverage:
-        """What the tellers told whole."""
+    def coverage(self, runs: dict[Witness, list[Run]]) -> Coverage:
+        """What the witnesses told whole."""
         return Coverage(self.graph.systems, runs)
 
-    def answer(self, key: str, facts: Sequence[Told], questions: Sequence[Asked], coverage: Coverage) -> Answers:
+    def answer(
+        self, key: str, facts: Sequence[JoinFact], questions: Sequence[JoinQuestion], coverage: Coverage
+    ) -> Answers:
         """Answers to the questions under one key, in their order."""
 
         def covered(system: str, source: Address | None, low: int, high: int, fresh: bool) -> str:
@@ -53,11 +55,11 @@ class Joining:
 
         return answers(key, facts, questions, covered, self.bounds)  # type: ignore[arg-type]
 
-    def window(self, question: Asked) -> tuple[int, int]:
+    def window(self, question: JoinQuestion) -> tuple[int, int]:
         """Between which moments a fact must hold to be about the question."""
         return (NEVER, FOREVER) if kind_of(question.key) == "line" else window(question, self.bounds)
 
-    def extent(self, fact: Told) -> tuple[int, int]:
+    def extent(self, fact: JoinFact) -> tuple[int, int]:
         """Outside of which moments a fact is about no question; NAT events also say something of each other."""
         kind = kind_of(fact.key)
         if kind == "line" or fact.role == "link":
@@ -70,9 +72,9 @@ class Joining:
 Answers = list[Answer | Awaits | None]
 
 
-def numbered(outcome: Outcome) -> tuple[Teller, Numbered] | None:
+def numbered(outcome: Outcome) -> tuple[Witness, Numbered] | None:
     """Whose running number a line shows, where it shows one."""
-    if isinstance(outcome, Mark):
+    if isinstance(outcome, Heartbeat):
         return (outcome.setup.system, outcome.line.instance or ""), outcome.numbered
     if not isinstance(outcome, Fact):
         return None
@@ -83,8 +85,8 @@ def numbered(outcome: Outcome) -> tuple[Teller, Numbered] | None:
 def settle(joining: Joining, outcomes: Iterable[Outcome]) -> list[Outcome]:
     """The outcomes in their order, every record as far as all of them together can lead it."""
     ended = list(outcomes)
-    facts: dict[str, list[Told]] = defaultdict(list)
-    runs: dict[Teller, Runs] = defaultdict(Runs)
+    facts: dict[str, list[JoinFact]] = defaultdict(list)
+    runs: dict[Witness, Runs] = defaultdict(Runs)
     waiting: dict[int, tuple[Record, Open]] = {}
     for number, outcome in enumerate(ended):
         count = numbered(outcome)
@@ -97,9 +99,9 @@ def settle(joining: Joining, outcomes: Iterable[Outcome]) -> list[Outcome]:
                 waiting[number] = outcome, begun
             else:
                 ended[number] = told = begun
-        for fact in joining.telling.facts(told):
+        for fact in joining.witnesses.facts(told):
             facts[fact.key].append(fact)
-    coverage = joining.coverage({teller: each.all() for teller, each in runs.items()})
+    coverage = joining.coverage({witness: each.all() for witness, each in runs.items()})
     while waiting:
         settled_now = _round(joining, facts, waiting, coverage)
         if not settled_now:
@@ -112,14 +114,14 @@ def settle(joining: Joining, outcomes: Iterable[Outcome]) -> list[Outcome]:
                 continue
             record = replace(waiting.pop(number)[0], resolution=found)
             ended[number] = record
-            if joining.telling.tells(record.observation.setup.system):
+            if joining.witnesses.tells(record.observation.setup.system):
                 told_under = settled(record)
                 facts[told_under.key].append(told_under)
     return ended
 
 
 def _round(
-    joining: Joining, facts: dict[str, list[Told]], waiting: dict[int, tuple[Record, Open]], coverage: Coverage
+    joining: Joining, facts: dict[str, list[JoinFact]], waiting: dict[int, tuple[Record, Open]], coverage: Coverage
 ) -> dict[int, Open | Resolution]:
     """What one exchange of questions and answers leads to; lines that got none are left out."""
     under: dict[str, list[int]] = defaultdict(list)

@@ -1,6 +1,6 @@
 """Facts and questions under one join key → answers. No clock, no I/O, no guess.
 
-An answer is *certain*, when one line proves it alone, or *complete*, when the tellers say that
+An answer is *certain*, when one line proves it alone, or *complete*, when the witnesses say that
 they have told everything of the moment and one client alone fits.  Everything else is refused
 with its reason.  Each function here is one of the sets it is given: order and repetition of
 facts and questions change nothing.  The rules are those of ARCHITECTURE.md, "The rules of the join".
@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from clientip.joins.alignment import align
 from clientip.joins.coverage import Covered
-from clientip.joins.facts import SEPARATOR, Asked, Told, kind_of
+from clientip.joins.facts import SEPARATOR, JoinFact, JoinQuestion, kind_of
 from clientip.joins.flows import NEVER, Flow, Timeline, flows_of, unanswered
 from clientip.model import Address, Candidate
 from clientip.syntax.addresses import parse_address
@@ -31,7 +31,7 @@ SILENT: Final = Refused("evidence_missing")  # of a NAT device whose every trans
 WHOLE: Final = frozenset({"yes", "word"})  # `Covered` that says everything was told
 CANDIDATES: Final = 4  # shown of those that fit
 
-Facts = Sequence[Told]
+Facts = Sequence[JoinFact]
 IsCovered = Callable[[str, "Address | None", int, int, bool], Covered]
 """(system, source address, from, to, also what began earlier) → whether everything was told."""
 
@@ -44,7 +44,7 @@ class Bounds(Struct, frozen=True):
 
 
 def answers(
-    key: str, facts: Facts, questions: Sequence[Asked], covered: IsCovered, bounds: Bounds
+    key: str, facts: Facts, questions: Sequence[JoinQuestion], covered: IsCovered, bounds: Bounds
 ) -> list[Answer | Awaits | None]:
     """One answer per question, in their order; None: nothing yet (only under a `line` key)."""
     kind = kind_of(key)
@@ -65,7 +65,7 @@ def _of_line(facts: Facts) -> Answer | None:
 
 
 def _of_connection(
-    facts: Facts, questions: Sequence[Asked], covered: IsCovered, bounds: Bounds
+    facts: Facts, questions: Sequence[JoinQuestion], covered: IsCovered, bounds: Bounds
 ) -> Iterable[Answer | Awaits]:
     if len(facts) <= FEW:
         proved = [_proved(question, facts, bounds) for question in questions]
@@ -89,7 +89,7 @@ def _of_connection(
     return found
 
 
-def _proved(question: Asked, facts: Facts, bounds: Bounds) -> Answer | Awaits | None:
+def _proved(question: JoinQuestion, facts: Facts, bounds: Bounds) -> Answer | Awaits | None:
     """The answer where one holder alone is told of and a line proves it; None: all of them have to be looked at.
 
     What is below comes to the same, in four times the time.
@@ -106,7 +106,7 @@ def _proved(question: Asked, facts: Facts, bounds: Bounds) -> Answer | Awaits | 
         and fact.event == "DESTROY"
         and fact.assured is not False
         and fact.target == question.target
-        and fact.system in question.tellers
+        and fact.system in question.witnesses
         and fact.begin is not None
         and fact.begin_latest is not None
         and fact.end is not None
@@ -116,13 +116,13 @@ def _proved(question: Asked, facts: Facts, bounds: Bounds) -> Answer | Awaits | 
     return _through(min(lines, key=lambda fact: fact.record)) if lines else None
 
 
-def window(question: Asked, bounds: Bounds) -> tuple[int, int]:
-    """Between which moments, by the teller's clock, the request must have begun."""
+def window(question: JoinQuestion, bounds: Bounds) -> tuple[int, int]:
+    """Between which moments, by the witness's clock, the request must have begun."""
     earliest = question.latest - bounds.horizon if question.earliest is None else question.earliest
     return earliest - bounds.tolerance, question.latest + bounds.tolerance
 
 
-def _fitting(flows: Timeline[Flow], question: Asked, bounds: Bounds) -> list[Flow] | None:
+def _fitting(flows: Timeline[Flow], question: JoinQuestion, bounds: Bounds) -> list[Flow] | None:
     """The flows in which the request can have begun; None: more than can be looked at."""
     low, high = window(question, bounds)
     if flows.count(low, high) > AROUND:
@@ -130,7 +130,7 @@ def _fitting(flows: Timeline[Flow], question: Asked, bounds: Bounds) -> list[Flo
     found, elsewhere = [], []
     for flow in flows.between(low, high):
         fact = flow.fact
-        if fact.system not in question.tellers:
+        if fact.system not in question.witnesses:
             continue
         if _same_target(question, fact):
             found.append(flow)
@@ -140,7 +140,7 @@ def _fitting(flows: Timeline[Flow], question: Asked, bounds: Bounds) -> list[Flo
     return found or elsewhere
 
 
-def _same_target(question: Asked, fact: Told) -> bool:
+def _same_target(question: JoinQuestion, fact: JoinFact) -> bool:
     """Whether the fact can be about a connection to where the asker listens."""
     target = question.target
     if target is None or fact.target is None:
@@ -148,12 +148,12 @@ def _same_target(question: Asked, fact: Told) -> bool:
     return target[0] == fact.target[0] and (target[1] is None or fact.target[1] in (None, target[1]))
 
 
-def _is_exact(question: Asked, flow: Flow) -> bool:
+def _is_exact(question: JoinQuestion, flow: Flow) -> bool:
     """Whether all four ends are known and equal."""
     return question.target is not None and question.target[1] is not None and flow.fact.target == question.target
 
 
-def _one_connection(fits: list[Flow], question: Asked, covered: IsCovered, bounds: Bounds) -> Answer | Awaits:
+def _one_connection(fits: list[Flow], question: JoinQuestion, covered: IsCovered, bounds: Bounds) -> Answer | Awaits:
     certain = [flow for flow in fits if _is_certain(flow, question, bounds)]
     if certain:
         return _agreed([*certain, *_inside(certain, fits)], "contradiction")
@@ -182,7 +182,7 @@ def _inside(certain: list[Flow], fits: list[Flow]) -> Iterable[Flow]:
             yield flow
 
 
-def _origin(flows: Timeline[Flow], facts: Facts, question: Asked, bounds: Bounds) -> Answer:
+def _origin(flows: Timeline[Flow], facts: Facts, question: JoinQuestion, bounds: Bounds) -> Answer:
     """Everything the device translated is known, and this is nothing of it: it spoke for itself.
 
     Unless it translated something from the same port at any time before, or soon after: forged packets can make
@@ -192,14 +192,14 @@ def _origin(flows: Timeline[Flow], facts: Facts, question: Asked, bounds: Bounds
     until = window(question, bounds)[1] + SLOW
     if flows.count(NEVER, until) or any(flow.begin <= until for flow in unanswered(facts)):
         return Refused("evidence_missing")
-    return Through(question.tellers[0], _source(question), None, "conntrack", "", own=True)
+    return Through(question.witnesses[0], _source(question), None, "conntrack", "", own=True)
 
 
-def _source(question: Asked) -> Site:
+def _source(question: JoinQuestion) -> Site:
     return question.source, int(question.key.rpartition(SEPARATOR)[2])
 
 
-def _is_certain(flow: Flow, question: Asked, bounds: Bounds) -> bool:
+def _is_certain(flow: Flow, question: JoinQuestion, bounds: Bounds) -> bool:
     """One line proves it: the request began while this flow alone held the connection."""
     if not flow.solid or question.earliest is None or not _is_exact(question, flow):
         return False
@@ -207,12 +207,12 @@ def _is_certain(flow: Flow, question: Asked, bounds: Bounds) -> bool:
     return flow.begin_latest + spare <= question.earliest and question.latest + spare <= flow.end_earliest
 
 
-def _is_complete(question: Asked, fits: list[Flow], covered: IsCovered, bounds: Bounds) -> bool:
+def _is_complete(question: JoinQuestion, fits: list[Flow], covered: IsCovered, bounds: Bounds) -> bool:
     exact = all(_is_exact(question, flow) and flow.fact.role == "translation" for flow in fits)
     return exact and _covered(question, fits, covered, bounds) in WHOLE
 
 
-def _covered(question: Asked, fits: list[Flow], covered: IsCovered, bounds: Bounds) -> Covered:
+def _covered(question: JoinQuestion, fits: list[Flow], covered: IsCovered, bounds: Bounds) -> Covered:
     """Whether nobody but `fits` can have held the connection when the request began.
 
     Whoever else did must have begun or ended inside the window, or inside a flow of unknown end: the tuple
@@ -223,7 +223,7 @@ def _covered(question: Asked, fits: list[Flow], covered: IsCovered, bounds: Boun
     exact = all(_is_exact(question, flow) for flow in fits)
     open_ended = any(flow.begin == NEVER for flow in fits)
     source = parse_address(question.source) if question.source else None
-    states = {covered(system, source, low, high, not fits or not exact or open_ended) for system in question.tellers}
+    states = {covered(system, source, low, high, not fits or not exact or open_ended) for system in question.witnesses}
     if states == {"yes"}:
         return "yes"
     return "word" if states <= WHOLE else "lost" if "lost" in states else "no"
@@ -237,7 +237,7 @@ def _agreed(flows: Sequence[Flow], otherwise: str) -> Answer | Awaits:
     return _through(min(facts, key=lambda fact: fact.record))
 
 
-def _name(fact: Told) -> tuple[object, ...]:
+def _name(fact: JoinFact) -> tuple[object, ...]:
     """Whom a fact names: facts of one name are one answer."""
     if fact.role != "request":
         return fact.system, fact.peer, fact.local, fact.own
@@ -246,7 +246,7 @@ def _name(fact: Told) -> tuple[object, ...]:
     return fact.system, fact.ended.client, fact.ended.verdict
 
 
-def _through(fact: Told) -> Answer | Awaits:
+def _through(fact: JoinFact) -> Answer | Awaits:
     if fact.role == "request":
         return _known(fact, "connection_log")
     if fact.peer is None:
@@ -255,13 +255,13 @@ def _through(fact: Told) -> Answer | Awaits:
     return Through(fact.system, fact.peer, fact.local, method, fact.record, fact.stated, fact.own)
 
 
-def _known(fact: Told, method: str) -> Known | Awaits:
+def _known(fact: JoinFact, method: str) -> Known | Awaits:
     if fact.ended is None:
         return Awaits(fact.system, method, fact.record)
     return Known(fact.system, fact.ended, method, fact.record)
 
 
-def _candidates(facts: Iterable[Told]) -> tuple[Candidate, ...]:
+def _candidates(facts: Iterable[JoinFact]) -> tuple[Candidate, ...]:
     """Whom the facts name, for people to look at; each once, in a fixed order."""
     found = set()
     for fact in facts:
@@ -274,7 +274,7 @@ def _candidates(facts: Iterable[Told]) -> tuple[Candidate, ...]:
     )
 
 
-def _method(fact: Told) -> str:
+def _method(fact: JoinFact) -> str:
     kind = kind_of(fact.key)
     if kind == "conn":
         return "conntrack" if fact.role == "translation" else "connection_log"
@@ -285,13 +285,13 @@ def _method(fact: Told) -> str:
 
 
 class _Served:
-    """What the tellers served under one id, by teller."""
+    """What the witnesses served under one id, by witness."""
 
     def __init__(self, facts: Facts, bounds: Bounds) -> None:
-        self.requests: dict[str, Timeline[Told]] = {}
-        self._named: dict[tuple[str, str | None], list[Told]] = defaultdict(list)
+        self.requests: dict[str, Timeline[JoinFact]] = {}
+        self._named: dict[tuple[str, str | None], list[JoinFact]] = defaultdict(list)
         self._callers: dict[tuple[str, str | None], set[str | None]] = defaultdict(set)
-        served: dict[str, list[tuple[int, int, Told]]] = defaultdict(list)
+        served: dict[str, list[tuple[int, int, JoinFact]]] = defaultdict(list)
         for fact in facts:
             if fact.role == "link":
                 self._callers[fact.system, fact.span].add(fact.parent)
@@ -301,12 +301,12 @@ class _Served:
         for system, each in served.items():
             self.requests[system] = Timeline(each)
 
-    def within(self, system: str, low: int, high: int) -> list[Told]:
+    def within(self, system: str, low: int, high: int) -> list[JoinFact]:
         """Requests that `system` served then; one more than are too many is enough."""
         requests = self.requests.get(system)
         return [] if requests is None else list(islice(requests.between(low, high), CROWDED + 1))
 
-    def named(self, system: str, span: str) -> Sequence[Told]:
+    def named(self, system: str, span: str) -> Sequence[JoinFact]:
         """Requests whose own span that is; none where they are too many to be looked at."""
         named = self._named.get((system, span), ())
         return named if len(named) <= CROWDED else ()
@@ -316,21 +316,21 @@ class _Served:
         return self._callers.get((system, span), set())
 
 
-def _of_id(kind: str, served: _Served, question: Asked, covered: IsCovered, bounds: Bounds) -> Answer | Awaits:
-    """What the tellers say, nearest first: all that know must agree."""
+def _of_id(kind: str, served: _Served, question: JoinQuestion, covered: IsCovered, bounds: Bounds) -> Answer | Awaits:
+    """What the witnesses say, nearest first: all that know must agree."""
     method = "trace" if kind == "trace" else "request_id"
-    return _together([_of_teller(method, system, served, question, covered, bounds) for system in question.tellers])
+    return _together([_of_witness(method, system, served, question, covered, bounds) for system in question.witnesses])
 
 
-def life(fact: Told, bounds: Bounds) -> tuple[int, int]:
-    """From when to when the teller can have served this request."""
+def life(fact: JoinFact, bounds: Bounds) -> tuple[int, int]:
+    """From when to when the witness can have served this request."""
     end = fact.end if fact.end is not None else (fact.begin_latest or 0) + bounds.horizon
     begin = fact.begin if fact.begin is not None else end - bounds.horizon
     return begin, end + fact.slack
 
 
-def _of_teller(
-    method: str, system: str, served: _Served, question: Asked, covered: IsCovered, bounds: Bounds
+def _of_witness(
+    method: str, system: str, served: _Served, question: JoinQuestion, covered: IsCovered, bounds: Bounds
 ) -> Answer | Awaits:
     low, high = window(question, bounds)
     linked = _parent(system, served, question, bounds)
@@ -351,7 +351,7 @@ def _of_teller(
     return _known(fact, method)
 
 
-def _parent(system: str, served: _Served, question: Asked, bounds: Bounds) -> Told | None:
+def _parent(system: str, served: _Served, question: JoinQuestion, bounds: Bounds) -> JoinFact | None:
     """The request whose span, or a span inside it, called the asker: the span id is the caller's own."""
     low, high = window(question, bounds)
     span = question.parent

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from clientip.joins.facts import Asked, conn_key, request_key, trace_key
-from clientip.joins.witnesses import Telling
+from clientip.joins.facts import JoinQuestion, conn_key, request_key, trace_key
+from clientip.joins.witnesses import Witnesses
 from clientip.model import Endpoint, Observation, Resolution, Stop
 from clientip.trust.answers import Refused, site
 from clientip.trust.walk import Graph
@@ -14,15 +14,15 @@ from clientip.trust.walk import Graph
 MAX_REQUEST_IDS: Final = 4  # of one line; more are an attack
 
 
-class Asking:
+class Questions:
     """Who could answer whom; compiled once from the drawing."""
 
-    def __init__(self, graph: Graph, telling: Telling) -> None:
+    def __init__(self, graph: Graph, witnesses: Witnesses) -> None:
         self._graph = graph
-        self._telling = telling
+        self._witnesses = witnesses
         self._gates: dict[tuple[tuple[str, ...], str], bool] = {}
 
-    def questions(self, seen: Observation, found: Resolution) -> list[Asked] | Refused | None:
+    def questions(self, seen: Observation, found: Resolution) -> list[JoinQuestion] | Refused | None:
         """The questions of a walk that stopped, strongest first; why it cannot ask; None: nobody could answer.
 
         `number` and `chunk` are the caller's to fill in.
@@ -38,10 +38,10 @@ class Asking:
             return Refused("no_time")
         return asked
 
-    def _connection(self, seen: Observation, stop: Stop) -> tuple[list[Asked], Refused | None]:
-        tellers = tuple(name for name in stop.systems if self._telling.connects(name))
+    def _connection(self, seen: Observation, stop: Stop) -> tuple[list[JoinQuestion], Refused | None]:
+        witnesses = tuple(name for name in stop.systems if self._witnesses.connects(name))
         source = stop.source
-        if not tellers or source is None:
+        if not witnesses or source is None:
             return [], None
         if source.port is None:
             return [], Refused("port_not_logged")
@@ -52,20 +52,20 @@ class Asking:
         asked = self._asked(
             conn_key(network, transport, (source.address.text, source.port)),
             seen,
-            tellers,
+            witnesses,
             source=source.address.text,
             target=self._near(seen, stop.target, source) if not stop.passed else stop.target,
-            nat=transport == "tcp" and len(stop.systems) <= 2 and self._is_one_translator(tellers, source),
+            nat=transport == "tcp" and len(stop.systems) <= 2 and self._is_one_translator(witnesses, source),
             http1=protocol is not None and protocol.removeprefix("HTTP/").startswith(("1", "0")),
         )
         return [asked], None
 
-    def _is_one_translator(self, tellers: tuple[str, ...], source: Endpoint) -> bool:
+    def _is_one_translator(self, witnesses: tuple[str, ...], source: Endpoint) -> bool:
         """Whether the drawing says whose NAT log holds all that was translated to this address.
 
         Without `instances` nobody knows which log that is; from a shared range strangers speak, too.
         """
-        systems = [self._graph.systems[name] for name in tellers]
+        systems = [self._graph.systems[name] for name in witnesses]
         if len(systems) != 1 or not systems[0].translates or systems[0].shared:
             return False
         return any(each.address == source.address for _, own in systems[0].instances for each in own)
@@ -79,36 +79,36 @@ class Asking:
         listening = [each for each in alike if target is None or each.address == target.address]
         return listening[0] if len(listening) == 1 else target
 
-    def _ids(self, seen: Observation, stop: Stop) -> Iterator[Asked]:
+    def _ids(self, seen: Observation, stop: Stop) -> Iterator[JoinQuestion]:
         ids = seen.ids
         if ids is None:
             return
-        tellers = self._knowing(seen, stop)
-        if not tellers:
+        witnesses = self._knowing(seen, stop)
+        if not witnesses:
             return
         for scheme, value in ids.requests[:MAX_REQUEST_IDS]:
-            yield self._asked(request_key(scheme, value), seen, tellers)
+            yield self._asked(request_key(scheme, value), seen, witnesses)
         if ids.trace is not None:
-            yield self._asked(trace_key(ids.trace), seen, tellers, parent=ids.parent)
+            yield self._asked(trace_key(ids.trace), seen, witnesses, parent=ids.parent)
 
     def _asked(
         self,
         key: str,
         seen: Observation,
-        tellers: tuple[str, ...],
+        witnesses: tuple[str, ...],
         *,
         source: str = "",
         target: Endpoint | None = None,
         http1: bool = True,
         parent: str | None = None,
         nat: bool = False,
-    ) -> Asked:
+    ) -> JoinQuestion:
         serial = seen.connection_serial or ""
-        return Asked(
+        return JoinQuestion(
             key,
             0,
             0,
-            tellers,
+            witnesses,
             seen.setup.system,
             seen.instance or "",
             int(serial) if serial.isdecimal() and len(serial) < 19 else None,
@@ -128,8 +128,8 @@ class Asking:
         start = stop.systems or tuple(sorted(systems[seen.setup.system].peers))
         if any(name in systems and systems[name].shared for name in start):
             return ()
-        near = [name for name in stop.passed if self._telling.tells(name)]
-        beyond = [name for name in self._outward(start) if self._telling.tells(name) and self._is_gate(start, name)]
+        near = [name for name in stop.passed if self._witnesses.tells(name)]
+        beyond = [name for name in self._outward(start) if self._witnesses.tells(name) and self._is_gate(start, name)]
         return tuple(dict.fromkeys([*near, *beyond]))
 
     def _outward(self, start: tuple[str, ...]) -> list[str]:

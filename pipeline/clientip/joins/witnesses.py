@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from clientip.joins.facts import Role, Told, conn_key, line_key, request_key, trace_key
+from clientip.joins.facts import JoinFact, Role, conn_key, line_key, request_key, trace_key
 from clientip.model import Fact, Ids, Observation, Outcome, Record, Skipped, System
 from clientip.trust.answers import Ended, ended, site
 from clientip.trust.owners import networks_of
@@ -45,34 +45,34 @@ def _homes(system: System) -> _Homes:
     return _Homes(of, frozenset(address for address, count in met.items() if count > 1))
 
 
-class Telling:
+class Witnesses:
     """Which systems' lines tell what; compiled once from the drawing."""
 
     def __init__(self, graph: Graph) -> None:
         self._systems = graph.systems
-        self._tellers = _asked_of(graph)
-        self._homes = {name: _homes(graph.systems[name]) for name in self._tellers}
+        self._witnesses = _asked_of(graph)
+        self._homes = {name: _homes(graph.systems[name]) for name in self._witnesses}
 
     def any(self) -> bool:
         """Whether any system's lines can answer for others."""
-        return bool(self._tellers)
+        return bool(self._witnesses)
 
     def connects(self, system: str) -> bool:
         """Whether lines of `system` can say who was behind one of its connections."""
-        return system in self._tellers and self._systems[system].connects
+        return system in self._witnesses and self._systems[system].connects
 
     def tells(self, system: str) -> bool:
         """Whether a line of `system` can be of use to anybody."""
-        return system in self._tellers
+        return system in self._witnesses
 
-    def facts(self, outcome: Outcome) -> Iterator[Told]:
+    def facts(self, outcome: Outcome) -> Iterator[JoinFact]:
         """Everything one line tells; a line whose own walk still asks tells the end of it later, under `line`."""
         if isinstance(outcome, Skipped):
-            if outcome.link is not None and outcome.setup is not None and outcome.setup.system in self._tellers:
+            if outcome.link is not None and outcome.setup is not None and outcome.setup.system in self._witnesses:
                 yield _link(outcome)
             return
         record = outcome.record if isinstance(outcome, Fact) else outcome
-        if not isinstance(record, Record) or record.observation.setup.system not in self._tellers:
+        if not isinstance(record, Record) or record.observation.setup.system not in self._witnesses:
             return
         system = self._systems[record.observation.setup.system]
         yield from _connection(record, system, self._homes[system.name])
@@ -80,10 +80,10 @@ class Telling:
             yield from _ids(record, system)
 
 
-def settled(record: Record) -> Told:
+def settled(record: Record) -> JoinFact:
     """How the walk of a line that others await has ended."""
     seen = record.observation
-    return Told(
+    return JoinFact(
         line_key(record.record_id),
         seen.setup.system,
         seen.instance or "",
@@ -102,19 +102,19 @@ def _asked_of(graph: Graph) -> frozenset[str]:
     """The systems a walk of some other system's line can meet, of those whose lines may answer."""
     met: set[str] = set()
     for name in graph.logging & frozenset(graph.systems):
-        waiting = [*graph.told[name]]
+        waiting = [*graph.may_state[name]]
         seen: set[str] = set()
         while waiting:
             other = waiting.pop()
             if other in seen or other not in graph.systems:
                 continue
             seen.add(other)
-            waiting += [*graph.told[other], *graph.systems[other].carries]
+            waiting += [*graph.may_state[other], *graph.systems[other].carries]
         met |= seen
     return frozenset(met & graph.witnesses)
 
 
-def _connection(record: Record, system: System, homes: _Homes) -> Iterator[Told]:
+def _connection(record: Record, system: System, homes: _Homes) -> Iterator[JoinFact]:
     seen = record.observation
     near, far = seen.upstream_local, seen.upstream_peer
     if near is None or near.port is None or seen.time_by in (None, "arrival"):
@@ -135,7 +135,7 @@ def _connection(record: Record, system: System, homes: _Homes) -> Iterator[Told]
     ended_as = _end_of(record) if role == "request" else None
     # Its own network where the drawing does not list the address.
     for network in sorted(networks_of(system, near.address)) or [system.network]:
-        yield Told(
+        yield JoinFact(
             conn_key(network, transport, (near.address.text, near.port)),
             system.name,
             seen.instance or "",
@@ -156,7 +156,7 @@ def _connection(record: Record, system: System, homes: _Homes) -> Iterator[Told]
         )
 
 
-def _ids(record: Record, system: System) -> Iterator[Told]:
+def _ids(record: Record, system: System) -> Iterator[JoinFact]:
     seen = record.observation
     if seen.ids is None or seen.time_by in (None, "arrival"):
         return
@@ -165,7 +165,7 @@ def _ids(record: Record, system: System) -> Iterator[Told]:
     if ids.trace is not None:
         keys[trace_key(ids.trace)] = mints_trace(system, ids)
     for key, minted in keys.items():
-        yield Told(
+        yield JoinFact(
             key,
             system.name,
             seen.instance or "",
@@ -183,11 +183,11 @@ def _ids(record: Record, system: System) -> Iterator[Told]:
         )
 
 
-def _link(skipped: Skipped) -> Told:
+def _link(skipped: Skipped) -> JoinFact:
     link, setup = skipped.link, skipped.setup
     assert link is not None
     assert setup is not None
-    return Told(
+    return JoinFact(
         trace_key(link.trace),
         setup.system,
         skipped.line.instance or "",

@@ -1,4 +1,7 @@
-"""The table of outputs. A new one is a new file here and one line below."""
+"""A record to bytes; the table of encoders.
+
+A new one is a new file here and one line below.
+"""
 
 from __future__ import annotations
 

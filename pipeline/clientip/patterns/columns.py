@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from clientip.errors import FormatError
-from clientip.model import Coverage, Endpoint, Http, Ids, Line, Mark, Observation, Reader, Setup, Skipped
+from clientip.model import Coverage, Endpoint, Heartbeat, Http, Ids, Line, Observation, Reader, Setup, Skipped
 from clientip.patterns.matcher import Values
 from clientip.patterns.request_time import compile_duration, compile_span, number
 from clientip.patterns.roles import HeaderColumn, Manner, Roles, index_of
@@ -38,7 +38,7 @@ def first_of(readers: Sequence[Reader]) -> Reader:
     if len(readers) == 1:
         return readers[0]
 
-    def read(line: Line) -> Observation | Skipped | Mark:
+    def read(line: Line) -> Observation | Skipped | Heartbeat:
         errors = []
         for reader in readers:
             try:

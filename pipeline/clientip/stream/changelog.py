@@ -18,10 +18,10 @@ from clientip.joins.coverage import Run
 
 EVERY: Final = 64  # commits from one whole picture to the next
 PIECE: Final = 256 * 1024  # bytes of a bitmap in one message
-RUNS: Final = 2_000  # stretches in one message, or those of one more teller
+RUNS: Final = 2_000  # stretches in one message, or those of one more witness
 VERSION: Final = 1
 
-Told = tuple[str, str, tuple[Run, ...]]
+WitnessRuns = tuple[str, str, tuple[Run, ...]]
 """(system, instance, stretches told whole)."""
 
 
@@ -43,10 +43,10 @@ class Whole(Struct, frozen=True, gc=False, array_like=True, tag="w"):
     first: int  # number of the bitmap's first bit, over all pieces
     end: int  # number after its last bit
     bits: bytes  # least bit first; 1: open
-    runs: tuple[Told, ...] = ()  # a part of what tellers have told whole
+    runs: tuple[WitnessRuns, ...] = ()  # a part of what witnesses have told whole
 
 
-class Entry(NamedTuple):
+class ChangelogEntry(NamedTuple):
     """One message of the state topic."""
 
     key: bytes
@@ -59,7 +59,7 @@ class Standing(NamedTuple):
     whole: Whole | None
     bits: bytes  # of all its pieces
     closed: frozenset[int]  # after the whole picture
-    runs: tuple[Told, ...]
+    runs: tuple[WitnessRuns, ...]
 
     def is_open(self, number: int) -> bool:
         """Whether the question has not been answered yet."""
@@ -78,19 +78,19 @@ _DECODE: Final = msgspec.msgpack.Decoder(Closed | Whole).decode
 
 
 def entries(
-    commit: int, closed: Iterable[int], open_: Iterable[int], first: int, end: int, runs: Iterable[Told]
-) -> list[Entry]:
+    commit: int, closed: Iterable[int], open_: Iterable[int], first: int, end: int, runs: Iterable[WitnessRuns]
+) -> list[ChangelogEntry]:
     """The messages of one commit; numbers of open questions lie in [first, end)."""
     if commit % EVERY:
-        return [Entry(b"d%d" % (commit % EVERY), _ENCODE(Closed(VERSION, commit, tuple(sorted(closed)))))]
+        return [ChangelogEntry(b"d%d" % (commit % EVERY), _ENCODE(Closed(VERSION, commit, tuple(sorted(closed)))))]
     bits = bytearray((end - first + 7) // 8)
     for number in open_:
         at = number - first
         bits[at >> 3] |= 1 << (at & 7)
-    told = _parted(runs)
-    pieces = max(1, (len(bits) + PIECE - 1) // PIECE, len(told))
+    runs_of = _parted(runs)
+    pieces = max(1, (len(bits) + PIECE - 1) // PIECE, len(runs_of))
     return [
-        Entry(
+        ChangelogEntry(
             b"w%d" % piece,
             _ENCODE(
                 Whole(
@@ -101,7 +101,7 @@ def entries(
                     first,
                     end,
                     bytes(bits[piece * PIECE : (piece + 1) * PIECE]),
-                    told[piece] if piece < len(told) else (),
+                    runs_of[piece] if piece < len(runs_of) else (),
                 )
             ),
         )
@@ -109,16 +109,16 @@ def entries(
     ]
 
 
-def _parted(runs: Iterable[Told]) -> list[tuple[Told, ...]]:
+def _parted(runs: Iterable[WitnessRuns]) -> list[tuple[WitnessRuns, ...]]:
     """What was told whole in parts that brokers take: a node that loses lines has hundreds of stretches."""
-    parts: list[list[Told]] = []
+    parts: list[list[WitnessRuns]] = []
     count = RUNS
-    for told in runs:
+    for runs_of in runs:
         if count >= RUNS:
             parts.append([])
             count = 0
-        parts[-1].append(told)
-        count += len(told[2])
+        parts[-1].append(runs_of)
+        count += len(runs_of[2])
     return [tuple(part) for part in parts]
 
 
@@ -144,5 +144,5 @@ def standing(messages: Iterable[bytes], commit: int) -> Standing:
     if not last:
         return Standing(None, b"", closed, ())
     whole = [pieces[piece] for piece in range(pieces[0].pieces)]
-    runs = tuple(told for each in whole for told in each.runs)
+    runs = tuple(runs_of for each in whole for runs_of in each.runs)
     return Standing(whole[0], b"".join(each.bits for each in whole), closed, runs)

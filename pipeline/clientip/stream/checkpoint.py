@@ -1,7 +1,7 @@
 """What an answerer commits beside its offset, and how the next one goes on from there.
 
 The offset is the next message to answer.  From the message named in the metadata on everything is read again, first
-silently up to that offset: facts are held, and of the questions those that have not left by the ledger.
+silently up to that offset: facts are held, and of the questions those that have not left by the changelog.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from msgspec import Struct
 
 from clientip.errors import FormatError
 from clientip.joins.flows import NEVER
-from clientip.stream.changelog import EVERY, FRESH, Entry, Standing, entries
+from clientip.stream.changelog import EVERY, FRESH, ChangelogEntry, Standing, entries
 from clientip.stream.fact_store import Again, Source
-from clientip.stream.join_messages import Chunk, Question
+from clientip.stream.join_messages import JoinChunk, QuestionItem
 from clientip.stream.join_partition import STRATA, Answering, Departure, Reference
-from clientip.stream.watermarks import Heard, View
+from clientip.stream.watermarks import View, Watermarks
 
 VERSION: Final = 1
 MAX_METADATA: Final = 3000  # bytes; brokers take 4096 by default
 
 
-class Resume(Struct, frozen=True, array_like=True):
+class Checkpoint(Struct, frozen=True, array_like=True):
     """The metadata of a committed offset of the join topic."""
 
     version: int
     first: int  # offset from which to read again; -1: from the committed one
     number: int  # of the first question from there on
-    commit: int  # the last one in the ledger
+    commit: int  # the last one in the changelog
     forgotten: tuple[tuple[str, str, int], ...] = ()  # (kind of key, system or "" for all, ns): facts up to then
 
 
-_DECODE: Final = msgspec.json.Decoder(Resume).decode
+_DECODE: Final = msgspec.json.Decoder(Checkpoint).decode
 
 
-def written(resume: Resume) -> str:
+def written(resume: Checkpoint) -> str:
     """The metadata; short enough for a broker, if need be by saying less precisely what was forgotten."""
     text = msgspec.json.encode(resume)
     if len(text) > MAX_METADATA:
@@ -49,10 +49,10 @@ def written(resume: Resume) -> str:
     return text.decode()
 
 
-def read(metadata: str) -> Resume:
+def read(metadata: str) -> Checkpoint:
     """The metadata again. Raises FormatError: `version`, `no_match`.
 
-    >>> read(written(Resume(1, 17, 4, 2))).first
+    >>> read(written(Checkpoint(1, 17, 4, 2))).first
     17
     """
     try:
@@ -68,7 +68,7 @@ class Commit(NamedTuple):
     """What to commit for one partition."""
 
     metadata: str
-    entries: list[Entry]  # for the state topic
+    entries: list[ChangelogEntry]  # for the state topic
 
 
 class Partition:
@@ -76,11 +76,11 @@ class Partition:
 
     def __init__(
         self,
-        views: Callable[[Heard, str], View],
+        views: Callable[[Watermarks, str], View],
         keep_ns: int,
         asked_of: Callable[[Reference], bytes],
         upto: int,
-        resume: Resume | None = None,
+        resume: Checkpoint | None = None,
         standing: Standing = FRESH,
         *,
         is_blind: bool = False,
@@ -89,18 +89,20 @@ class Partition:
 
         `is_blind`: facts may have been told before the first message that is read, which nobody knows here.
         """
-        heard = Heard(standing.runs)
+        watermarks = Watermarks(standing.runs)
         forgotten: Mapping[Source, int] = {}
         if resume is not None:
             forgotten = {(kind, system): at for kind, system, at in resume.forgotten}
         number = 0 if resume is None else resume.number
-        self.answering = Answering(lambda drawing: views(heard, drawing), keep_ns, asked_of, heard, number, forgotten)
+        self.answering = Answering(
+            lambda topology: views(watermarks, topology), keep_ns, asked_of, watermarks, number, forgotten
+        )
         self.upto, self._is_blind = upto, is_blind
         self._keep_ns, self._unwritten_ns = keep_ns, 0
         self._standing, self._commit = standing, 0 if resume is None else resume.commit
         self._closed: list[int] = []
 
-    def take(self, offset: int, appended_ns: int, chunk: Chunk, refer: Callable[[Question], Reference]) -> None:
+    def take(self, offset: int, appended_ns: int, chunk: JoinChunk, refer: Callable[[QuestionItem], Reference]) -> None:
         """One message."""
         if self._is_blind:
             self._is_blind = False
@@ -127,14 +129,14 @@ class Partition:
         if whole:
             answering.unwritten = None
         first, number = answering.resume()
-        said: list[Entry] = []
+        said: list[ChangelogEntry] = []
         if self._closed or whole:
-            runs = answering.heard.listed() if whole else ()
+            runs = answering.watermarks.listed() if whole else ()
             said = entries(self._commit, self._closed, answering.open(), number, answering.next_number, runs)
             self._closed = []
         since = self.answering.facts.complete_since
         forgotten = tuple((kind, system, at) for (kind, system), at in sorted(since.items()))
-        resume = Resume(VERSION, -1 if first is None else first, number, self._commit, forgotten)
+        resume = Checkpoint(VERSION, -1 if first is None else first, number, self._commit, forgotten)
         return Commit(written(resume), said)
 
     def _has_to_be_whole(self) -> bool:
@@ -143,7 +145,7 @@ class Partition:
         return answering.unwritten is not None and answering.clock_ns - self._unwritten_ns > self._keep_ns // 2
 
 
-def start(metadata: str, upto: int) -> tuple[Resume, int]:
+def start(metadata: str, upto: int) -> tuple[Checkpoint, int]:
     """What was committed, and the offset from which to read."""
     resume = read(metadata)
     return resume, upto if resume.first < 0 else resume.first

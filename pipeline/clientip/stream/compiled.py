@@ -10,10 +10,10 @@ from clientip.joins.join import Joining
 from clientip.settings import Feed, Settings
 from clientip.stream.join_partition import KEEP_NS, STRATA, STRATUM_NS
 from clientip.stream.resume import Walking
-from clientip.stream.watermarks import Heard, View, longest_wait_ns
+from clientip.stream.watermarks import View, Watermarks, longest_wait_ns
 
 
-class Drawn(NamedTuple):
+class Compiled(NamedTuple):
     """One configuration, compiled."""
 
     settings: Settings
@@ -23,13 +23,13 @@ class Drawn(NamedTuple):
     walking: Walking
 
 
-def drawn(settings: Settings) -> Drawn:
+def compiled(settings: Settings) -> Compiled:
     """The configuration compiled."""
     engine = build(settings)
     joining = engine.joining
     assert joining is not None
     feeds = {each.system.name: each.feed for each in settings.systems if each.feed is not None}
-    return Drawn(settings, engine, joining, feeds, Walking(engine, joining, settings.drawing))
+    return Compiled(settings, engine, joining, feeds, Walking(engine, joining, settings.topology))
 
 
 def keep_ns(settings: Settings) -> int:
@@ -42,14 +42,14 @@ def keep_ns(settings: Settings) -> int:
 class Views:
     """What was heard in one partition, as each known configuration understands it."""
 
-    def __init__(self, known: Iterable[Drawn]) -> None:
-        self._known = {each.settings.drawing: each for each in known}
+    def __init__(self, known: Iterable[Compiled]) -> None:
+        self._known = {each.settings.topology: each for each in known}
         self._held: dict[str, View] = {}
 
-    def __call__(self, heard: Heard, drawing: str) -> View:
+    def __call__(self, watermarks: Watermarks, topology: str) -> View:
         """The view under a configuration. Raises KeyError for one that is not known."""
-        view = self._held.get(drawing)
+        view = self._held.get(topology)
         if view is None:
-            of = self._known[drawing]
-            view = self._held[drawing] = View(heard, of.joining, of.feeds)
+            of = self._known[topology]
+            view = self._held[topology] = View(watermarks, of.joining, of.feeds)
         return view

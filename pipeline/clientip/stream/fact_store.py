@@ -1,6 +1,6 @@
 """Facts of one join partition while they may still be asked for: as they came, chunk by chunk, found by hashed key.
 
-Nothing is forgotten silently: what is dropped raises `complete_since` of its kind of key and its teller, and below
+Nothing is forgotten silently: what is dropped raises `complete_since` of its kind of key and its witness, and below
 that moment only answers that one line proves alone can be given.  A connection that goes on is not over by then: it is
 kept until it has been told again.
 """
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from clientip.joins.facts import Told, kind_of
+from clientip.joins.facts import JoinFact, kind_of
 from clientip.joins.flows import NEVER
 from clientip.stream.join_messages import CROWDED, OPEN, Facts, unpacked_fact
 
@@ -47,7 +47,7 @@ class _Kept(NamedTuple):
 class Found(NamedTuple):
     """What is held under one key."""
 
-    facts: list[Told]
+    facts: list[JoinFact]
     crowded: bool  # there were more
 
 
@@ -77,7 +77,7 @@ class _Held:
         return self.sources[self.facts.sources[at]]
 
 
-class HeldFacts:
+class FactStore:
     """The facts of one partition; chunks come in the order of their numbers, with append times that do not fall."""
 
     def __init__(self, complete_since: Mapping[Source, int] | None = None) -> None:
@@ -172,7 +172,7 @@ class HeldFacts:
         bodies = ((at, held.body(at)) for at in held.open)
         return [at for at, body in bodies if body and not self._is_over(held.hashes[at], unpacked_fact(body), held, at)]
 
-    def _is_over(self, hashed: int, fact: Told, held: _Held, at: int) -> bool:
+    def _is_over(self, hashed: int, fact: JoinFact, held: _Held, at: int) -> bool:
         """Whether a later event ended it, or a younger message tells the same."""
         body, own = held.body(at), held.number << _BITS | at
         for reference in self._references(hashed):
@@ -215,7 +215,7 @@ class HeldFacts:
         return True
 
     def _left(self, held: _Held) -> list[int]:
-        """What to keep of a message; nothing of tellers of which an open connection was lost already."""
+        """What to keep of a message; nothing of witnesses of which an open connection was lost already."""
         return [at for at in self._still_open(held) if self.complete_since.get(held.source(at), NEVER) < OPEN]
 
     def _settle(self, hashed: int) -> None:
@@ -284,13 +284,13 @@ def _has_empty(ends: bytes) -> bool:
     return columns[0] == 0 or any(map(int.__eq__, columns, columns[1:]))
 
 
-def _ends(other: Told, fact: Told) -> bool:
+def _ends(other: JoinFact, fact: JoinFact) -> bool:
     """Whether an event says that the flow of another one on the same tuple is over, or tells it anew."""
     alike = (other.system, other.instance, other.target) == (fact.system, fact.instance, fact.target)
     return alike and other.key == fact.key and _follows(other, fact)
 
 
-def _follows(other: Told, fact: Told) -> bool:
+def _follows(other: JoinFact, fact: JoinFact) -> bool:
     """Whether the event is of a later moment on the same tuple, so that the flow of `fact` is over or told anew."""
     moment = other.end if other.begin_latest is None else other.begin_latest
     since = fact.begin_latest if fact.begin_latest is not None else fact.end

@@ -8,8 +8,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from clientip.engine import Engine
-from clientip.joins.coverage import Run, Runs, Teller
-from clientip.joins.facts import Told, kind_of
+from clientip.joins.coverage import Run, Runs, Witness
+from clientip.joins.facts import JoinFact, kind_of
 from clientip.joins.inquiry import Inquiry, Open
 from clientip.joins.join import Joining, numbered
 from clientip.model import Fact, Numbered, Outcome, Record
@@ -25,12 +25,12 @@ AHEAD_NS: Final = 300_000_000_000  # a stamp so far ahead of its message's is no
 class Intake:
     """What the lines of one system do to the joins, under one configuration."""
 
-    def __init__(self, engine: Engine, joining: Joining, drawing: str, system: str) -> None:
-        self._joining, self._drawing, self._system = joining, drawing, system
+    def __init__(self, engine: Engine, joining: Joining, topology: str, system: str) -> None:
+        self._joining, self._topology, self._system = joining, topology, system
         self._shelf = Shelf(engine, system)
-        self.tells = joining.telling.tells(system)
+        self.tells = joining.witnesses.tells(system)
 
-    def take(self, outcome: Outcome, appended_ns: int, batch: Batch) -> Outcome | None:
+    def take(self, outcome: Outcome, appended_ns: int, batch: IntakeBatch) -> Outcome | None:
         """The outcome as it leaves, or None: it waits for its answer.
 
         `appended_ns`: when its message came, 0 where nobody knows.
@@ -50,12 +50,12 @@ class Intake:
             batch.count(outcome)
         ended = outcome if isinstance(begun, Open) else begun
         if self.tells:
-            for fact in self._joining.telling.facts(ended):
+            for fact in self._joining.witnesses.facts(ended):
                 batch.tell(fact)
         if not isinstance(begun, Open):
             return begun
         assert type(outcome) is Record
-        batch.chunks.ask(begun.question, self._drawing, self._waits(outcome, begun.inquiry, appended_ns))
+        batch.chunks.ask(begun.question, self._topology, self._waits(outcome, begun.inquiry, appended_ns))
         batch.asked += 1
         return None
 
@@ -118,26 +118,26 @@ class Numbers:
     """Stretches of numbered lines that were read and told; to be dropped with whatever was not committed."""
 
     def __init__(self) -> None:
-        self._runs: dict[Teller, Runs] = defaultdict(Runs)
-        self._changed: dict[Teller, None] = {}
+        self._runs: dict[Witness, Runs] = defaultdict(Runs)
+        self._changed: dict[Witness, None] = {}
 
-    def add(self, teller: Teller, line: Numbered) -> None:
+    def add(self, witness: Witness, line: Numbered) -> None:
         """One more line."""
-        self._runs[teller].add(line)
-        self._changed[teller] = None
+        self._runs[witness].add(line)
+        self._changed[witness] = None
 
     def news(self) -> tuple[tuple[str, str, tuple[Run, ...]], ...]:
         """What has changed since the last call, as the join topic takes it."""
         found = []
-        for teller in self._changed:
-            runs = self._runs[teller]
-            found.append((*teller, tuple(runs.all())))
+        for witness in self._changed:
+            runs = self._runs[witness]
+            found.append((*witness, tuple(runs.all())))
             runs.done.clear()
         self._changed.clear()
         return tuple(found)
 
 
-class Batch:
+class IntakeBatch:
     """What one batch tells and asks; all of it goes into one transaction."""
 
     def __init__(self, chunks: Chunks, numbers: Numbers) -> None:
@@ -151,7 +151,7 @@ class Batch:
         self._under: Counter[str] = Counter()
 
     def see(self, outcome: Outcome, appended_ns: int) -> None:
-        """Note how late a line of a teller came."""
+        """Note how late a line of a witness came."""
         record = outcome.record if type(outcome) is Fact else outcome
         if type(record) is not Record or not appended_ns:
             return
@@ -161,7 +161,7 @@ class Batch:
         elif seen.start_latest_ns is not None:
             self.late_begun_ns = max(self.late_begun_ns, appended_ns - seen.start_latest_ns)
 
-    def tell(self, fact: Told) -> None:
+    def tell(self, fact: JoinFact) -> None:
         """One more fact; of an id that has too many only that it has."""
         kind = kind_of(fact.key)
         if kind in ("request", "trace"):

@@ -17,7 +17,7 @@ from xxhash import xxh3_64_intdigest
 
 from clientip.errors import FormatError
 from clientip.joins.coverage import Run
-from clientip.joins.facts import Asked, Told, kind_of
+from clientip.joins.facts import JoinFact, JoinQuestion, kind_of
 from clientip.joins.inquiry import Inquiry
 from clientip.model import Line
 
@@ -30,11 +30,11 @@ MAX_FACTS: Final = 1 << 20
 CROWDED: Final = b""  # a body in place of the facts of an id of which there were too many
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
-_ASKED: Final = msgspec.msgpack.Decoder(Asked)
-_TOLD: Final = msgspec.msgpack.Decoder(Told)
+_ASKED: Final = msgspec.msgpack.Decoder(JoinQuestion)
+_TOLD: Final = msgspec.msgpack.Decoder(JoinFact)
 
 
-class Mark(Struct, frozen=True, gc=False, array_like=True):
+class Watermark(Struct, frozen=True, gc=False, array_like=True):
     """How far a reader has come in one partition of a system's raw topics. Units: ns."""
 
     system: str
@@ -70,14 +70,14 @@ class Waits(Struct, frozen=True, gc=False, array_like=True):
         )
 
 
-class Question(Struct, frozen=True, gc=False, array_like=True):
+class QuestionItem(Struct, frozen=True, gc=False, array_like=True):
     """One question under way."""
 
     hash: int  # of the key
-    drawing: str  # digest of the configuration under which it walks
+    topology: str  # digest of the configuration under which it walks
     first_ns: int  # append time of its first message; 0: this is the first
     system: str  # whose line it is
-    asked: bytes  # an `Asked`
+    asked: bytes  # an `JoinQuestion`
     waits: bytes  # a `Waits`
 
 
@@ -86,35 +86,35 @@ class Facts(Struct, frozen=True, gc=False, array_like=True):
 
     hashes: bytes = b""  # 8 bytes each
     untils: bytes = b""  # 8 bytes each: when what it says is over, ns; OPEN
-    sources: bytes = b""  # 1 byte each: place in `Chunk.sources`
+    sources: bytes = b""  # 1 byte each: place in `JoinChunk.sources`
     ends: bytes = b""  # 4 bytes each: where its body ends
     bodies: bytes = b""
 
 
-class Chunk(Struct, frozen=True, gc=False, array_like=True):
+class JoinChunk(Struct, frozen=True, gc=False, array_like=True):
     """One message."""
 
-    marks: tuple[Mark, ...] = ()
+    watermarks: tuple[Watermark, ...] = ()
     runs: tuple[tuple[str, str, tuple[Run, ...]], ...] = ()  # (system, instance, told whole)
     sources: tuple[tuple[str, str], ...] = ()  # (kind of key, system) of facts
     facts: Facts = Facts()
-    questions: tuple[Question, ...] = ()
+    questions: tuple[QuestionItem, ...] = ()
 
 
-_CHUNK: Final = msgspec.msgpack.Decoder(Chunk)
+_CHUNK: Final = msgspec.msgpack.Decoder(JoinChunk)
 
 
-def encode(chunk: Chunk) -> bytes:
+def encode(chunk: JoinChunk) -> bytes:
     """The message of a chunk."""
     return bytes((VERSION,)) + _ENCODE(chunk)
 
 
-def decode(message: bytes) -> Chunk:
+def decode(message: bytes) -> JoinChunk:
     """The chunk of a message.
 
     Raises FormatError: `version` for one of another release, `json` never, `no_match` for anything that is no chunk.
 
-    >>> decode(encode(Chunk(sources=(("conn", "nodes"),)))).sources
+    >>> decode(encode(JoinChunk(sources=(("conn", "nodes"),)))).sources
     (('conn', 'nodes'),)
     """
     if not message or message[0] not in VERSIONS:
@@ -128,7 +128,7 @@ def decode(message: bytes) -> Chunk:
     return chunk
 
 
-def _fits(chunk: Chunk) -> bool:
+def _fits(chunk: JoinChunk) -> bool:
     """Whether the columns belong together."""
     facts, count = chunk.facts, len(chunk.facts.sources)
     if len(facts.hashes) != 8 * count or len(facts.untils) != 8 * count or len(facts.ends) != 4 * count:
@@ -140,12 +140,12 @@ def _fits(chunk: Chunk) -> bool:
     return rising and ends[-1] == len(facts.bodies) and max(facts.sources) < len(chunk.sources) and count <= MAX_FACTS
 
 
-def unpacked_question(asked: bytes) -> Asked:
-    """What `Question.asked` holds."""
+def unpacked_question(asked: bytes) -> JoinQuestion:
+    """What `QuestionItem.asked` holds."""
     return _ASKED.decode(asked)
 
 
-def unpacked_fact(body: bytes | memoryview) -> Told:
+def unpacked_fact(body: bytes | memoryview) -> JoinFact:
     """What the body of a fact holds."""
     return _TOLD.decode(body)
 
@@ -169,7 +169,7 @@ class Partitions:
         return hashed % self.count
 
 
-def until(fact: Told, horizon_ns: int) -> int:
+def until(fact: JoinFact, horizon_ns: int) -> int:
     """When what the fact says is over, ns; OPEN for a connection of which nobody said when it ended."""
     if fact.end is not None:
         return fact.end + fact.slack
@@ -184,7 +184,7 @@ class _Columns:
     def __init__(self) -> None:
         self.hashes, self.untils, self.ends = array("Q"), array("q"), array("I")
         self.sources, self.bodies = bytearray(), bytearray()
-        self.questions: list[Question] = []
+        self.questions: list[QuestionItem] = []
         self.size = 0
 
 
@@ -204,7 +204,7 @@ class Chunks:
         self._sources: dict[tuple[str, str], int] = {}
         self._done: list[tuple[int, _Columns, tuple[tuple[str, str], ...]]] = []
 
-    def tell(self, fact: Told) -> None:
+    def tell(self, fact: JoinFact) -> None:
         """One more fact."""
         self.add_fact(
             self._partitions.hash(fact.key),
@@ -213,7 +213,7 @@ class Chunks:
             _ENCODE(fact),
         )
 
-    def crowd(self, fact: Told) -> None:
+    def crowd(self, fact: JoinFact) -> None:
         """In place of this fact and all that follow under its key: there are too many."""
         source = kind_of(fact.key), fact.system
         self.add_fact(self._partitions.hash(fact.key), source, until(fact, self._horizon_ns), CROWDED)
@@ -233,17 +233,17 @@ class Chunks:
         columns.ends.append(len(columns.bodies))
         columns.size += len(body) + 21
 
-    def ask(self, asked: Asked, drawing: str, waits: Waits, first_ns: int = 0) -> None:
+    def ask(self, asked: JoinQuestion, topology: str, waits: Waits, first_ns: int = 0) -> None:
         """One more question of a line."""
         hashed = self._partitions.hash(asked.key)
         columns = self._columns(self._partitions.of(hashed))
-        question = Question(hashed, drawing, first_ns, asked.system, _ENCODE(asked), _ENCODE(waits))
+        question = QuestionItem(hashed, topology, first_ns, asked.system, _ENCODE(asked), _ENCODE(waits))
         columns.questions.append(question)
         columns.size += len(question.asked) + len(question.waits) + 64
 
     def messages(
         self,
-        marks: Sequence[Mark] = (),
+        watermarks: Sequence[Watermark] = (),
         runs: Iterable[tuple[str, str, tuple[Run, ...]]] = (),
         everywhere: Iterable[int] = (),
     ) -> list[Message]:
@@ -252,17 +252,17 @@ class Chunks:
         They come last because they speak of what was told before.
         """
         self._end_all()
-        parts: dict[int, list[Chunk]] = {}
+        parts: dict[int, list[JoinChunk]] = {}
         for partition, columns, sources in self._done:
             parts.setdefault(partition, []).append(_chunk(columns, sources))
         self._done = []
-        told = tuple(marks), tuple(runs)
+        told = tuple(watermarks), tuple(runs)
         for partition in everywhere:
-            parts.setdefault(partition, [Chunk()])
+            parts.setdefault(partition, [JoinChunk()])
         found = []
         for partition, chunks in sorted(parts.items()):
             last = chunks[-1]
-            chunks[-1] = Chunk(*told, last.sources, last.facts, last.questions)
+            chunks[-1] = JoinChunk(*told, last.sources, last.facts, last.questions)
             found += [Message(partition, encode(chunk)) for chunk in chunks]
         return found
 
@@ -280,7 +280,7 @@ class Chunks:
         self._open, self._sources = {}, {}
 
 
-def _chunk(columns: _Columns, sources: tuple[tuple[str, str], ...]) -> Chunk:
+def _chunk(columns: _Columns, sources: tuple[tuple[str, str], ...]) -> JoinChunk:
     facts = Facts(
         columns.hashes.tobytes(),
         columns.untils.tobytes(),
@@ -288,4 +288,4 @@ def _chunk(columns: _Columns, sources: tuple[tuple[str, str], ...]) -> Chunk:
         columns.ends.tobytes(),
         bytes(columns.bodies),
     )
-    return Chunk((), (), sources if columns.sources else (), facts, tuple(columns.questions))
+    return JoinChunk((), (), sources if columns.sources else (), facts, tuple(columns.questions))

@@ -15,19 +15,19 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from clientip.joins.facts import Asked, Told, kind_of
+from clientip.joins.facts import JoinFact, JoinQuestion, kind_of
 from clientip.joins.flows import NEVER
-from clientip.stream.fact_store import Again, HeldFacts, Source
-from clientip.stream.join_messages import Chunk, Question, unpacked_question
+from clientip.stream.fact_store import Again, FactStore, Source
+from clientip.stream.join_messages import JoinChunk, QuestionItem, unpacked_question
 from clientip.stream.release import Case, Leave, Wait, decide
-from clientip.stream.watermarks import SILENCE_NS, Heard, View
+from clientip.stream.watermarks import SILENCE_NS, View, Watermarks
 from clientip.trust.answers import Answer, Awaits, Refused
 
 SECOND: Final = 1_000_000_000
 STRATA: Final[Mapping[str, int]] = {"conn": 0, "request": 1, "trace": 2, "line": 3}
 STRATUM_NS: Final = 10 * SECOND  # each kind of key waits so much longer than the one before
 KEEP_NS: Final = 30 * SECOND  # facts outlive the longest wait by so much
-PATIENCE: Final = 4  # times its wait, while lines of a teller are read from behind
+PATIENCE: Final = 4  # times its wait, while lines of a witness are read from behind
 AGAIN_NS: Final = SECOND  # how often such a question is looked at
 MANY: Final = 1_000  # open questions under one key; more are an attack or a defect
 PAIRS: Final = 200_000  # facts × questions under one key that are compared
@@ -70,16 +70,16 @@ class Answering:
         views: Callable[[str], View],
         keep_ns: int,
         asked_of: Callable[[Reference], bytes],
-        heard: Heard,
+        watermarks: Watermarks,
         number: int = 0,
         complete_since: Mapping[Source, int] | None = None,
     ) -> None:
         self._views, self._keep_ns, self._asked_of = views, keep_ns, asked_of
-        self.heard = heard
-        self.facts = HeldFacts(complete_since)
+        self.watermarks = watermarks
+        self.facts = FactStore(complete_since)
         self.clock_ns = NEVER
         self.next_number = number  # of the next question that is read
-        self.unwritten: int | None = None  # message since which stretches were told that no ledger holds
+        self.unwritten: int | None = None  # message since which stretches were told that no changelog holds
         self.late = 0  # facts that came under a key whose questions have left
         self._pending: dict[int, Pending] = {}
         self._of: dict[int, str] = {}  # number → drawing, where it is not the usual one
@@ -103,8 +103,8 @@ class Answering:
         self,
         offset: int,
         appended_ns: int,
-        chunk: Chunk,
-        refer: Callable[[Question], Reference],
+        chunk: JoinChunk,
+        refer: Callable[[QuestionItem], Reference],
         is_open: Callable[[int], bool] | None = None,
     ) -> None:
         """One message, in the order of offsets; `is_open` says of questions read again whether they still wait."""
@@ -118,16 +118,16 @@ class Answering:
                     self.late += 1
         for question in chunk.questions:
             self._ask(offset, question, refer, is_open)
-        for mark in chunk.marks:
-            self.heard.mark(mark, self.clock_ns)
+        for watermark in chunk.watermarks:
+            self.watermarks.watermark(watermark, self.clock_ns)
         for told in chunk.runs:
-            self.heard.run(*told)
+            self.watermarks.run(*told)
 
     def _ask(
         self,
         offset: int,
-        question: Question,
-        refer: Callable[[Question], Reference],
+        question: QuestionItem,
+        refer: Callable[[QuestionItem], Reference],
         is_open: Callable[[int], bool] | None,
     ) -> None:
         number = self.next_number
@@ -139,9 +139,9 @@ class Answering:
             return
         pending = Pending(number, offset, question.hash, question.first_ns or self.clock_ns, refer(question))
         self._pending[number] = pending
-        self._usual = self._usual or question.drawing
-        if question.drawing != self._usual:
-            self._of[number] = question.drawing
+        self._usual = self._usual or question.topology
+        if question.topology != self._usual:
+            self._of[number] = question.topology
         many = self._one_more(question.hash, number)
         if many > MANY:
             self._leave(pending, Refused("crowded"), over=True)
@@ -163,7 +163,7 @@ class Answering:
         alike.append(number)
         return len(alike)
 
-    def _expect(self, pending: Pending, asked: Asked) -> None:
+    def _expect(self, pending: Pending, asked: JoinQuestion) -> None:
         heapq.heappush(self._deadlines, _due(pending.first_ns + self._wait_ns(pending.number, asked), pending.number))
 
     def _remember(self, offset: int, hashed: int, asked: bytes) -> None:
@@ -175,12 +175,12 @@ class Answering:
     def _view(self, number: int) -> View:
         return self._views(self._of.get(number, self._usual))
 
-    def _wait_ns(self, number: int, asked: Asked) -> int:
+    def _wait_ns(self, number: int, asked: JoinQuestion) -> int:
         view, kind = self._view(number), kind_of(asked.key)
         if kind == "line":  # whose question may itself have waited as long as any
             wait_ns = view.longest_wait_ns
         else:
-            wait_ns = max((view.wait_ns(teller) for teller in asked.tellers), default=0)
+            wait_ns = max((view.wait_ns(witness) for witness in asked.witnesses), default=0)
             wait_ns = max(wait_ns, SILENCE_NS) if asked.nat else wait_ns
         return wait_ns + STRATA[kind] * STRATUM_NS
 
@@ -188,8 +188,8 @@ class Answering:
 
     def turn(self) -> list[Departure]:
         """The questions that leave now; each one once."""
-        for drawing in {self._usual, *self._of.values()} - {""}:
-            self._views(drawing).renew()
+        for topology in {self._usual, *self._of.values()} - {""}:
+            self._views(topology).renew()
         self._ripen()
         self._look_again()
         self._overdue()
@@ -275,16 +275,18 @@ class Answering:
     def _ripen(self) -> None:
         """Questions for which more was told than when they were last looked at."""
         few = AT_ONCE
-        for (tellers, source), heap in list(self._ripening.items()):
+        for (witnesses, source), heap in list(self._ripening.items()):
             view = self._views(self._usual)
-            reach = min((view.reach(teller, source) for teller in tellers if teller in view.systems), default=NEVER)
+            reach = min(
+                (view.reach(witness, source) for witness in witnesses if witness in view.systems), default=NEVER
+            )
             while heap and few and heap[0] >> _NUMBER <= reach:
                 pending = self._pending.get(heapq.heappop(heap) & _NUMBERS)
                 if pending is not None:
                     few, pending.need_ns = few - 1, NEVER
                     self._dirty[pending.hash] = None
             if not heap:
-                del self._ripening[tellers, source]
+                del self._ripening[witnesses, source]
 
     def _look_again(self) -> None:
         """Some of the questions that were read again."""
@@ -307,7 +309,7 @@ class Answering:
     def _consider(self, hashed: int) -> None:
         pairs = 0
         numbers = self._by_key.get(hashed, ())
-        by_key: dict[str, list[tuple[Pending, Asked]]] = {}
+        by_key: dict[str, list[tuple[Pending, JoinQuestion]]] = {}
         for number in (numbers,) if isinstance(numbers, int) else numbers:
             pending = self._pending[number]
             asked = unpacked_question(self._packed(pending))
@@ -328,13 +330,13 @@ class Answering:
     def _decide(
         self,
         pending: Pending,
-        asked: Asked,
-        facts: list[Told],
-        asking: list[tuple[Pending, Asked]],
+        asked: JoinQuestion,
+        facts: list[JoinFact],
+        asking: list[tuple[Pending, JoinQuestion]],
     ) -> None:
         view, kind, since = self._view(pending.number), kind_of(asked.key), self.facts.complete_since
 
-        def others() -> list[Asked]:
+        def others() -> list[JoinQuestion]:
             left = (unpacked_question(packed) for _, packed in self._context.get(pending.hash, ()))
             beside = [each for each in left if each.key == asked.key]
             waiting = (each for one, each in asking if one is not pending and one.number in self._pending)
@@ -365,13 +367,13 @@ class Answering:
         packed = self._fresh.get(pending.number)
         return self._asked_of(pending.reference) if packed is None else packed
 
-    def _wait(self, pending: Pending, asked: Asked, found: Wait, hard_ns: int) -> None:
+    def _wait(self, pending: Pending, asked: JoinQuestion, found: Wait, hard_ns: int) -> None:
         if found.need_ns is not None:
             view = self._view(pending.number)
-            reach = min((view.reach(each, asked.source) for each in asked.tellers if each in view.systems), default=0)
+            reach = min((view.reach(each, asked.source) for each in asked.witnesses if each in view.systems), default=0)
             if found.need_ns > reach and found.need_ns != pending.need_ns:
                 pending.need_ns = found.need_ns
-                heap = self._ripening.setdefault((asked.tellers, asked.source), [])
+                heap = self._ripening.setdefault((asked.witnesses, asked.source), [])
                 heapq.heappush(heap, _due(found.need_ns, pending.number))
         if hard_ns:  # its time is over, and it is patient
             heapq.heappush(self._deadlines, _due(min(hard_ns, self.clock_ns + AGAIN_NS), pending.number))

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from clientip.joins.facts import Asked, Told, kind_of
+from clientip.joins.facts import JoinFact, JoinQuestion, kind_of
 from clientip.joins.flows import NEVER
 from clientip.joins.matching import SLOW, WHOLE, answers, window
 from clientip.reasons import WAITING
@@ -35,7 +35,7 @@ class Leave(NamedTuple):
 class Wait(NamedTuple):
     """It waits, for a new fact in any case."""
 
-    need_ns: int | None  # also until its tellers have told so far
+    need_ns: int | None  # also until its witnesses have told so far
 
 
 class Case(NamedTuple):
@@ -43,12 +43,12 @@ class Case(NamedTuple):
 
     view: View
     forgotten: Forgotten
-    asked: Asked
-    facts: Sequence[Told]
-    others: Callable[[], Sequence[Asked]]  # the other questions of the key, also those that have left
+    asked: JoinQuestion
+    facts: Sequence[JoinFact]
+    others: Callable[[], Sequence[JoinQuestion]]  # the other questions of the key, also those that have left
     clock_ns: int
     is_over: bool  # its time is
-    is_patient: bool = True  # it may wait on while a teller's lines are read from behind
+    is_patient: bool = True  # it may wait on while a witness's lines are read from behind
 
 
 _SILENT: Final = Refused("evidence_missing")
@@ -67,7 +67,7 @@ def decide(case: Case) -> Leave | Wait:
     else:
         final = _is_final(case, licence)
     if not isinstance(answer, Refused):
-        if final or len(asked.tellers) == 1 or kind == "conn" or _all_know(case):
+        if final or len(asked.witnesses) == 1 or kind == "conn" or _all_know(case):
             return Leave(answer, over=False)
         if not case.is_over:
             return Wait(licence.need_ns if licence.need_ns > NEVER else _high(case))
@@ -77,13 +77,13 @@ def decide(case: Case) -> Leave | Wait:
     if final:
         return Leave(answer, over=False)
     if case.is_over:
-        if case.is_patient and any(_lags(case, teller) for teller in asked.tellers):
+        if case.is_patient and any(_lags(case, witness) for witness in asked.witnesses):
             return Wait(None)
         return Leave(_only_waited(case, answer), over=True)
     return Wait(licence.need_ns if licence.need_ns > NEVER else _high(case))
 
 
-def _answer(case: Case, licence: Licence, questions: Sequence[Asked]) -> Answer | Awaits | None:
+def _answer(case: Case, licence: Licence, questions: Sequence[JoinQuestion]) -> Answer | Awaits | None:
     bounds = case.view.joining.bounds
     return answers(questions[0].key, case.facts, questions, licence, bounds)[0]  # type: ignore[arg-type]
 
@@ -101,7 +101,7 @@ def _is_final(case: Case, licence: Licence) -> bool:
     if licence.states and licence.states <= WHOLE:
         return True
     low, high = _low(case), _high(case)
-    return all(case.view.told_until(each) >= high and case.forgotten(each) < low for each in case.asked.tellers)
+    return all(case.view.told_until(each) >= high and case.forgotten(each) < low for each in case.asked.witnesses)
 
 
 def _is_silence(case: Case, licence: Licence, answer: Through) -> bool:
@@ -113,9 +113,9 @@ def _is_silence(case: Case, licence: Licence, answer: Through) -> bool:
 
 
 def _all_know(case: Case) -> bool:
-    """Whether each teller by itself says something."""
-    for teller in case.asked.tellers:
-        alone = replace(case.asked, tellers=(teller,))
+    """Whether each witness by itself says something."""
+    for witness in case.asked.witnesses:
+        alone = replace(case.asked, witnesses=(witness,))
         said = _answer(case, Licence(case.view, case.forgotten), [alone])
         if isinstance(said, Refused) and said.reason in ("evidence_missing", "evidence_incomplete"):
             return False
@@ -132,16 +132,16 @@ def _in_order(case: Case, answer: Refused, final: bool) -> Leave | Wait:
     return Leave(answer, over=False) if final else Leave(_only_waited(case, answer), over=True)
 
 
-def _lags(case: Case, teller: str) -> bool:
-    """Whether lines of this teller are still to be read, and are being read."""
-    return case.view.told_until(teller) < _high(case) and case.view.catches_up(teller, case.clock_ns)
+def _lags(case: Case, witness: str) -> bool:
+    """Whether lines of this witness are still to be read, and are being read."""
+    return case.view.told_until(witness) < _high(case) and case.view.catches_up(witness, case.clock_ns)
 
 
 def _only_waited(case: Case, answer: Refused) -> Refused:
     """The reason of a line whose time is over: one that says it is the waiting."""
     low = _low(case)
-    if any(case.forgotten(teller) >= low for teller in case.asked.tellers):
+    if any(case.forgotten(witness) >= low for witness in case.asked.witnesses):
         return replace(answer, reason="too_late")
-    if any(case.view.is_silent(teller) for teller in case.asked.tellers):
+    if any(case.view.is_silent(witness) for witness in case.asked.witnesses):
         return replace(answer, reason="source_silent")
     return answer if answer.reason in WAITING else replace(answer, reason="evidence_incomplete")

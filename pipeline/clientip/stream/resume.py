@@ -18,8 +18,8 @@ from clientip.trust.answers import Refused
 class Walking:
     """Lines of all systems going on, under one configuration."""
 
-    def __init__(self, engine: Engine, joining: Joining, drawing: str) -> None:
-        self._inquirer, self._telling, self._drawing = joining.inquirer, joining.telling, drawing
+    def __init__(self, engine: Engine, joining: Joining, topology: str) -> None:
+        self._inquirer, self._witnesses, self._topology = joining.inquirer, joining.witnesses, topology
         self._shelves = {system: Shelf(engine, system) for system in engine.sources}
 
     def go_on(self, system: str, waits: Waits, first_ns: int, left: Departure, chunks: Chunks) -> Record | None:
@@ -36,9 +36,9 @@ class Walking:
         else:
             found = self._inquirer.go_on(seen, waits.inquiry, left.answer)
         if isinstance(found, Open):
-            chunks.ask(found.question, self._drawing, replace(waits, inquiry=found.inquiry), first_ns)
+            chunks.ask(found.question, self._topology, replace(waits, inquiry=found.inquiry), first_ns)
             return None
         record = Record(line, seen, found, waits.record, waits.entry)
-        if self._telling.tells(system):
+        if self._witnesses.tells(system):
             chunks.tell(settled(record))
         return record

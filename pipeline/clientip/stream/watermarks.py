@@ -1,4 +1,4 @@
-"""How far the tellers of a stream have told: marks of raw partitions, and stretches of numbered lines.
+"""How far the witnesses of a stream have told: marks of raw partitions, and stretches of numbered lines.
 
 Two kinds of knowing, and they license different things.  Numbered lines without a gap say that everything of a
 stretch was told.  A mark says how far a reader has come; with `arrives_within` it says which lines must have come,
@@ -12,17 +12,19 @@ from typing import Final
 
 from msgspec import Struct
 
-from clientip.joins.coverage import Coverage, Run, Teller, stitch
+from clientip.joins.coverage import Coverage, Run, Witness, stitch
 from clientip.joins.flows import NEVER
 from clientip.joins.join import Joining
 from clientip.joins.matching import SLOW
 from clientip.model import Address, System
 from clientip.settings import Feed
-from clientip.stream.join_messages import Mark
+from clientip.stream.join_messages import Watermark
 
-MAX_RUNS: Final = 256  # of one teller; fewer cover less
+MAX_RUNS: Final = 256  # of one witness; fewer cover less
 SILENCE_NS: Final = SLOW + 5_000_000_000  # how long to wait for a NAT device's log to say that it did nothing
-MARK_NS: Final = 3_000_000_000  # how long after a moment its mark is here: an idle reader asks and tells each second
+WATERMARK_NS: Final = (
+    3_000_000_000  # how long after a moment its mark is here: an idle reader asks and tells each second
+)
 _STITCH: Final = 2 * MAX_RUNS
 _STILL_NS: Final = 10_000_000_000  # a reader whose marks have not moved for so long does not catch up
 
@@ -36,26 +38,26 @@ class _Said(Struct, gc=False):
     rose_ns: int  # by the partition's clock
 
 
-class Heard:
+class Watermarks:
     """Everything said so far, under no configuration in particular."""
 
     def __init__(self, runs: Iterable[tuple[str, str, tuple[Run, ...]]] = ()) -> None:
         self._marks: dict[tuple[str, str], dict[int, _Said]] = {}  # (system, topic) → partition
-        self._runs: dict[Teller, list[Run]] = {}
+        self._runs: dict[Witness, list[Run]] = {}
         self.version = 0  # rises with the runs
-        self._changed: dict[Teller, int] = {}  # version with which the runs of a teller changed last
+        self._changed: dict[Witness, int] = {}  # version with which the runs of a witness changed last
         for system, instance, each in runs:
             self.run(system, instance, each)
 
-    def mark(self, mark: Mark, appended_ns: int) -> None:
+    def watermark(self, watermark: Watermark, appended_ns: int) -> None:
         """A reader's word; it cannot have read what was appended after its word was."""
-        upto_ns = min(mark.upto_ns, appended_ns)
-        said = self._marks.setdefault((mark.system, mark.topic), {})
-        before = said.get(mark.partition)
+        upto_ns = min(watermark.upto_ns, appended_ns)
+        said = self._marks.setdefault((watermark.system, watermark.topic), {})
+        before = said.get(watermark.partition)
         if before is None:
-            said[mark.partition] = _Said(upto_ns, mark.at_end, mark.partitions, appended_ns)
+            said[watermark.partition] = _Said(upto_ns, watermark.at_end, watermark.partitions, appended_ns)
             return
-        before.at_end, before.partitions = mark.at_end, mark.partitions
+        before.at_end, before.partitions = watermark.at_end, watermark.partitions
         if upto_ns > before.upto_ns:
             before.upto_ns, before.rose_ns = upto_ns, appended_ns
 
@@ -73,17 +75,17 @@ class Heard:
         if len(held) > _STITCH:
             held[:] = sorted(stitch(held), key=lambda run: run.to_ns)[-MAX_RUNS:]
 
-    def runs(self) -> dict[Teller, list[Run]]:
-        """All stretches, by teller."""
+    def runs(self) -> dict[Witness, list[Run]]:
+        """All stretches, by witness."""
         return self._runs
 
-    def changed(self, since: int) -> list[Teller]:
+    def changed(self, since: int) -> list[Witness]:
         """Tellers of which something was heard after that version."""
-        return [teller for teller, version in self._changed.items() if version > since]
+        return [witness for witness, version in self._changed.items() if version > since]
 
     def listed(self) -> list[tuple[str, str, tuple[Run, ...]]]:
         """All stretches, to be written down."""
-        return [(*teller, tuple(stitch(runs))) for teller, runs in sorted(self._runs.items())]
+        return [(*witness, tuple(stitch(runs))) for witness, runs in sorted(self._runs.items())]
 
     def read_upto(self, system: str, topics: Iterable[str]) -> int:
         """Up to which append time all partitions of these topics have been read and told; NEVER: nobody knows."""
@@ -110,7 +112,7 @@ def _end(runs: list[Run]) -> int:
 
 
 def _wait_ns(feed: Feed) -> int:
-    return feed.arrives_ns + (feed.longest_ns if feed.bounded else 0) + MARK_NS
+    return feed.arrives_ns + (feed.longest_ns if feed.bounded else 0) + WATERMARK_NS
 
 
 def longest_wait_ns(feeds: Iterable[Feed]) -> int:
@@ -121,8 +123,8 @@ def longest_wait_ns(feeds: Iterable[Feed]) -> int:
 class View:
     """What was said, as one configuration understands it. Valid until more is heard; `renew` then."""
 
-    def __init__(self, heard: Heard, joining: Joining, feeds: Mapping[str, Feed]) -> None:
-        self._heard, self._feeds = heard, feeds
+    def __init__(self, watermarks: Watermarks, joining: Joining, feeds: Mapping[str, Feed]) -> None:
+        self._watermarks, self._feeds = watermarks, feeds
         self.joining = joining
         self.systems: Mapping[str, System] = joining.graph.systems
         self._version = -1
@@ -141,10 +143,10 @@ class View:
         """Take note of what has been heard since."""
         self._told.clear()
         self._reach.clear()
-        for teller in self._heard.changed(self._version):
-            if teller[0] in self.systems:
-                self._coverage.tell(teller, self._heard.runs()[teller])
-        self._version = self._heard.version
+        for witness in self._watermarks.changed(self._version):
+            if witness[0] in self.systems:
+                self._coverage.tell(witness, self._watermarks.runs()[witness])
+        self._version = self._watermarks.version
 
     def coverage(self) -> Coverage:
         """What numbered lines cover."""
@@ -155,14 +157,14 @@ class View:
         found = self._told.get(system)
         if found is None:
             feed = self._feeds.get(system)
-            read = NEVER if feed is None else self._heard.read_upto(system, feed.topics)
+            read = NEVER if feed is None else self._watermarks.read_upto(system, feed.topics)
             found = NEVER if feed is None or read == NEVER else read - feed.arrives_ns - feed.longest_ns
             self._told[system] = found
         return found
 
     def reach(self, system: str, source: str) -> int:
         """Up to which moment there may be something new to say for questions from this address."""
-        listed, runs = self._of_address.get((system, source)), self._heard.runs()
+        listed, runs = self._of_address.get((system, source)), self._watermarks.runs()
         if listed:
             ends = [_end(runs[system, instance]) for instance in listed if (system, instance) in runs]
             return max(self.told_until(system), max(ends, default=NEVER))
@@ -180,12 +182,12 @@ class View:
     def is_silent(self, system: str) -> bool:
         """Whether no reader has said anything of it."""
         feed = self._feeds.get(system)
-        return feed is None or not self._heard.any(system, feed.topics)
+        return feed is None or not self._watermarks.any(system, feed.topics)
 
     def catches_up(self, system: str, clock_ns: int) -> bool:
         """Whether its lines are still being read from behind."""
         feed = self._feeds.get(system)
-        return feed is not None and self._heard.catches_up(system, feed.topics, clock_ns)
+        return feed is not None and self._watermarks.catches_up(system, feed.topics, clock_ns)
 
 
 class Licence:

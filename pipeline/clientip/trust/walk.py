@@ -49,7 +49,7 @@ class Graph(Struct, frozen=True):
 
     systems: Mapping[str, System]
     owners: Owners
-    told: Mapping[str, frozenset[str]]  # neighbours whose address a system's *statement* may be
+    may_state: Mapping[str, frozenset[str]]  # neighbours whose address a system's *statement* may be
     logging: frozenset[str] = frozenset()  # systems with inputs of their own
     witnesses: frozenset[str] = frozenset()  # those of them whose lines may answer for others
     behind: Mapping[str, System] = {}  # `resolve` only: who owns whatever address a system met
@@ -59,17 +59,19 @@ class Graph(Struct, frozen=True):
 def draw(systems: Iterable[System], logging: Iterable[str] = ()) -> Graph:
     """The graph of these systems; `logging` names those with inputs of their own.
 
-    >>> draw([System(name="a", peers=frozenset({"outside"}))]).told["a"]
+    >>> draw([System(name="a", peers=frozenset({"outside"}))]).may_state["a"]
     frozenset({'outside'})
     """
     by_name = {system.name: system for system in systems}
-    told = {name: _told(by_name, system) for name, system in by_name.items()}
+    may_state = {name: _may_state(by_name, system) for name, system in by_name.items()}
     with_log = frozenset(logging)
     witnesses = frozenset(name for name in with_log if name in by_name and by_name[name].tells)
-    return Graph(systems=by_name, owners=Owners(by_name.values()), told=told, logging=with_log, witnesses=witnesses)
+    return Graph(
+        systems=by_name, owners=Owners(by_name.values()), may_state=may_state, logging=with_log, witnesses=witnesses
+    )
 
 
-def _told(systems: Mapping[str, System], system: System) -> frozenset[str]:
+def _may_state(systems: Mapping[str, System], system: System) -> frozenset[str]:
     """Whose address `system` may name as its peer: its own peers, or those of whom it believes (7)."""
     if system.logs_peer in (None, "socket"):
         return system.peers
@@ -104,7 +106,7 @@ def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole e
     carried: tuple[str, ...] = ()  # whom the hop that another log saw through should only have passed on
     if stated:
         # The socket was not logged: begin at the statement.
-        at, by, evidence, allowed = seen.stated, here.logs_peer or "realip", "stated", graph.told[here.name]
+        at, by, evidence, allowed = seen.stated, here.logs_peer or "realip", "stated", graph.may_state[here.name]
         wire, target = False, None
         reason = "peer_not_logged" if at is None else None if believed else "not_believed"
         if reason is not None:
@@ -130,16 +132,16 @@ def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole e
         if probe and hop is not None and not (hop.translates and name in graph.witnesses):
             return Resolution("internal", at, "probe", None, tuple(path), said.unread(), seen.notes)
         told: Endpoint | str
-        teller: System | str
+        witness: System | str
         if hop is None:
-            teller = told = reason or "ambiguous"
+            witness = told = reason or "ambiguous"
         else:
-            teller = _teller(graph, hop, seen, path) if hop.shared or hop.carries else hop
-            told = teller if isinstance(teller, str) else _vouch(teller, said, wire)
+            witness = _witness(graph, hop, seen, path) if hop.shared or hop.carries else hop
+            told = witness if isinstance(witness, str) else _vouch(witness, said, wire)
         if told == EXHAUSTED:
             # Every entry was written by a system that vouched, and the last one read names a
             # system, which wrote nothing itself: the request began there, not outside.
-            if at is not None and teller is hop and hop.name not in graph.behind and not hop.anywhere:
+            if at is not None and witness is hop and hop.name not in graph.behind and not hop.anywhere:
                 return _resolution("internal", at, path, said, seen)
             told = "header_missing"
         if told == "proxy_missing" and len(path) == 1 and by == "proxy":
@@ -149,7 +151,7 @@ def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole e
             # 8. It did not vouch: another log may have seen this connection.
             through = answers[used] if used < len(answers) else None
             if through.__class__ is not Through or through.system not in allowed:
-                at_hop = hop if teller.__class__ is str else teller
+                at_hop = hop if witness.__class__ is str else witness
                 stop = _stop(graph, here, at, target, path, used, seen, allowed)
                 return _stopped(graph, seen, told, path, said, answers, at_hop, stop)  # type: ignore[arg-type]
             used += 1
@@ -174,10 +176,10 @@ def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole e
             if moved or not through.own:
                 by, evidence = through.method, "joined"
             if not through.own:
-                allowed, carried = graph.told[here.name], here.carries
+                allowed, carried = graph.may_state[here.name], here.carries
             wire = wire and not through.stated
             continue
-        here, owner, record = teller, None, None  # type: ignore[assignment]
+        here, owner, record = witness, None, None  # type: ignore[assignment]
         source = here.conveys[0].source
         if source == "proxy" and at is not None and told.address == at.address:  # type: ignore[union-attr]
             # PROXY LOCAL: the system opened this connection for itself (a health check).
@@ -188,7 +190,7 @@ def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole e
         evidence = "vouched" if here.logs_peer in (None, "socket") else "stated"
         if evidence == "stated" and not _is_believed(graph, here):
             return _unknown("not_believed", path, said, seen, here)
-        allowed = graph.told[here.name]
+        allowed = graph.may_state[here.name]
     return _unknown("too_many_steps", path, said, seen)
 
 
@@ -275,7 +277,7 @@ def _owner(graph: Graph, here: System, at: Endpoint, seen: Observation) -> tuple
     return owners[0], None
 
 
-def _teller(graph: Graph, hop: System, seen: Observation, path: list[Step]) -> System | str:
+def _witness(graph: Graph, hop: System, seen: Observation, path: list[Step]) -> System | str:
     """Who must vouch for the next step: the owner, or whom it carries; or why nobody may."""
     if hop.shared and not _proved(hop, seen):  # 6. Shared with strangers: needs a proof.
         return "owner_unproved"

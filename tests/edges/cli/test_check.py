@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clientip.config.load import load
-from clientip.edges.cli.check import Report, check, report_text
+from clientip.edges.cli.check import CheckReport, check, report_text
 
 CONFIG = """
 [systems.web]
@@ -24,7 +24,7 @@ STRANGE = GOOD.replace("10.0.0.10", "10.9.9.9")
 BAD = GOOD.replace(" 200 ", " 2OO ")
 
 
-def checked(folder: Path, log: str | None, config: str = CONFIG) -> Report:
+def checked(folder: Path, log: str | None, config: str = CONFIG) -> CheckReport:
     (folder / "web").mkdir(exist_ok=True)
     if log is not None:
         (folder / "web" / "a.log").write_text(log)

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from clientip.formats.conntrack.json_lines import CONNTRACK_JSON
-from clientip.model import Mark, Observation
+from clientip.model import Heartbeat, Observation
 
 from tests.worlds.nat_space import CLIENT, NODE_PORT, OUTSIDE, POD_PORT, ROUTER, SERVER, SERVER6, NatSpace, run
 from tests.worlds.samples_check import line_of, reader_of
@@ -93,7 +93,7 @@ class Collected:
         assert text == b"" or text.endswith(b"\n")
         self.rows: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
         read = reader_of(CONNTRACK_JSON)
-        assert all(isinstance(read(line_of(line)), Observation | Mark) for line in text.splitlines())
+        assert all(isinstance(read(line_of(line)), Observation | Heartbeat) for line in text.splitlines())
 
     def events(self, *names: str) -> list[dict[str, Any]]:
         return [row for row in self.rows if row.get("event") in names]

@@ -7,11 +7,11 @@ import json
 from typing import Any
 
 from clientip.edges.collect.flows import GRACE_NS, Flows
-from clientip.edges.collect.main import Options, wanted
-from clientip.edges.collect.netlink import Ends, Entry, read_messages
+from clientip.edges.collect.main import CollectOptions, wanted
+from clientip.edges.collect.netlink import ConntrackEntry, TupleEnds, read_messages
 from clientip.formats.conntrack import json_lines as conntrack_json
 from clientip.formats.conntrack.json_lines import CONNTRACK_JSON
-from clientip.model import Mark, Observation
+from clientip.model import Heartbeat, Observation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,11 +25,11 @@ TIME_WAIT, CLOSE = 7, 8
 BOOT = "8f1c2d34-5e6f-4a1b-9c0d-7e8f9a0b1c2d"
 
 
-def everything(_entry: Entry, _original: Ends) -> bool:
+def everything(_entry: ConntrackEntry, _original: TupleEnds) -> bool:
     return True
 
 
-def entry(event: str = NEW, **said: Any) -> Entry:
+def entry(event: str = NEW, **said: Any) -> ConntrackEntry:
     (found,) = read_messages(message(event, **said)).entries
     return found
 
@@ -48,7 +48,7 @@ def taken(flows: Flows) -> list[dict[str, Any]]:
     rows = []
     for text in flows.lines:
         assert text.endswith("\n")
-        assert isinstance(reader_of(CONNTRACK_JSON)(line_of(text.encode())), Observation | Mark)
+        assert isinstance(reader_of(CONNTRACK_JSON)(line_of(text.encode())), Observation | Heartbeat)
         rows.append(json.loads(text))
     flows.lines.clear()
     return rows
@@ -144,10 +144,10 @@ def test_a_loss_is_marked_and_everything_listed_again_with_the_same_starts() -> 
     flows = begun()
     flows.event(entry(stamp=T + 5), 0)
     flows.event(entry(number=2, stamp=T + 6), 0)
-    flows.mark(T + SECOND, kernel_stamps=True)
+    flows.heartbeat(T + SECOND, kernel_stamps=True)
     flows.lose()
     flows.event(entry(number=3, stamp=T + 2 * SECOND), 0)
-    flows.mark(T + 3 * SECOND, kernel_stamps=True)
+    flows.heartbeat(T + 3 * SECOND, kernel_stamps=True)
     flows.begin_list(T + 4 * SECOND)
     flows.list(entry(UPDATE, life=(T + 7, None)), T + 4 * SECOND)
     flows.list(entry(UPDATE, number=4, life=(T + 8, None)), T + 4 * SECOND)
@@ -168,12 +168,12 @@ def test_a_loss_is_marked_and_everything_listed_again_with_the_same_starts() -> 
 
 def test_a_clock_set_back_begins_a_new_session() -> None:
     flows = begun()
-    flows.mark(T + SECOND, kernel_stamps=True)
+    flows.heartbeat(T + SECOND, kernel_stamps=True)
     flows.look_at(T - SECOND)
     assert flows.lost
     flows.begin_list(T - SECOND)
     flows.end_list()
-    flows.mark(T, kernel_stamps=True)
+    flows.heartbeat(T, kernel_stamps=True)
     first, second = taken(flows)
     assert first["session"] != second["session"]
     assert (second["n"], second["at"], "gap" in second) == (1, T - GRACE_NS, False)
@@ -216,14 +216,14 @@ def test_what_has_no_ports_has_none() -> None:
 def test_what_is_wanted_is_said_by_source_nat_zone_and_original_destination() -> None:
     plain, zoned = entry(), entry(zone=7)
     untranslated = entry(status=0x188)
-    to = Ends(6, "203.0.113.10", 1, "2001:db8::5", 80)
-    assert wanted(Options())(plain, to)
-    assert not wanted(Options())(untranslated, to)
-    assert wanted(Options(source_nat=False))(untranslated, to)
-    assert [wanted(Options(zone=7))(each, to) for each in (plain, zoned)] == [False, True]
-    assert [wanted(Options(zone=0))(each, to) for each in (plain, zoned)] == [True, False]
-    assert wanted(Options(to=("198.51.100.0/24", "2001:db8::/32")))(plain, to)
-    assert not wanted(Options(to=("198.51.100.0/24", "2001:db8::6")))(plain, to)
+    to = TupleEnds(6, "203.0.113.10", 1, "2001:db8::5", 80)
+    assert wanted(CollectOptions())(plain, to)
+    assert not wanted(CollectOptions())(untranslated, to)
+    assert wanted(CollectOptions(source_nat=False))(untranslated, to)
+    assert [wanted(CollectOptions(zone=7))(each, to) for each in (plain, zoned)] == [False, True]
+    assert [wanted(CollectOptions(zone=0))(each, to) for each in (plain, zoned)] == [True, False]
+    assert wanted(CollectOptions(to=("198.51.100.0/24", "2001:db8::/32")))(plain, to)
+    assert not wanted(CollectOptions(to=("198.51.100.0/24", "2001:db8::6")))(plain, to)
 
 
 STEPS = st.lists(
@@ -253,7 +253,7 @@ def test_numbers_rise_by_one_and_at_never_falls_whatever_happens(steps: list[tup
             alive.discard(number)
             flows.event(entry(DESTROY, number=number, stamp=clock, life=(clock - 5, clock)), 0)
         elif what == "mark":
-            flows.mark(clock, kernel_stamps=True)
+            flows.heartbeat(clock, kernel_stamps=True)
         elif what == "lose":
             flows.lose()
         elif what == "caught":

@@ -7,7 +7,7 @@ import struct
 import time
 
 from clientip.edges.collect import netlink
-from clientip.edges.collect.netlink import Ends
+from clientip.edges.collect.netlink import TupleEnds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,12 +97,12 @@ def test_every_byte_string_is_read_or_counted_as_malformed(data: st.DataObject) 
         for entry in read.entries:
             assert entry.number < 2**32
             for content in (entry.original, entry.reply):
-                assert isinstance(netlink.ends(content), Ends | None)
+                assert isinstance(netlink.ends(content), TupleEnds | None)
 
 
 @given(st.binary(max_size=120))
 def test_any_bytes_are_two_ends_or_none(content: bytes) -> None:
-    assert isinstance(netlink.ends(content), Ends | None)
+    assert isinstance(netlink.ends(content), TupleEnds | None)
 
 
 def test_reading_is_linear() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import zstandard
 from clientip.edges.disk.compression import packing_of, unpacked
-from clientip.edges.disk.files import BLOCK, Block, Broken, Frame, Refused, before, beginning, lines, messages
+from clientip.edges.disk.files import BLOCK, Block, Broken, Frame, RefusedFrame, before, beginning, lines, messages
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +28,7 @@ def placed(frames: Iterator[Frame]) -> list[tuple[int, bytes, str | None]]:
     for frame in frames:
         if isinstance(frame, Block):
             found += [(offset, line, None) for line, offset in frame.placed()]
-        elif isinstance(frame, Refused):
+        elif isinstance(frame, RefusedFrame):
             found.append((frame.offset, frame.head, f"{frame.reason} {frame.detail}"))
         else:
             found.append((-1, b"", frame.text))

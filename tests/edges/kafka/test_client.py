@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from clientip.edges.kafka.client import Place, Reach, Upto, client_settings, partition_counts, stamped, topic_ids
+from clientip.edges.kafka.client import Reach, TopicPlace, Upto, client_settings, partition_counts, stamped, topic_ids
 from clientip.edges.kafka.group_lag import Backlog
 from clientip.edges.kafka.group_member import Member
 from clientip.edges.kafka.transactions import Out
@@ -127,7 +127,7 @@ def test_over_tls_and_with_a_password_a_worker_reads_and_commits_and_with_a_wron
             messages = []
             while not messages:
                 messages = member.poll(1, 1)
-            member.send([Out("out", sasl.encode())], {Place("in", 0): Upto(1)})
+            member.send([Out("out", sasl.encode())], {TopicPlace("in", 0): Upto(1)})
             member.close()
         assert committed_values(brokers.address, "out", 1, 2) == [b"PLAIN", b"SCRAM-SHA-512"]
         with pytest.raises(SinkError, match=r"(?i)authentication") as raised:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, overload
 
 import pytest
-from clientip.edges.kafka.client import Place, Upto
-from clientip.edges.kafka.group_member import METADATA_BYTES, Limits, Member
-from clientip.edges.kafka.transactions import Batch, Lost, Out, Transactions
+from clientip.edges.kafka.client import TopicPlace, Upto
+from clientip.edges.kafka.group_member import METADATA_BYTES, Member, MemberLimits
+from clientip.edges.kafka.transactions import Lost, Out, TransactionContents, Transactions
 from clientip.errors import SinkError
 from clientip.settings import Kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -42,7 +42,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
 
 
 class Heard:
-    """A `context.Told` that remembers."""
+    """A `TelemetryPort` that remembers."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, ...]] = Counter()
@@ -83,7 +83,7 @@ class Worker:
         group: str,
         *topics: str,
         name: str = "worker",
-        starts: Mapping[Place, int] | None = None,
+        starts: Mapping[TopicPlace, int] | None = None,
         stopping: Callable[[], bool] = lambda: False,
         session_s: float = SESSION_S,
         timeout_s: float = 5.0,
@@ -100,13 +100,13 @@ class Worker:
             stopping,
             assigned=self._assigned,
             revoked=self.taken.append,
-            limits=Limits(session_s, timeout_s, message_bytes),
+            limits=MemberLimits(session_s, timeout_s, message_bytes),
         )
 
-    given: dict[Place, Upto | None]
-    taken: list[Sequence[Place]]
+    given: dict[TopicPlace, Upto | None]
+    taken: list[Sequence[TopicPlace]]
 
-    def _assigned(self, places: Mapping[Place, Upto | None]) -> Mapping[Place, int]:
+    def _assigned(self, places: Mapping[TopicPlace, Upto | None]) -> Mapping[TopicPlace, int]:
         self.given = dict(places)
         return self._starts
 
@@ -194,9 +194,9 @@ def committed_values(address: str, topic: str, partitions: int, least: int, seco
     return values
 
 
-def answers(messages: Sequence[Any], topic: str) -> tuple[list[Out], dict[Place, Upto]]:
+def answers(messages: Sequence[Any], topic: str) -> tuple[list[Out], dict[TopicPlace, Upto]]:
     """One message for each, and how far they go."""
-    offsets = {Place(each.topic(), each.partition()): Upto(each.offset() + 1, "so far") for each in messages}
+    offsets = {TopicPlace(each.topic(), each.partition()): Upto(each.offset() + 1, "so far") for each in messages}
     return [Out(topic, each.value()) for each in messages], offsets
 
 
@@ -373,7 +373,7 @@ def test_what_was_committed_comes_back_with_its_metadata_and_reading_goes_on_the
     source, target, group = (f"{topic_prefix}{word}" for word in ("in", "out", "group"))
     make(kafka, source, target, partitions=2)
     fill(kafka, source, 10, 2)
-    places = [Place(source, 0), Place(source, 1)]
+    places = [TopicPlace(source, 0), TopicPlace(source, 1)]
     with Worker(kafka, group, source) as first:
         assert len(first.read(10)) == 10
         assert first.given == {places[0]: None, places[1]: None}
@@ -393,14 +393,14 @@ def test_offsets_that_another_program_committed_come_as_they_are(kafka: str, top
     commit(kafka, group, TopicPartition(source, 0, 3))
     with Worker(kafka, group, source) as worker:
         assert [each.value() for each in worker.read(2)] == [b"3", b"4"]
-        assert worker.given == {Place(source, 0): Upto(3, "")}
+        assert worker.given == {TopicPlace(source, 0): Upto(3, "")}
 
 
 def test_reading_starts_where_the_worker_says(kafka: str, topic_prefix: str) -> None:
     source, group = f"{topic_prefix}in", f"{topic_prefix}group"
     make(kafka, source, partitions=2)
     fill(kafka, source, 10, 2)
-    with Worker(kafka, group, source, starts={Place(source, 1): 4}) as worker:
+    with Worker(kafka, group, source, starts={TopicPlace(source, 1): 4}) as worker:
         assert sorted(each.value() for each in worker.read(6)) == [b"0", b"2", b"4", b"6", b"8", b"9"]
 
 
@@ -409,7 +409,7 @@ def test_end_and_lag_are_known_paused_partitions_rest_and_new_ones_are_never_pau
 ) -> None:
     source, group = f"{topic_prefix}in", f"{topic_prefix}group"
     make(kafka, source, partitions=2)
-    first, second = Place(source, 0), Place(source, 1)
+    first, second = TopicPlace(source, 0), TopicPlace(source, 1)
     fill(kafka, source, 6, 2)
     with Worker(kafka, group, source) as worker:
         member = worker.member
@@ -417,7 +417,7 @@ def test_end_and_lag_are_known_paused_partitions_rest_and_new_ones_are_never_pau
         assert len(worker.read(6)) == 6
         assert worker.until(lambda: member.at_end(first) and member.at_end(second))
         assert (member.lag(first), member.lag(second)) == (0, 0)
-        member.pause([first, Place(source, 7)])
+        member.pause([first, TopicPlace(source, 7)])
         fill(kafka, source, 6, 2)
         assert {each.partition() for each in worker.read(3)} == {1}
         assert worker.until(lambda: member.at_end(second))
@@ -448,7 +448,7 @@ def test_messages_that_were_deleted_before_they_were_read_are_an_error_that_says
     fill(kafka, source, 20, 2)
     with Worker(kafka, group, source) as worker:
         worker.read(20)
-        worker.member.send([], {Place(source, 0): Upto(10), Place(source, 1): Upto(3)})
+        worker.member.send([], {TopicPlace(source, 0): Upto(10), TopicPlace(source, 1): Upto(3)})
     admin = AdminClient({"bootstrap.servers": kafka})
     [deleted] = admin.delete_records([TopicPartition(source, 1, 5)]).values()
     deleted.result(30)
@@ -473,7 +473,7 @@ class Broken:
     def transact(self) -> Callable[..., None]:
         """To take the place of the method."""
 
-        def transact(transactions: Transactions, batch: Batch, *, commit: bool = True) -> None:
+        def transact(transactions: Transactions, batch: TransactionContents, *, commit: bool = True) -> None:
             if not commit:
                 whole(transactions, batch, commit=False)
                 return
@@ -484,7 +484,7 @@ class Broken:
 
         return transact
 
-    def _fail(self, transactions: Transactions, batch: Batch) -> None:
+    def _fail(self, transactions: Transactions, batch: TransactionContents) -> None:
         if self.landed:
             whole(transactions, batch)
         else:
@@ -508,7 +508,7 @@ def test_a_batch_of_unknown_outcome_is_sent_again_only_if_it_is_not_in(
     fill(kafka, source, 1)
     with Worker(kafka, group, source) as worker:
         worker.read(1)
-        offsets = {Place(source, 0): Upto(1, "the same")}
+        offsets = {TopicPlace(source, 0): Upto(1, "the same")}
         worker.member.send([Out(target, b"first")], offsets)
         broken = Broken(landed)
         monkeypatch.setattr(Transactions, "_transact", broken.transact())
@@ -559,7 +559,7 @@ def test_a_worker_whose_name_another_process_takes_while_it_polls_ends_and_says_
         assert len(older.read(5)) == 5
         with pytest.raises(SinkError, match="Static consumer fenced by other consumer"):
             older.until(lambda: newer.member.poll(5, 0.05) and False)
-        assert newer.given == {Place(source, 0): None}
+        assert newer.given == {TopicPlace(source, 0): None}
         assert newer.heard.transactions() == {}
 
 
@@ -586,10 +586,10 @@ def test_a_transaction_has_offsets_of_partitions_that_are_ours_and_short_metadat
         with pytest.raises(ValueError, match="without offsets"):
             worker.member.send([Out(target, b"x")], {})
         with pytest.raises(ValueError, match="metadata longer than 4056 bytes"):
-            worker.member.send([], {Place(source, 0): Upto(1, "é" * 2029)})
+            worker.member.send([], {TopicPlace(source, 0): Upto(1, "é" * 2029)})
         with pytest.raises(Lost):
-            worker.member.send([Out(target, b"x")], {Place(source, 1): Upto(1)})
-        worker.member.send([Out(target, b"y", 0, b"key")], {Place(source, 0): Upto(1)})
+            worker.member.send([Out(target, b"x")], {TopicPlace(source, 1): Upto(1)})
+        worker.member.send([Out(target, b"y", 0, b"key")], {TopicPlace(source, 0): Upto(1)})
     assert committed_values(kafka, target, 1, 1) == [b"y"]
 
 
@@ -603,7 +603,7 @@ def test_a_message_that_is_too_long_is_an_error_that_names_its_topic(kafka: str,
     with Worker(kafka, group, source, message_bytes=bound) as worker:
         worker.read(1)
         with pytest.raises(SinkError, match=f"{target}.*max.message.bytes") as raised:
-            worker.member.send([Out(target, random.randbytes(3 * MIB))], {Place(source, 0): Upto(1)})
+            worker.member.send([Out(target, random.randbytes(3 * MIB))], {TopicPlace(source, 0): Upto(1)})
         assert not raised.value.retry
 
 
@@ -616,7 +616,7 @@ def test_a_batch_larger_than_the_queue_waits_and_is_whole(kafka: str, topic_pref
         worker.member._transactions._settings["queue.buffering.max.messages"] = 100
         worker.member._transactions._producer = None
         outs = [Out(target, b"%d" % number) for number in range(5000)]
-        worker.member.send([Out(target, random.randbytes(8 * MIB)), *outs], {Place(source, 0): Upto(1)})
+        worker.member.send([Out(target, random.randbytes(8 * MIB)), *outs], {TopicPlace(source, 0): Upto(1)})
         assert worker.heard.transactions() == {"committed": 1}
     assert len(committed_values(kafka, target, 1, 5001)) == 5001
 

@@ -24,7 +24,7 @@ import zstandard
 from clientip.config import load as configuration
 from clientip.edges.disk.inputs import find_inputs
 from clientip.edges.disk.parts import PartFile, merge, part_path
-from clientip.edges.replay.plan import Options, Request, chunks_of
+from clientip.edges.replay.plan import ReplayOptions, Request, chunks_of
 from clientip.edges.replay.progress import Meter
 from clientip.edges.replay.read_pass import open_job, process
 from clientip.edges.replay.run import plan_of, replay, summary_of
@@ -111,7 +111,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(home: Path, *inputs: str, out: str = "out", workers: int = 1, **options: Any) -> dict[str, Any]:
     restart = options.pop("restart", False)
     request = Request(
-        config=(home / "c.toml",), inputs=inputs, options=Options(**options), workers=workers, restart=restart
+        config=(home / "c.toml",), inputs=inputs, options=ReplayOptions(**options), workers=workers, restart=restart
     )
     replay(request, home / out, print)
     summary: dict[str, Any] = json.loads((home / out / "summary.json").read_text())
@@ -164,7 +164,7 @@ def test_compressed_outputs_hold_the_rows_of_the_plain_one(home: Path) -> None:
 
 def test_the_same_bytes_for_any_order_of_chunks(home: Path) -> None:
     (home / "logs/a.log").write_bytes(text_of(log_lines(500)))
-    request = Request(config=(home / "c.toml",), options=Options(chunk_bytes=9_000))
+    request = Request(config=(home / "c.toml",), options=ReplayOptions(chunk_bytes=9_000))
     loaded = configuration.load(request.config)
     plan = plan_of(request, loaded, print)
     chunks, job, found = list(chunks_of(plan)), open_job(request.config, plan), set()

@@ -25,9 +25,9 @@ from clientip.edges.disk.spill import BlockWriter, BucketReader, BucketWriter, r
 from clientip.edges.replay import pool
 from clientip.edges.replay.join_files import Hole
 from clientip.edges.replay.join_slices import Desk
-from clientip.edges.replay.plan import Options, Reader, Request, chunks_of
+from clientip.edges.replay.plan import ChunkReader, ReplayOptions, Request, chunks_of
 from clientip.edges.replay.run import plan_of, replay
-from clientip.engine import Engine, Source, build
+from clientip.engine import Engine, LogSource, build
 from clientip.errors import SinkError
 from clientip.formats import FORMATS
 from clientip.joins.inquiry import Inquiry
@@ -55,7 +55,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(home: Path, *inputs: str, out: str = "out", workers: int = 1, **options: Any) -> dict[str, Any]:
     """The summary of a replay into `out`, whose result is then whole."""
     options = {"output": "record", **options}
-    request = Request((home / "c.toml",), inputs, options=Options(**options), workers=workers, restart=True)
+    request = Request((home / "c.toml",), inputs, options=ReplayOptions(**options), workers=workers, restart=True)
     replay(request, home / out, print)
     summary: dict[str, Any] = json.loads((home / out / "summary.json").read_text())
     assert not (home / out / "parts").exists()
@@ -79,7 +79,7 @@ def settled(home: Path, *inputs: str) -> bytes:
     for chunk in chunks_of(plan):
         source = chunk.input
         reading = engine.reading(source.system, source.instance)
-        for frame in Reader(chunk, plan).frames():
+        for frame in ChunkReader(chunk, plan).frames():
             assert isinstance(frame, Block)
             for raw, offset in frame.placed():
                 outcomes += reading.feed(Line(raw, raw, source.fingerprint, offset, 0, None, source.instance))
@@ -257,7 +257,7 @@ def test_a_run_that_ends_between_any_two_steps_goes_on_to_the_same_bytes(
     write(world(Shape(flows=12, balancer=True, outer=True)), home)
     monkeypatch.setattr("clientip.edges.replay.plan.SHARDS", (2, 2))
     run(home, out="clean", chunk_bytes=2_500)
-    request = Request((home / "c.toml",), options=Options(output="record", chunk_bytes=2_500))
+    request = Request((home / "c.toml",), options=ReplayOptions(output="record", chunk_bytes=2_500))
     step = stop = attempts = 0
 
     def dying(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -379,7 +379,7 @@ def test_a_torn_or_damaged_file_is_told_and_never_read_as_a_shorter_one(tmp_path
 @pytest.mark.parametrize("part", ["holes.1", "asked.1", "facts.0", "answers.1", "filled.1", "runs"])
 def test_a_run_over_damaged_parts_ends_in_words(home: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     write(world(Shape(flows=30)), home)
-    request = Request((home / "c.toml",), options=Options(output="record"))
+    request = Request((home / "c.toml",), options=ReplayOptions(output="record"))
     real, hurt = Path.replace, []
 
     def hurting(self: Path, target: Path) -> Path:
@@ -406,7 +406,7 @@ def test_what_every_format_reads_is_put_away_and_taken_out_the_same() -> None:
                 continue
             known = {"timezone": "UTC", "logs_peer": "socket" if made.logs_peer else None}
             setup = Setup(system="web", format=made.name, **(known | dict(sample.setup)))  # type: ignore[arg-type]
-            engine = Engine([System(name="web")], [Source(setup)], line_bytes=1 << 20)
+            engine = Engine([System(name="web")], [LogSource(setup)], line_bytes=1 << 20)
             shelf, line = Shelf(engine, "web"), Line(sample.line, sample.line)
             seen = engine.again("web", line)
             body = shelf.put(seen)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from clientip.config import load as config
 from clientip.edges.kafka import raw_lines as rawlines
-from clientip.edges.kafka.client import Place, Upto
+from clientip.edges.kafka.client import TopicPlace, Upto
 from clientip.edges.kafka.raw_lines import RawLines, Taken
 from clientip.engine import build
 from clientip.model import Part, Record, Rejected
@@ -35,7 +35,7 @@ def raw_lines(folder: Path) -> RawLines:
     path = folder / "c.toml"
     path.write_text(CONFIG)
     settings = config.load([path])
-    return RawLines(settings, build(settings), "web", Place("raw.web", 0), "id")
+    return RawLines(settings, build(settings), "web", TopicPlace("raw.web", 0), "id")
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from clientip.edges.kafka.client import Place
+from clientip.edges.kafka.client import TopicPlace
 from clientip.edges.kafka.end_offsets import RawEnds
 from clientip.edges.stream import reader
 from clientip.edges.stream.context import Context
-from clientip.edges.stream.reader import Reader
+from clientip.edges.stream.reader import StreamReader
 from clientip.settings import Kafka
 from clientip.stream.join_messages import decode
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
@@ -27,7 +27,7 @@ MS = 1_000_000
 
 
 class Quiet:
-    """A `context.Told` that nobody hears."""
+    """A `TelemetryPort` that nobody hears."""
 
     def __getattr__(self, _name: str) -> Callable[..., nullcontext[None]]:
         return lambda *_values, **_fields: nullcontext()
@@ -50,7 +50,7 @@ def read(stream: Stream, seconds: float) -> None:
     until = time.monotonic() + seconds
     told = Quiet()
     context = Context(stream.settings, (), "test", told, lambda: time.monotonic() > until, lambda: None)  # type: ignore[arg-type]
-    Reader(context, stream.settings).run()
+    StreamReader(context, stream.settings).run()
 
 
 def appended(consumer: Consumer, topic: str, count: int) -> list[int]:
@@ -77,7 +77,7 @@ def test_a_mark_and_the_numbers_of_a_batch_speak_of_what_it_and_those_before_it_
     for value in stream.values(stream.settings.kafka.generational("join")):  # type: ignore[union-attr]
         chunk = decode(value)
         told += len(chunk.facts.sources)
-        for mark in chunk.marks:
+        for mark in chunk.watermarks:
             if mark.system == "nodes":
                 marks += 1
                 # The line of a mark is no fact; what comes in the same millisecond is not spoken of.
@@ -98,7 +98,7 @@ def test_what_lies_in_an_open_transaction_of_a_shipper_is_not_taken_for_read(kaf
     producer.begin_transaction()
     producer.produce(topic, b"one", partition=0)
     assert producer.flush(20) == 0
-    place, ends = Place(topic, 0), RawEnds(Kafka((kafka,), "", 1, tls=False))
+    place, ends = TopicPlace(topic, 0), RawEnds(Kafka((kafka,), "", 1, tls=False))
 
     def look(reached: int) -> int | None:
         until = time.monotonic() + 2

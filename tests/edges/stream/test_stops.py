@@ -93,7 +93,7 @@ def _apart(world: World, count: int) -> tuple[list[Item], list[Item]]:
 def test_questions_asked_before_a_reload_are_answered_under_the_configuration_they_were_asked_in(
     kafka: str, topic_prefix: str, tmp_path: Path
 ) -> None:
-    asking, telling = _apart(World(), 50)
+    asking, witnesses = _apart(World(), 50)
     with stream_of(tmp_path, kafka, topic_prefix, partitions=2) as stream:
         old, log = stream.settings.rules, tmp_path / "supervisor.log"
         options = ["--readers", "1", "--answerers", "1", "--listen", "none", "--name", "test"]
@@ -115,7 +115,7 @@ def test_questions_asked_before_a_reload_are_answered_under_the_configuration_th
             supervisor.send_signal(signal.SIGHUP)
             until(lambda: b"config.taken" in log.read_bytes(), 20)
             until(lambda: log.read_bytes().count(b"partitions.assigned") >= 4, 120)
-            feeder.feed(telling)
+            feeder.feed(witnesses)
             rows = by_id(stream.wait(len(asking), 120)).values()
             assert Counter((row["clientip"]["verdict"], row["clientip"]["rules"]) for row in rows) == {
                 ("joined", old): len(asking)
@@ -131,11 +131,11 @@ def test_questions_asked_before_a_reload_are_answered_under_the_configuration_th
 def test_a_question_of_a_configuration_that_nobody_knows_stops_the_answerer_and_says_what_to_do(
     kafka: str, topic_prefix: str, tmp_path: Path
 ) -> None:
-    asking, telling = _apart(World(), 50)
+    asking, witnesses = _apart(World(), 50)
     with stream_of(tmp_path, kafka, topic_prefix, partitions=1) as stream:
         text = stream.path.read_text()
         stream.start("reader-0")
-        Feeder(stream).feed([*asking, *telling])
+        Feeder(stream).feed([*asking, *witnesses])
         until(lambda: committed(stream, "readers", f"{topic_prefix}.raw.app", [0])[0] >= len(asking), 120)
         stream.path.write_text(text.replace('tolerance = "5ms"', 'tolerance = "6ms"'))
         stream.start("answerer-0")

@@ -22,7 +22,7 @@ from clientip.edges.telemetry.figures import read
 from clientip.edges.telemetry.log_line import MAX_LINE, log_line
 from clientip.edges.telemetry.metrics import METRICS
 from clientip.edges.telemetry.otlp_export import CLOSE_S
-from clientip.edges.telemetry.telemetry import MAX_LINKS, Telemetry, telemetry
+from clientip.edges.telemetry.telemetry import MAX_LINKS, Telemetry, open_telemetry
 from clientip.errors import ConfigError
 from clientip.model import Ids
 from hypothesis import given, settings
@@ -155,7 +155,7 @@ def test_a_receiver_of_otlp_gets_what_was_counted(otel: pytest.MonkeyPatch) -> N
     with receiver() as (address, got):
         otel.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
         otel.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test")
-        with telemetry("reader-0") as told:
+        with open_telemetry("reader-0") as told:
             told.add("lines", 3, "ingress", "record")
             told.add("lines", 4, "ingress", "record")
             told.set("questions.open", 5, "12")
@@ -184,7 +184,7 @@ def test_a_batch_is_one_span_with_its_counts_and_at_most_so_many_links(otel: pyt
     links = [Ids(f"{number:032x}", parent=f"{number:016x}") for number in range(1, MAX_LINKS + 9) for _ in range(2)]
     with receiver() as (address, got):
         otel.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{address}/v1/traces")
-        with telemetry("reader-0") as told:
+        with open_telemetry("reader-0") as told:
             with told.batch([Ids(), Ids("1" * 32), *links], lines=10, records=9):
                 pass
             with pytest.raises(KeyError, match=r"secret"), told.batch():
@@ -220,9 +220,9 @@ def test_without_an_exporter_nothing_touches_the_network_and_the_sdk_is_not_even
 import sys
 touched = []
 sys.addaudithook(lambda event, _: touched.append(event) if event.startswith("socket.") else None)
-from clientip.edges.telemetry.telemetry import telemetry
+from clientip.edges.telemetry.telemetry import open_telemetry
 from clientip.model import Ids
-with telemetry("w") as told:
+with open_telemetry("w") as told:
     told.add("lines", 1, "s", "record"); told.set("questions.open", 1, "0"); told.took("transactions.time", 1)
     with told.batch([Ids("1" * 32, parent="1" * 16)], lines=1):
         told.beat(ready=True)
@@ -237,10 +237,10 @@ def test_an_exporter_that_is_not_installed_is_a_fault_that_says_what_to_install(
     code = """
 import sys
 sys.modules["opentelemetry.sdk"] = sys.modules["opentelemetry.exporter"] = None
-from clientip.edges.telemetry.telemetry import telemetry
+from clientip.edges.telemetry.telemetry import open_telemetry
 from clientip.errors import ConfigError
 try:
-    with telemetry("w"): raise SystemExit("no fault")
+    with open_telemetry("w"): raise SystemExit("no fault")
 except ConfigError as error:
     sys.stderr.write(str(error))
 """
@@ -251,8 +251,8 @@ except ConfigError as error:
 
 def test_a_collector_that_never_answers_holds_nobody_up_and_its_errors_are_lines_of_the_log() -> None:
     code = """
-from clientip.edges.telemetry.telemetry import telemetry
-with telemetry("w") as told:
+from clientip.edges.telemetry.telemetry import open_telemetry
+with open_telemetry("w") as told:
     with told.batch(lines=1):
         told.add("lines", 1, "s", "record")
 """
@@ -272,7 +272,7 @@ def test_every_fault_of_the_environment_is_told_at_once_and_no_secret_with_it(ot
     otel.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "user:secret@collector:4317")
     otel.setenv("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc")
     otel.setenv("OTEL_TRACES_EXPORTER", "zipkin")
-    with pytest.raises(ConfigError) as caught, telemetry("w"):
+    with pytest.raises(ConfigError) as caught, open_telemetry("w"):
         pass
     assert sorted(fault.key for fault in caught.value.faults) == [
         "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -291,6 +291,6 @@ def test_what_the_environment_switches_off_is_not_sent(otel: pytest.MonkeyPatch,
         otel.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
         for name, value in off.items():
             otel.setenv(name, value)
-        with telemetry("w") as told, told.batch(lines=1):
+        with open_telemetry("w") as told, told.batch(lines=1):
             told.add("lines", 1, "s", "record")
         assert got == {"/v1/metrics": [], "/v1/traces": []}

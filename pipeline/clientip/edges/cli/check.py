@@ -13,7 +13,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from clientip.config.lint import warnings
-from clientip.settings import Settings, SystemSettings
 from clientip.diagnose.prose import printable
 from clientip.edges.cli.samples import sample
 from clientip.edges.disk.inputs import Input, find_inputs
@@ -22,6 +21,7 @@ from clientip.errors import ConfigError
 from clientip.formats import FORMATS
 from clientip.model import Fact, Outcome, Record, Rejected, Skipped
 from clientip.reasons import REJECTED
+from clientip.settings import Settings, SystemSettings
 
 ENOUGH: Final = 0.9  # of the lines that are none of the skipped ones
 FILES_SAMPLED: Final = 5
@@ -64,7 +64,7 @@ class SystemReport(Struct, frozen=True):
         return not self.wanted or self.share >= ENOUGH
 
 
-class Report(Struct, frozen=True):
+class CheckReport(Struct, frozen=True):
     """The whole answer of `clientip check`."""
 
     systems: tuple[SystemReport, ...]
@@ -76,7 +76,7 @@ class Report(Struct, frozen=True):
         return 0 if all(each.sound for each in self.systems) else 1
 
 
-def check(settings: Settings) -> Report:
+def check(settings: Settings) -> CheckReport:
     """Read a sample of every configured input.
 
     Errors: SinkError if a file that is there cannot be opened.
@@ -84,7 +84,7 @@ def check(settings: Settings) -> Report:
     engine = build(settings)
     files, missing = _inputs(settings)
     reports = tuple(_of_system(each, engine, files.get(each.system.name, ()), settings) for each in settings.systems)
-    return Report(tuple(report for report in reports if report is not None), (*warnings(settings), *missing))
+    return CheckReport(tuple(report for report in reports if report is not None), (*warnings(settings), *missing))
 
 
 def _inputs(settings: Settings) -> tuple[Mapping[str, Sequence[Input]], tuple[str, ...]]:
@@ -158,7 +158,7 @@ def _legible(text: bytes) -> str:
     return printable(text.decode("utf-8", "replace"))
 
 
-def report_text(report: Report) -> str:
+def report_text(report: CheckReport) -> str:
     """The report for a terminal, ending with a line end."""
     lines: list[str] = []
     for each in report.systems:

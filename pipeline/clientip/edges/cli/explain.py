@@ -10,10 +10,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from clientip.settings import Settings
 from clientip.diagnose.multi_pass import Pursuit
 from clientip.diagnose.prose import Find, Shown, explain
-from clientip.diagnose.reverse_lookup import Mirror, asked_in, concluded, mirrored, wording
+from clientip.diagnose.reverse_lookup import ReverseLookup, asked_in, concluded, mirrored, wording
 from clientip.edges.cli.passes import outcomes_of, whole_plan
 from clientip.edges.replay.plan import Plan, Request
 from clientip.edges.replay.run import plan_of
@@ -23,6 +22,7 @@ from clientip.joins.join import Joining
 from clientip.model import Fact, Line, Outcome, Record, Rejected, Skipped
 from clientip.outputs import OUTPUTS
 from clientip.reasons import REJECTED, SKIPPED
+from clientip.settings import Settings
 
 MAX_RECORDS: Final = 1000  # that are explained in one call
 
@@ -36,18 +36,18 @@ class Wish(Struct, frozen=True, kw_only=True):
     line: str | None = None
     record_id: str | None = None
     trace: str | None = None
-    mirror: Mirror | None = None
+    mirror: ReverseLookup | None = None
     as_json: bool = False
 
 
-class Told(Struct, frozen=True):
+class Explanation(Struct, frozen=True):
     """One explanation, and whether it says what was asked for."""
 
     text: str
     found: bool
 
 
-def explanations(settings: Settings, request: Request, wish: Wish, warn: Warn) -> Iterator[Told]:
+def explanations(settings: Settings, request: Request, wish: Wish, warn: Warn) -> Iterator[Explanation]:
     """One explanation for every record that is meant; none: there is no such record in these inputs."""
     engine = build(settings)
     if wish.mirror is not None:
@@ -76,7 +76,7 @@ def _of_outcomes(
     named: Plan | None,
     wish: Wish,
     warn: Warn,
-) -> Iterator[Told]:
+) -> Iterator[Explanation]:
     joining = Joining(engine.graph, settings.joins)
     pursuit = Pursuit(joining, [each for each in outcomes if isinstance(each, Record)])
     plan = whole_plan(settings, request, named, warn) if pursuit.asks else named
@@ -86,10 +86,12 @@ def _of_outcomes(
     find = _finder(plan, pursuit)
     for outcome in outcomes:
         own = _shown(outcome, plan) if isinstance(outcome, Record) else None
-        yield Told(told(outcome, settings.rules, wish, find, own), found=True)
+        yield Explanation(told(outcome, settings.rules, wish, find, own), found=True)
 
 
-def _of_mirror(settings: Settings, engine: Engine, plan: Plan | None, mirror: Mirror, wish: Wish) -> Iterator[Told]:
+def _of_mirror(
+    settings: Settings, engine: Engine, plan: Plan | None, mirror: ReverseLookup, wish: Wish
+) -> Iterator[Explanation]:
     """An answer for every network in which the address is owned."""
     systems = [each.system for each in settings.systems]
     for network in asked_in(systems, mirror):
@@ -103,7 +105,7 @@ def _of_mirror(settings: Settings, engine: Engine, plan: Plan | None, mirror: Mi
         if not wish.as_json:
             question = f"{heading}?" if network == "default" else f"{heading}, in the network {network}?"
             text = explain(record, _finder(plan, pursuit), None, question).rstrip()
-        yield Told(text, found=record.resolution.verdict != "unknown")
+        yield Explanation(text, found=record.resolution.verdict != "unknown")
 
 
 def _read(engine: Engine, plan: Plan, pursuit: Pursuit) -> None:

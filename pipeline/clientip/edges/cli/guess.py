@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from clientip.edges.cli.samples import sample
-from clientip.engine import Engine, Source
+from clientip.engine import Engine, LogSource
 from clientip.errors import ConfigError, FormatError
 from clientip.formats import FORMATS
 from clientip.framing.wrappers import WRAPPERS, peel
@@ -29,7 +29,7 @@ _NAME: Final = "guess"
 _ZONE: Final = "UTC"  # stands in for a zone only the operator knows
 
 
-class Candidate(Struct, frozen=True):
+class FormatGuess(Struct, frozen=True):
     """One way to read a file."""
 
     format: str
@@ -71,8 +71,8 @@ class Guess(Struct, frozen=True):
     path: str
     lines: int  # in the sample, those about nothing left out
     read: int = 0
-    best: Candidate | None = None  # None: no format reads any line
-    equals: tuple[Candidate, ...] = ()  # that read just as much
+    best: FormatGuess | None = None  # None: no format reads any line
+    equals: tuple[FormatGuess, ...] = ()  # that read just as much
     peers: tuple[Peer, ...] = ()  # most frequent first
     zoneless: bool = False  # its stamps do not say their zone
 
@@ -112,7 +112,7 @@ def guess(path: str) -> Guess:
     return Guess(path, seen.lines, top.read, best, equals, _peers(seen.observations), best.setup.timezone is not None)
 
 
-def _choice(tied: Sequence[Candidate]) -> tuple[Candidate, tuple[Candidate, ...]]:
+def _choice(tied: Sequence[FormatGuess]) -> tuple[FormatGuess, tuple[FormatGuess, ...]]:
     """The one to propose, and those to tell beside it.
 
     Where several patterns of one format do equally well, the lines need none of them.
@@ -126,7 +126,7 @@ def _choice(tied: Sequence[Candidate]) -> tuple[Candidate, tuple[Candidate, ...]
     return best, tuple(one for one in others if one is not best and one is not bare)
 
 
-def filled(setup: Setup, wrapper: tuple[str, ...], path: str | None) -> Candidate:
+def filled(setup: Setup, wrapper: tuple[str, ...], path: str | None) -> FormatGuess:
     """`setup` and `wrapper`; what they leave open, the way that tells most of the beginning of the file.
 
     Errors: SinkError if the file cannot be opened.
@@ -136,11 +136,11 @@ def filled(setup: Setup, wrapper: tuple[str, ...], path: str | None) -> Candidat
     wrappers = [wrapper] if wrapper else [(), *((name,) for name in WRAPPERS if _is_wrapped(name, lines))]
     patterns = ((None, None), *row.known_patterns) if setup.pattern is None else ((None, setup.pattern),)
     tried = [
-        Candidate(setup.format, pattern, name, peeled, complete)
+        FormatGuess(setup.format, pattern, name, peeled, complete)
         for peeled, (name, pattern) in product(wrappers, patterns)
         if (complete := _completed(replace(setup, pattern=pattern))) is not None
     ]
-    as_said = Candidate(setup.format, setup.pattern, None, wrapper, setup)  # if nothing helps, its faults are told
+    as_said = FormatGuess(setup.format, setup.pattern, None, wrapper, setup)  # if nothing helps, its faults are told
     return max(tried, key=lambda one: _score(_read(one, lines)), default=as_said)
 
 
@@ -148,14 +148,14 @@ def _lines(frames: Sequence[Line | Rejected]) -> tuple[Line, ...]:
     return tuple(frame for frame in frames if isinstance(frame, Line))
 
 
-def _framing(candidate: Candidate) -> str:
+def _framing(candidate: FormatGuess) -> str:
     return FORMATS[candidate.format].framing
 
 
-def _candidates(lines: Sequence[Line]) -> Iterator[Candidate]:
+def _candidates(lines: Sequence[Line]) -> Iterator[FormatGuess]:
     wrappers = [(), *((name,) for name in WRAPPERS if _is_wrapped(name, lines))]
     for wrapper, known in product(wrappers, _known()):
-        yield Candidate(known.format, known.pattern, known.pattern_name, wrapper, known.setup)
+        yield FormatGuess(known.format, known.pattern, known.pattern_name, wrapper, known.setup)
 
 
 def _is_wrapped(name: str, lines: Sequence[Line]) -> bool:
@@ -171,7 +171,7 @@ def _is_wrapped(name: str, lines: Sequence[Line]) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _known() -> tuple[Candidate, ...]:
+def _known() -> tuple[FormatGuess, ...]:
     """Every format with every shipped pattern that compiles, in the order of the tables."""
     found = []
     for name, row in FORMATS.items():
@@ -179,7 +179,7 @@ def _known() -> tuple[Candidate, ...]:
         for pattern_name, pattern in (*row.known_patterns, *bare):
             setup = _completed(Setup(system=_NAME, format=name, pattern=pattern))
             if setup is not None:
-                found.append(Candidate(name, pattern, pattern_name, (), setup))
+                found.append(FormatGuess(name, pattern, pattern_name, (), setup))
     return tuple(found)
 
 
@@ -207,10 +207,10 @@ class _Seen(NamedTuple):
     observations: tuple[Observation, ...]
 
 
-def _read(candidate: Candidate, lines: Sequence[Line]) -> _Seen:
+def _read(candidate: FormatGuess, lines: Sequence[Line]) -> _Seen:
     """What the engine reads with this candidate, and of how many lines that are about anything."""
     assert candidate.setup is not None
-    source = Source(candidate.setup, candidate.wrapper)
+    source = LogSource(candidate.setup, candidate.wrapper)
     name = candidate.setup.system
     reading = Engine([System(name=name)], [source], line_bytes=LINE_BYTES).reading(name)
     outcomes = [outcome for line in lines for outcome in reading.feed(line)]

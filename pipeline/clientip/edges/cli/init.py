@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from clientip.config.keys import RESERVED
-from clientip.edges.cli.guess import Candidate, Guess, Peer, guess
+from clientip.edges.cli.guess import FormatGuess, Guess, Peer, guess
 from clientip.formats import FORMATS
 from clientip.syntax.headers import is_list
 
@@ -97,7 +97,7 @@ def _system(name: str, group: Sequence[Guess], folder: Path) -> Iterator[str]:
     yield from _peers_lines(name, group)
 
 
-def _setup_lines(best: Candidate, *, zoneless: bool) -> Iterator[str]:
+def _setup_lines(best: FormatGuess, *, zoneless: bool) -> Iterator[str]:
     assert best.setup is not None
     if zoneless:
         yield "# Question: its stamps do not say their zone. Which zone does the server write in?"

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from clientip import __version__
 from clientip.config import load as config
-from clientip.diagnose.reverse_lookup import Mirror, moment
+from clientip.diagnose.reverse_lookup import ReverseLookup, moment
 from clientip.edges.cli import check as checking
 from clientip.edges.cli import init as scaffold
 from clientip.edges.cli import skew as skews
@@ -33,11 +33,10 @@ from clientip.edges.cli.guess import filled
 from clientip.edges.cli.read import read_rows
 from clientip.edges.cli.reference import TOPICS
 from clientip.edges.cli.resolve import resolve_lines
-from clientip.edges.cli.stream import Configs
 from clientip.edges.collect import main as collect
 from clientip.edges.disk.compression import Compression
 from clientip.edges.disk.inputs import PIPE
-from clientip.edges.replay.plan import CHUNK_BYTES, Options, Request
+from clientip.edges.replay.plan import CHUNK_BYTES, ReplayOptions, Request
 from clientip.edges.replay.run import replay
 from clientip.edges.replay.stdout import STDOUT, stream
 from clientip.edges.replay.summary import Summary, show
@@ -113,8 +112,7 @@ def _one_line_errors() -> Iterator[None]:
     except SinkError as error:
         _fail(3, str(error))
     except BrokenPipeError:
-        # Python would write once more when it flushes at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # else Python writes once more at exit, and complains
         raise typer.Exit(141) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -133,7 +131,7 @@ def _moment(text: str | None, name: str) -> int | None:
 
 @app.command("replay")
 def replay_command(
-    configs: Configs,
+    configs: streamcli.Configs,
     out: Out,
     inputs: Inputs = None,
     system: OneSystem = None,
@@ -154,7 +152,7 @@ def replay_command(
     """Enrich historical logs; a killed run goes on where it stopped when the same command is given again."""
     with _one_line_errors():
         _refuse_pipe_or_folder(out, rejected, compress)
-        options = Options(
+        options = ReplayOptions(
             output=_one_of("--output", output, tuple(OUTPUTS)),
             compress=compress,
             chunk_bytes=chunk_size,
@@ -186,7 +184,7 @@ def _conclude(summary: Summary, max_rejected: float) -> None:
 
 @app.command("check")
 def check_command(
-    configs: Configs,
+    configs: streamcli.Configs,
     skew: Annotated[
         bool, typer.Option("--skew", help="Measure how far the clocks of the logs lie apart; reads all of them.")
     ] = False,
@@ -213,7 +211,7 @@ def init_command(
 
 @app.command("explain")
 def explain_command(
-    configs: Configs,
+    configs: streamcli.Configs,
     inputs: Inputs = None,
     line: Annotated[str | None, typer.Option(help="The text of one line of --system.")] = None,
     record_id: Annotated[str | None, typer.Option("--id", help="A record id to look for in the inputs.")] = None,
@@ -250,7 +248,9 @@ def explain_command(
         raise typer.Exit(1)
 
 
-def _mirror(peer: str | None, at: str | None, local: str | None, transport: str, *, http1: bool) -> Mirror | None:
+def _mirror(
+    peer: str | None, at: str | None, local: str | None, transport: str, *, http1: bool
+) -> ReverseLookup | None:
     if peer is None:
         if at is not None or local is not None:
             raise ConfigError([Fault("", "--at, --local", "say more of a --peer; give one")])
@@ -263,7 +263,7 @@ def _mirror(peer: str | None, at: str | None, local: str | None, transport: str,
     except FormatError as error:
         raise ConfigError([Fault("", "--at", f"{at!r} is no RFC 3339 time; {_TIME}")]) from error
     near = None if local is None else _endpoint(local, "--local")
-    return Mirror(_endpoint(peer, "--peer"), first, last, near, transport, http1)
+    return ReverseLookup(_endpoint(peer, "--peer"), first, last, near, transport, http1)
 
 
 def _endpoint(text: str, name: str) -> Endpoint:
@@ -331,7 +331,7 @@ def collect_conntrack_command(
 ) -> None:
     """Write the NAT events of this network namespace as numbered lines (format conntrack_json). Needs root."""
     with _one_line_errors():
-        collect.start(collect.Options(out, not all_flows, tuple(to or ()), zone, receive_buffer, once, duration))
+        collect.start(collect.CollectOptions(out, not all_flows, tuple(to or ()), zone, receive_buffer, once, duration))
 
 
 app.command("stream")(_one_line_errors()(streamcli.stream_command))

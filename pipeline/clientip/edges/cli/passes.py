@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
-from clientip.settings import Settings
 from clientip.edges.disk.files import Block, Broken
 from clientip.edges.disk.inputs import PIPE, Input
-from clientip.edges.replay.plan import Plan, Reader, Request, chunks_of
+from clientip.edges.replay.plan import ChunkReader, Plan, Request, chunks_of
 from clientip.edges.replay.run import plan_of
 from clientip.engine import BLOCK, Engine
 from clientip.errors import ConfigError, SinkError
 from clientip.model import Line, Outcome
+from clientip.settings import Settings
 
 
 def outcomes_of(engine: Engine, plan: Plan) -> Iterator[Outcome]:
@@ -24,7 +24,7 @@ def outcomes_of(engine: Engine, plan: Plan) -> Iterator[Outcome]:
     for chunk in chunks_of(plan):
         source = chunk.input
         reading = engine.reading(source.system, source.instance)
-        for frame in Reader(chunk, plan).frames():
+        for frame in ChunkReader(chunk, plan).frames():
             if isinstance(frame, Broken):
                 raise SinkError(f"{source.path}: {frame.text}", retry=False)
             if isinstance(frame, Block):

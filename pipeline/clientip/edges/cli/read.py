@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import msgspec
 
-from clientip.edges.disk.files import Block, Broken, Refused, beginning
+from clientip.edges.disk.files import Block, Broken, RefusedFrame, beginning
 from clientip.edges.disk.inputs import BEGINNING, PIPE, Input, fingerprint_of
-from clientip.edges.replay.plan import Chunk, Options, Plan, Reader
-from clientip.engine import Engine, Reading, Source
+from clientip.edges.replay.plan import Chunk, ChunkReader, Plan, ReplayOptions
+from clientip.engine import Engine, LogSource, Reading
 from clientip.errors import SinkError
 from clientip.formats import FORMATS
-from clientip.model import Endpoint, Fact, Line, Mark, Observation, Outcome, Part, Record, Rejected, Setup, System
+from clientip.model import Endpoint, Fact, Heartbeat, Line, Observation, Outcome, Part, Record, Rejected, Setup, System
 
 _TIMES: Final = ("start_ns", "start_latest_ns", "end_ns")
 
@@ -24,21 +24,23 @@ def read_rows(setup: Setup, wrapper: tuple[str, ...], path: str, line_bytes: int
 
     Errors: ConfigError if the setup fits no reader, SinkError if the file cannot be read to its end.
     """
-    engine = Engine([System(name=setup.system, network=setup.network)], [Source(setup, wrapper)], line_bytes=line_bytes)
+    engine = Engine(
+        [System(name=setup.system, network=setup.network)], [LogSource(setup, wrapper)], line_bytes=line_bytes
+    )
     source = _source(path, setup.system)
     framed = frozenset({setup.system}) if FORMATS[setup.format].framing == "length32" else frozenset[str]()
     plan = Plan(
         version="",
         rules="",
         digest="",
-        options=Options(),
+        options=ReplayOptions(),
         line_bytes=line_bytes,
         geo=(),
         inputs=(source,),
         framed=framed,
     )
     reading = engine.reading(setup.system)
-    for frame in Reader(Chunk(0, source), plan).frames():
+    for frame in ChunkReader(Chunk(0, source), plan).frames():
         if isinstance(frame, Broken):
             raise SinkError(f"{path}: {frame.text}", retry=False)
         yield from map(_row, _outcomes(reading, frame, source.fingerprint))
@@ -52,8 +54,8 @@ def _source(path: str, system: str) -> Input:
     return Input(path, system, None, Path(path).stat().st_size, packing, fingerprint_of(head, system, None, 0))
 
 
-def _outcomes(reading: Reading, frame: Block | Refused, file: str) -> Iterator[Outcome]:
-    if isinstance(frame, Refused):
+def _outcomes(reading: Reading, frame: Block | RefusedFrame, file: str) -> Iterator[Outcome]:
+    if isinstance(frame, RefusedFrame):
         yield Rejected(Line(frame.head, frame.head, file, frame.offset), frame.reason, None, frame.detail)
         return
     for raw, offset in frame.placed():
@@ -72,7 +74,7 @@ def _row(outcome: Outcome) -> bytes:
     if isinstance(record, Rejected):
         found = {"rejected": record.reason, "at": record.at, "detail": record.detail}
         return msgspec.json.encode(place | {key: value for key, value in found.items() if value is not None})
-    if isinstance(record, Mark):
+    if isinstance(record, Heartbeat):
         return msgspec.json.encode(place | {"mark": msgspec.to_builtins(record.numbered)})
     return msgspec.json.encode(place | {"skipped": record.reason})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Literal
 
-from clientip.edges.disk.files import BLOCK, Block, Frame, Refused, beginning, lines, messages
+from clientip.edges.disk.files import BLOCK, Block, Frame, RefusedFrame, beginning, lines, messages
 from clientip.model import Line, Rejected
 
 SAMPLE_LINES: Final = 2000
@@ -30,5 +30,5 @@ def sample(path: str, limit: int, framing: Literal["lines", "length32"] = "lines
 def _of_frame(frame: Frame) -> Iterator[Line | Rejected]:
     if isinstance(frame, Block):
         yield from (Line(raw, raw) for raw in frame.lines)
-    elif isinstance(frame, Refused):
+    elif isinstance(frame, RefusedFrame):
         yield Rejected(Line(frame.head, frame.head), frame.reason, None, frame.detail)

@@ -10,7 +10,6 @@ from typing import Final
 
 from msgspec import Struct
 
-from clientip.settings import Settings
 from clientip.diagnose.clock_skew import Measuring, Offset, Writer
 from clientip.edges.cli.passes import outcomes_of
 from clientip.edges.replay.plan import Plan, Request
@@ -19,6 +18,7 @@ from clientip.engine import Engine, build
 from clientip.joins.inquiry import Open
 from clientip.joins.join import Joining
 from clientip.model import Record
+from clientip.settings import Settings
 
 MAX_HOPS: Final = 4  # connections one behind the other
 _MILLISECOND: Final = 1_000_000
@@ -48,7 +48,7 @@ def measure(settings: Settings, request: Request, warn: Callable[[str], None]) -
     _ask(engine, plan, joining, measuring)
     for _ in range(MAX_HOPS):
         for outcome in outcomes_of(engine, plan):
-            for fact in joining.telling.facts(outcome):
+            for fact in joining.witnesses.facts(outcome):
                 measuring.tell(fact)
         if not measuring.conclude():
             break
@@ -75,7 +75,7 @@ def report_text(skews: Skews) -> str:
 def _pair(each: Offset) -> Iterator[str]:
     connections = "1 connection" if each.matches == 1 else f"{each.matches:,} connections"
     apart = f", {each.apart:,} of them left out as not the same" if each.apart else ""
-    yield f"{_name(each.asker)} against {_name(each.teller)}: {connections}{apart}"
+    yield f"{_name(each.asker)} against {_name(each.witness)}: {connections}{apart}"
     moved = "the clocks drift, by at least" if each.drifts else "within"
     yield (
         f"  offset about {_milliseconds(each.estimate)}, {moved} "
@@ -90,7 +90,7 @@ def _pair(each: Offset) -> Iterator[str]:
 
 
 def _either(each: Offset) -> str:
-    names = dict.fromkeys((each.asker[0], each.teller[0]))
+    names = dict.fromkeys((each.asker[0], each.witness[0]))
     return " or ".join(f"[systems.{name}]" for name in names)
 
 

@@ -40,11 +40,11 @@ def stream_command(
     watchdog: Annotated[float, typer.Option(min=5, help="Seconds after which a worker that hangs is killed.")] = 60.0,
 ) -> None:
     """Read lines from Kafka topics and write records to others, for ever. SIGHUP reads the configuration anew."""
-    from clientip.edges.stream.supervisor import Options, supervise  # noqa: PLC0415 - others start faster without
+    from clientip.edges.stream.supervisor import StreamOptions, supervise  # noqa: PLC0415 - others start faster without
 
     if readers + answerers == 0:
         raise ConfigError([Fault("", "--readers, --answerers", "are both 0; start at least one worker")])
-    options = Options(
+    options = StreamOptions(
         name=_instance(name),
         listen=None if listen == "none" else listen,
         previous=tuple(previous or ()),

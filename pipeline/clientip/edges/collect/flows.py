@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Final
 
 from clientip.edges.collect import netlink
-from clientip.edges.collect.netlink import Ends, Entry
+from clientip.edges.collect.netlink import ConntrackEntry, TupleEnds
 from clientip.syntax.transports import PROTOCOLS
 
 REMEMBERED: Final = 100_000  # living flows; about 200 bytes each
@@ -30,7 +30,7 @@ GRACE_NS: Final = 100_000_000
 
 _TOLD_TO_ITS_END: Final = 0  # in the place of a start
 
-Wanted = Callable[[Entry, Ends], bool]
+Wanted = Callable[[ConntrackEntry, TupleEnds], bool]
 
 
 class Flows:
@@ -47,7 +47,7 @@ class Flows:
         self._at = 0
         self._gap = ""
         self._lost = False
-        self._told: dict[bytes, int] = {}  # key → its start, or -(when it was seen), or _TOLD_TO_ITS_END
+        self._begun: dict[bytes, int] = {}  # key → its start, or -(when it was seen), or _TOLD_TO_ITS_END
         self._before: dict[bytes, int] = {}  # the same, of the time before the list that is being told
         self._catching_up = False
         self._crowded_since: int | None = None
@@ -81,13 +81,13 @@ class Flows:
             self._session, self._number = f"{self._boot}-{at_ns:x}", 0
         self._lost = False
         self._at = at_ns
-        self._before, self._told = self._told, {}
+        self._before, self._begun = self._begun, {}
         self._catching_up = True
 
-    def list(self, entry: Entry, seen_ns: int) -> None:
+    def list(self, entry: ConntrackEntry, seen_ns: int) -> None:
         """One flow of the list, read at `seen_ns`."""
         both = self._ends(entry)
-        if both is None or not self._wanted(entry, both[0]) or entry.key in self._told:
+        if both is None or not self._wanted(entry, both[0]) or entry.key in self._begun:
             return
         begun = _start_of(entry, self._before.pop(entry.key, _TOLD_TO_ITS_END) or -seen_ns)
         self._remember(entry.key, begun)
@@ -102,7 +102,7 @@ class Flows:
         """The socket was empty: whatever happened before the end of the list has been read."""
         self._catching_up = False
 
-    def event(self, entry: Entry, received_ns: int) -> None:
+    def event(self, entry: ConntrackEntry, received_ns: int) -> None:
         """One event, read at `received_ns`, which is its time where the kernel gave none."""
         moment = entry.stamp or received_ns
         if entry.event == netlink.NEW:
@@ -112,14 +112,14 @@ class Flows:
         elif entry.state in (netlink.TIME_WAIT, netlink.CLOSE):
             self._closed(entry, moment)
 
-    def mark(self, clock_ns: int, *, kernel_stamps: bool) -> None:
+    def heartbeat(self, clock_ns: int, *, kernel_stamps: bool) -> None:
         """Everything that happened `GRACE_NS` before `clock_ns` has been told."""
         self._rise(clock_ns)
         stamps = "kernel" if kernel_stamps else "user"
         self.lines.append(f'{self._head()},"mark":true,"stamps":"{stamps}"}}\n')
 
-    def _new(self, entry: Entry, moment: int) -> None:
-        if self._catching_up and entry.key in self._told:
+    def _new(self, entry: ConntrackEntry, moment: int) -> None:
+        if self._catching_up and entry.key in self._begun:
             return  # it began before the list came to it
         both = self._ends(entry)
         if both is None or not self._wanted(entry, both[0]):
@@ -128,30 +128,30 @@ class Flows:
         self._rise(moment)
         self._tell(entry, "NEW", f'"start":{moment},', both)
 
-    def _closed(self, entry: Entry, moment: int) -> None:
-        begun = self._told.get(entry.key, _TOLD_TO_ITS_END)
+    def _closed(self, entry: ConntrackEntry, moment: int) -> None:
+        begun = self._begun.get(entry.key, _TOLD_TO_ITS_END)
         if begun == _TOLD_TO_ITS_END:
             return
         if self._catching_up or self._crowded_since is not None:
-            self._told[entry.key] = _TOLD_TO_ITS_END  # so that its DESTROY is not taken for that of an untold one
+            self._begun[entry.key] = _TOLD_TO_ITS_END  # so that its DESTROY is not taken for that of an untold one
         else:
-            del self._told[entry.key]
+            del self._begun[entry.key]
         self._end(entry, begun, moment, moment)
 
-    def _destroyed(self, entry: Entry, moment: int) -> None:
-        begun = self._told.pop(entry.key, None)
+    def _destroyed(self, entry: ConntrackEntry, moment: int) -> None:
+        begun = self._begun.pop(entry.key, None)
         if begun == _TOLD_TO_ITS_END or (begun is None and not self._is_untold(entry)):
             return
         self._end(entry, _start_of(entry, begun or 0), entry.stop or moment, moment)
 
-    def _is_untold(self, entry: Entry) -> bool:
+    def _is_untold(self, entry: ConntrackEntry) -> bool:
         """Whether the end of a flow that is not remembered may be new: all others have been told."""
         if self._catching_up:
             return True
         since = self._crowded_since
         return since is not None and (entry.start is None or entry.start >= since)
 
-    def _end(self, entry: Entry, begun: int, end: int, moment: int) -> None:
+    def _end(self, entry: ConntrackEntry, begun: int, end: int, moment: int) -> None:
         both = self._ends(entry)
         if both is None or not self._wanted(entry, both[0]):
             return
@@ -161,13 +161,13 @@ class Flows:
         self._tell(entry, "DESTROY", f'{_begun(begun)}"end":{end},"assured":{assured},', both)
 
     def _remember(self, key: bytes, begun: int) -> None:
-        if len(self._told) < self._limit or key in self._told:
-            self._told[key] = begun
+        if len(self._begun) < self._limit or key in self._begun:
+            self._begun[key] = begun
         else:
             since = max(begun, 0)
             self._crowded_since = since if self._crowded_since is None else min(since, self._crowded_since)
 
-    def _ends(self, entry: Entry) -> tuple[Ends, Ends] | None:
+    def _ends(self, entry: ConntrackEntry) -> tuple[TupleEnds, TupleEnds] | None:
         original, reply = netlink.ends(entry.original), netlink.ends(entry.reply)
         if original is None or reply is None:
             self.lose(1)
@@ -184,7 +184,7 @@ class Flows:
         gap, self._gap = self._gap, ""
         return f'{{"n":{self._number},"session":"{self._session}","at":{self._at}{gap}'
 
-    def _tell(self, entry: Entry, event: str, told: str, both: tuple[Ends, Ends]) -> None:
+    def _tell(self, entry: ConntrackEntry, event: str, told: str, both: tuple[TupleEnds, TupleEnds]) -> None:
         protocol = both[0].protocol
         zone = f'"zone":{entry.zone},' if entry.zone else ""
         self.lines.append(
@@ -193,7 +193,7 @@ class Flows:
         )
 
 
-def _start_of(entry: Entry, begun: int) -> int:
+def _start_of(entry: ConntrackEntry, begun: int) -> int:
     """What is remembered, unless it is of an older flow whose end the kernel did not tell, or less than a start."""
     return entry.start if entry.start is not None and begun < entry.start - GRACE_NS else begun
 
@@ -204,14 +204,14 @@ def _begun(begun: int) -> str:
     return f'"seen":{-begun},' if begun else ""
 
 
-def _tuple(ends: Ends) -> str:
+def _tuple(ends: TupleEnds) -> str:
     _, source, sport, destination, dport = ends
     if sport is None or dport is None:
         return f'["{source}",null,"{destination}",null]'
     return f'["{source}",{sport},"{destination}",{dport}]'
 
 
-def _assured(entry: Entry, protocol: int) -> bool:
+def _assured(entry: ConntrackEntry, protocol: int) -> bool:
     """Whether both sides were seen to speak; of TCP, whether the handshake was done."""
     if entry.status & netlink.ASSURED:
         return True

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from clientip.edges.collect import socket as collect_socket
 from clientip.edges.collect.flows import REMEMBERED, Flows, Wanted
-from clientip.edges.collect.netlink import SOURCE_NAT, Ends, Entry
+from clientip.edges.collect.netlink import SOURCE_NAT, ConntrackEntry, TupleEnds
 from clientip.edges.collect.socket import Events
 from clientip.errors import ConfigError, Fault, SinkError
 
@@ -31,7 +31,7 @@ _PIPE_BUF: Final = 4096  # what a pipe takes whole or not at all
 _STUCK_S: Final = 1.0  # how long the end waits for a reader that stands still
 
 
-class Options(NamedTuple):
+class CollectOptions(NamedTuple):
     """What was asked for on the command line."""
 
     out: str = "-"
@@ -43,7 +43,7 @@ class Options(NamedTuple):
     duration_s: float | None = None
 
 
-def wanted(options: Options) -> Wanted:
+def wanted(options: CollectOptions) -> Wanted:
     """Which flows are told. Raises ConfigError for what is no address or range."""
     ranges = []
     for text in options.to:
@@ -54,7 +54,7 @@ def wanted(options: Options) -> Wanted:
             raise ConfigError([fault]) from None
     need = SOURCE_NAT if options.source_nat else 0
 
-    def is_wanted(entry: Entry, original: Ends) -> bool:
+    def is_wanted(entry: ConntrackEntry, original: TupleEnds) -> bool:
         if entry.status & need != need or (options.zone is not None and entry.zone != options.zone):
             return False
         if not ranges:
@@ -142,7 +142,7 @@ class _Signals:
 class Collector:
     """Reads what the kernel sends, and writes what `Flows` makes of it."""
 
-    def __init__(self, options: Options, output: Output, limit: int = REMEMBERED) -> None:
+    def __init__(self, options: CollectOptions, output: Output, limit: int = REMEMBERED) -> None:
         self._options = options
         self._output = output
         self._kernel_stamps = collect_socket.kernel_stamps()
@@ -170,7 +170,7 @@ class Collector:
             if emptied:
                 self._catch_up(clock, now)
             if ending or (emptied and now >= next_mark):
-                self._flows.mark(clock if emptied else 0, kernel_stamps=self._kernel_stamps)
+                self._flows.heartbeat(clock if emptied else 0, kernel_stamps=self._kernel_stamps)
                 next_mark = now + 1.0
             self._output.write(self._flows.lines)
             if ending:
@@ -241,7 +241,7 @@ def warn(text: str) -> None:
     sys.stderr.flush()
 
 
-def collect(options: Options) -> int:
+def collect(options: CollectOptions) -> int:
     """Run until told to end; the exit code."""
     output = Output(options.out)
     signals = _Signals(output)
@@ -252,7 +252,7 @@ def collect(options: Options) -> int:
     return 130 if signals.end == signal.SIGINT else 0
 
 
-def start(options: Options) -> None:
+def start(options: CollectOptions) -> None:
     """Become the collector; does not come back."""
     wanted(options)
     sys.stdout.flush()
@@ -267,7 +267,7 @@ def main(arguments: list[str]) -> int:
     """Entry point of the program `start` becomes: its options as one JSON array. The exit codes are `clientip`'s."""
     out, source_nat, to, *rest = json.loads(arguments[0])
     try:
-        return collect(Options(out, source_nat, tuple(to), *rest))
+        return collect(CollectOptions(out, source_nat, tuple(to), *rest))
     except ConfigError as error:
         warn(str(error))
         return 2

@@ -18,12 +18,12 @@ NEW: Final = 0
 UPDATE: Final = 1
 DESTROY: Final = 2
 
-SEEN_REPLY: Final = 0x2  # bits of `Entry.status`
+SEEN_REPLY: Final = 0x2  # bits of `ConntrackEntry.status`
 ASSURED: Final = 0x4
 SOURCE_NAT: Final = 0x10
 
 TCP: Final = 6
-ESTABLISHED: Final = 3  # values of `Entry.state`
+ESTABLISHED: Final = 3  # values of `ConntrackEntry.state`
 TIME_WAIT: Final = 7
 CLOSE: Final = 8
 
@@ -58,7 +58,7 @@ _LIFE: Final = struct.Struct(">4sQ4sQ")
 _START_HEAD, _STOP_HEAD = _attribute(1, 8), _attribute(2, 8)
 
 
-class Entry(NamedTuple):
+class ConntrackEntry(NamedTuple):
     """One message about one flow. Times are the kernel's, in ns since the epoch; None: it did not say."""
 
     event: int  # NEW, UPDATE, DESTROY
@@ -74,7 +74,7 @@ class Entry(NamedTuple):
     stamp: int | None  # of the event itself
 
 
-class Ends(NamedTuple):
+class TupleEnds(NamedTuple):
     """One direction of a flow. Ports are None for protocols without."""
 
     protocol: int
@@ -84,19 +84,19 @@ class Ends(NamedTuple):
     destination_port: int | None
 
 
-class Read(NamedTuple):
+class NetlinkRead(NamedTuple):
     """What one datagram held."""
 
-    entries: list[Entry]
+    entries: list[ConntrackEntry]
     malformed: int  # messages that are none
     lost: bool = False  # messages before this datagram are missing
     done: bool = False  # a dump is told to its end
     error: int = 0  # errno with which the kernel refused a request
 
 
-def read_messages(data: bytes) -> Read:
+def read_messages(data: bytes) -> NetlinkRead:
     """All messages of one datagram."""
-    entries: list[Entry] = []
+    entries: list[ConntrackEntry] = []
     at, end, malformed = 0, len(data), 0
     lost, done, error = False, False, 0
     while end - at >= _HEADER.size:
@@ -118,14 +118,14 @@ def read_messages(data: bytes) -> Read:
         elif kind == _OVERRUN:
             lost = True
         at += (size + 3) & ~3
-    return Read(entries, malformed + (at < end), lost, done, error)
+    return NetlinkRead(entries, malformed + (at < end), lost, done, error)
 
 
 def _errno(data: bytes, at: int, end: int) -> int:
     return 0 if end - at < 4 else -int.from_bytes(data[at : at + 4], sys.byteorder, signed=True)
 
 
-def _entry(data: bytes, at: int, end: int, event: int) -> Entry | None:
+def _entry(data: bytes, at: int, end: int, event: int) -> ConntrackEntry | None:
     """One message from its first attribute to its end; None where a part is missing or does not fit."""
     original = reply = b""
     number = status = state = stamp = None
@@ -158,7 +158,7 @@ def _entry(data: bytes, at: int, end: int, event: int) -> Entry | None:
     if len(original) not in _USUAL and not zone:
         zone = _zone_of(original)
     key = original + _U32.pack(number)
-    return Entry(
+    return ConntrackEntry(
         event, key + _U16.pack(zone) if zone else key, number, original, reply, status, state, zone, start, stop, stamp
     )
 
@@ -226,18 +226,18 @@ _HEADS6: Final = (
 )
 
 
-def ends(content: bytes) -> Ends | None:
+def ends(content: bytes) -> TupleEnds | None:
     """The two ends that a tuple names; None where it is none."""
     size = len(content)
     if size in _USUAL:
         form, heads = (_TUPLE4, _HEADS4) if size == _TUPLE4.size else (_TUPLE6, _HEADS6)
         head, source, second, destination, proto, protocol, third, sport, fourth, dport = form.unpack(content)
         if (head, second, proto, third, fourth) == heads and protocol in _WITH_PORTS:
-            return Ends(protocol, _address(source), sport, _address(destination), dport)
+            return TupleEnds(protocol, _address(source), sport, _address(destination), dport)
     return _ends_slowly(content)
 
 
-def _ends_slowly(content: bytes) -> Ends | None:
+def _ends_slowly(content: bytes) -> TupleEnds | None:
     outer = _attributes(content, 0, len(content))
     addresses = _attributes(outer.get(1, b""), 0, len(outer.get(1, b"")))
     inner = _attributes(outer.get(2, b""), 0, len(outer.get(2, b"")))
@@ -251,7 +251,7 @@ def _ends_slowly(content: bytes) -> Ends | None:
         if len(inner.get(2, b"")) != 2 or len(inner.get(3, b"")) != 2:
             return None
         sport, dport = _U16.unpack(inner[2])[0], _U16.unpack(inner[3])[0]
-    return Ends(protocol[0], _address(source), sport, _address(destination), dport)
+    return TupleEnds(protocol[0], _address(source), sport, _address(destination), dport)
 
 
 @lru_cache(4096)

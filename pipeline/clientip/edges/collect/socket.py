@@ -12,7 +12,7 @@ from typing import Final
 
 from clientip.edges.collect import bpf as collect_filter
 from clientip.edges.collect import netlink
-from clientip.edges.collect.netlink import Read
+from clientip.edges.collect.netlink import NetlinkRead
 from clientip.errors import SinkError
 
 _NETLINK_NETFILTER: Final = 12
@@ -25,8 +25,8 @@ _EVENT_BYTES: Final = 8192  # the kernel makes none longer than a page
 _LIST_BYTES: Final = 65536
 _SETTINGS: Final = Path("/proc/sys/net/netfilter")
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-_FOREIGN: Final = Read([], 0)
-_LOST: Final = Read([], 0, lost=True)
+_FOREIGN: Final = NetlinkRead([], 0)
+_LOST: Final = NetlinkRead([], 0, lost=True)
 
 
 class _Filter(ctypes.Structure):
@@ -60,7 +60,7 @@ class Events:
         """For `select`."""
         return self._socket.fileno()
 
-    def read(self) -> Read | None:
+    def read(self) -> NetlinkRead | None:
         """One datagram; None: there is none. `lost` stands alone: what the kernel could keep is read after it."""
         try:
             data, sender = self._socket.recvfrom(_EVENT_BYTES)
@@ -77,7 +77,7 @@ class Events:
         self._socket.close()
 
 
-def listed(*, source_nat: bool) -> Iterator[Read]:
+def listed(*, source_nat: bool) -> Iterator[NetlinkRead]:
     """The flows that are there, in pieces; of a piece that cannot be read `malformed` is counted."""
     with _open() as asker:
         try:

@@ -1,7 +1,7 @@
 """Bytes of files and pipes → framed lines, in flat memory.
 
 Three layers of iterators: raw blocks (`RawFile`, `pipe_blocks`), unpacked blocks (`unpacked`),
-frames (`lines`, `messages`).  What cannot be read becomes a frame too (`Refused`, `Broken`), so
+frames (`lines`, `messages`).  What cannot be read becomes a frame too (`RefusedFrame`, `Broken`), so
 a reader of frames sees everything the input held, in order.
 """
 
@@ -36,7 +36,7 @@ class Block(NamedTuple):
             offset += len(line) + self.step
 
 
-class Refused(NamedTuple):
+class RefusedFrame(NamedTuple):
     """A line that no format gets to see; `head` is what is kept of it."""
 
     head: bytes
@@ -51,7 +51,7 @@ class Broken(NamedTuple):
     text: str
 
 
-Frame = Block | Refused | Broken
+Frame = Block | RefusedFrame | Broken
 
 
 class RawFile:
@@ -111,7 +111,7 @@ def lines(blocks: Iterable[bytes], offset: int, limit: int, *, inside: bool = Fa
                 held, over = held[:limit], len(held)
     except DAMAGES as error:
         if held:
-            yield Refused(held, offset, "truncated", None)
+            yield RefusedFrame(held, offset, "truncated", None)
         yield Broken(_why(error))
         return
     if over >= 0 and not inside:
@@ -120,8 +120,8 @@ def lines(blocks: Iterable[bytes], offset: int, limit: int, *, inside: bool = Fa
         yield from _blocks_of([held], offset, has_returns=True)
 
 
-def _too_long(head: bytes, offset: int, length: int) -> Refused:
-    return Refused(head, offset, "too_long", f"{length} bytes")
+def _too_long(head: bytes, offset: int, length: int) -> RefusedFrame:
+    return RefusedFrame(head, offset, "too_long", f"{length} bytes")
 
 
 def _blocks_of(found: list[bytes], offset: int, *, has_returns: bool) -> Iterator[Block]:
@@ -154,11 +154,11 @@ def messages(blocks: Iterable[bytes], offset: int, limit: int) -> Iterator[Frame
                 over = 4 + length
     except DAMAGES as error:
         if held:
-            yield Refused(held, offset, "truncated", None)
+            yield RefusedFrame(held, offset, "truncated", None)
         yield Broken(_why(error))
         return
     if held or over:
-        yield Refused(held, offset, "truncated", None)
+        yield RefusedFrame(held, offset, "truncated", None)
 
 
 def _messages_in(held: bytes, start: int, limit: int) -> tuple[list[bytes], int]:

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from clientip.settings import Settings, SystemSettings
 from clientip.edges.disk.files import beginning
 from clientip.errors import ConfigError, Fault, SinkError
+from clientip.settings import Settings, SystemSettings
 
 PIPE: Final = "-"
 BEGINNING: Final = 1024  # unpacked bytes that tell a file from another one

@@ -31,7 +31,7 @@ _REACH_S: Final = 10.0
 _STAMP: Final = re.compile(r"[0-9a-f]{16}\.[0-9a-f]+\|", re.ASCII)
 
 
-class Place(NamedTuple):
+class TopicPlace(NamedTuple):
     """One partition of a topic."""
 
     topic: str

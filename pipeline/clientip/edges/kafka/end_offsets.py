@@ -14,7 +14,7 @@ from typing import Any, Final
 from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from clientip.edges.kafka.client import Place, client, client_settings
+from clientip.edges.kafka.client import TopicPlace, client, client_settings
 from clientip.settings import Kafka
 
 ASK_S: Final = 0.25
@@ -27,12 +27,12 @@ class RawEnds:
     def __init__(self, kafka: Kafka) -> None:
         """Errors: ConfigError as `client_settings`."""
         self._admin: AdminClient = client(AdminClient, {**client_settings(kafka), "log_level": 0})
-        self._asked: tuple[int, Mapping[Place, Future[Any]]] | None = None
+        self._asked: tuple[int, Mapping[TopicPlace, Future[Any]]] | None = None
         self._asked_s = 0.0
-        self._ends: dict[Place, tuple[int, int]] = {}  # (where the end was, when it was asked for)
-        self._read_ns: dict[Place, int] = {}
+        self._ends: dict[TopicPlace, tuple[int, int]] = {}  # (where the end was, when it was asked for)
+        self._read_ns: dict[TopicPlace, int] = {}
 
-    def look(self, places: Iterable[Place], reached: Callable[[Place], int]) -> None:
+    def look(self, places: Iterable[TopicPlace], reached: Callable[[TopicPlace], int]) -> None:
         """Take the answer that has come, and ask anew; `reached`: offset of what is to be read next."""
         now_s = time.monotonic()
         if self._asked is None and now_s - self._asked_s >= ASK_S:
@@ -48,7 +48,7 @@ class RawEnds:
                 self._read_ns[place] = when_ns
                 del self._ends[place]
 
-    def _ask(self, places: list[Place]) -> None:
+    def _ask(self, places: list[TopicPlace]) -> None:
         if not places:
             return
         spec: Any = OffsetSpec  # it is not typed
@@ -57,13 +57,13 @@ class RawEnds:
         # What lies in an open transaction was appended, too, and will be read.
         level = IsolationLevel.READ_UNCOMMITTED
         found = self._admin.list_offsets(asked, isolation_level=level, request_timeout=_REACH_S)
-        self._asked = when_ns, {Place(each.topic, each.partition): answer for each, answer in found.items()}
+        self._asked = when_ns, {TopicPlace(each.topic, each.partition): answer for each, answer in found.items()}
 
-    def read_ns(self, place: Place) -> int | None:
+    def read_ns(self, place: TopicPlace) -> int | None:
         """Everything that was appended up to then has been read, by this machine's clock; None: not known."""
         return self._read_ns.get(place)
 
-    def waits(self, place: Place) -> bool:
+    def waits(self, place: TopicPlace) -> bool:
         """Whether there was more when the cluster was asked last."""
         return place in self._ends
 

@@ -32,14 +32,14 @@ class Backlog:
             "log_level": 0,
         }
         self._consumer = client(Consumer, settings)
-        self._asking: Thread | None = None
+        self._questions: Thread | None = None
         self._found: Mapping[int, Reach] | None = None
 
     def ask(self) -> None:
         """Ask, if nobody waits for an answer yet."""
-        if self._asking is None or not self._asking.is_alive():
-            self._asking = Thread(target=self._look, daemon=True)
-            self._asking.start()
+        if self._questions is None or not self._questions.is_alive():
+            self._questions = Thread(target=self._look, daemon=True)
+            self._questions.start()
 
     def _look(self) -> None:
         try:

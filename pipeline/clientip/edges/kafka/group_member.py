@@ -10,8 +10,16 @@ from typing import Any, Final, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from clientip.edges.kafka.client import Place, Upto, client, client_settings, stamped, upto_of
-from clientip.edges.kafka.transactions import HOPELESS, MESSAGE_BYTES, TIMEOUT_S, Batch, Lost, Out, Transactions
+from clientip.edges.kafka.client import TopicPlace, Upto, client, client_settings, stamped, upto_of
+from clientip.edges.kafka.transactions import (
+    HOPELESS,
+    MESSAGE_BYTES,
+    TIMEOUT_S,
+    Lost,
+    Out,
+    TransactionContents,
+    Transactions,
+)
 from clientip.edges.telemetry.port import TelemetryPort
 from clientip.errors import SinkError
 from clientip.settings import Kafka
@@ -23,7 +31,7 @@ _POLL_MS: Final = 300_000  # who has not polled for so long is taken for hung
 _GONE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION)
 
 
-class Limits(NamedTuple):
+class MemberLimits(NamedTuple):
     """What a member may take."""
 
     session_s: float = 45.0  # who is silent for so long has lost its partitions; a restart takes less
@@ -31,7 +39,7 @@ class Limits(NamedTuple):
     message_bytes: int = MESSAGE_BYTES  # the longest that is read or sent
 
 
-LIMITS: Final = Limits()
+LIMITS: Final = MemberLimits()
 
 
 class Member:
@@ -46,13 +54,13 @@ class Member:
         group: str,
         name: str,
         topics: Sequence[str],
-        told: TelemetryPort,
+        telemetry: TelemetryPort,
         stopping: Callable[[], bool],
         *,
-        assigned: Callable[[Mapping[Place, Upto | None]], Mapping[Place, int]],
-        revoked: Callable[[Sequence[Place]], None],
+        assigned: Callable[[Mapping[TopicPlace, Upto | None]], Mapping[TopicPlace, int]],
+        revoked: Callable[[Sequence[TopicPlace]], None],
         outputs: Sequence[str] = (),
-        limits: Limits = LIMITS,
+        limits: MemberLimits = LIMITS,
     ) -> None:
         """Waits for the cluster and ends what an earlier process of the name left open; joins with the first poll.
 
@@ -62,13 +70,13 @@ class Member:
         `outputs` are the topics that are sent to: what hangs in them is ended at once, else with a message.
         """
         settings = client_settings(kafka)
-        self._group, self._topics, self._told = group, list(topics), told
+        self._group, self._topics, self._telemetry = group, list(topics), telemetry
         self._assigned, self._revoked, self._timeout_s = assigned, revoked, limits.timeout_s
         self._transactions = Transactions(
-            settings, f"{group}-{name}", told, stopping, outputs, limits.timeout_s, limits.message_bytes
+            settings, f"{group}-{name}", telemetry, stopping, outputs, limits.timeout_s, limits.message_bytes
         )
-        self._settings = _consumer_settings(settings, group, name, limits) | {"error_cb": self._heard}
-        self._asking = {**settings, "group.id": group, "isolation.level": "read_committed", "log_level": 0}
+        self._settings = _consumer_settings(settings, group, name, limits) | {"error_cb": self._on_error}
+        self._questions = {**settings, "group.id": group, "isolation.level": "read_committed", "log_level": 0}
         self._stamps = _stamps()
         self._consumer: Consumer | None = None
         self._fatal: KafkaError | None = None
@@ -82,8 +90,8 @@ class Member:
         self._generation: Any = None  # None: we have no partitions, or may not commit
         self._fresh: list[TopicPartition] | None = None  # assigned, not started yet
         self._turned = False  # whether partitions came or went meanwhile
-        self._starts: dict[Place, int] = {}  # all partitions that are ours, and where we began
-        self._ends: dict[Place, int] = {}  # where their end was when we came to it
+        self._starts: dict[TopicPlace, int] = {}  # all partitions that are ours, and where we began
+        self._ends: dict[TopicPlace, int] = {}  # where their end was when we came to it
 
     def poll(self, most: int, seconds: float) -> list[Message]:
         """The next messages, at most so many, as soon as there are some; none while brokers are away.
@@ -167,9 +175,9 @@ class Member:
         begin = [TopicPartition(*place, offset) for place, offset in self._starts.items()]
         self._consumer.assign(begin)
         self._consumer.resume(begin)  # pauses of an earlier assignment last
-        self._told.say("partitions.assigned", group=self._group, partitions=len(begin))
+        self._telemetry.say("partitions.assigned", group=self._group, partitions=len(begin))
 
-    def send(self, outs: Sequence[Out], offsets: Mapping[Place, Upto]) -> None:
+    def send(self, outs: Sequence[Out], offsets: Mapping[TopicPlace, Upto]) -> None:
         """One transaction with all of it; returns when it is committed.
 
         Errors: Lost; SinkError; ValueError where there are no offsets, or their metadata are too long.
@@ -183,7 +191,7 @@ class Member:
         stamp = next(self._stamps)
         places = [TopicPartition(*place, each.offset, stamped(stamp, each.metadata)) for place, each in offsets.items()]
         try:
-            self._transactions.send(Batch(outs, places, self._generation), lambda: self._holds(places))
+            self._transactions.send(TransactionContents(outs, places, self._generation), lambda: self._holds(places))
         except Lost:
             assert self._consumer is not None
             self._consumer.assign([])  # the next heartbeats find it out as well, and the polls after them join anew
@@ -194,13 +202,13 @@ class Member:
         """Whether the group's offsets are these."""
         asked = [TopicPartition(place.topic, place.partition) for place in places]
         # A new client: one whose session ran out unpolled does not find its coordinator any more.
-        held = client(Consumer, self._asking).committed(asked, self._timeout_s)
+        held = client(Consumer, self._questions).committed(asked, self._timeout_s)
         for each in held:
             upto_of(each)  # raises where it is not known
         wanted = {_place(place): place.metadata for place in places}
         return {_place(each): each.metadata for each in held} == wanted
 
-    def at_end(self, place: Place) -> bool:
+    def at_end(self, place: TopicPlace) -> bool:
         """Whether we have come to the end of a partition, as far as is known from what was fetched last.
 
         Messages of a transaction that is not yet committed belong to the partition.
@@ -210,7 +218,7 @@ class Member:
             return False
         return self._position(place) <= end and self._watermarks(place)[1] <= end
 
-    def lag(self, place: Place) -> int | None:
+    def lag(self, place: TopicPlace) -> int | None:
         """Messages not yet read, or a few more: the marks of transactions count.  None while it is not known."""
         if place not in self._starts or self._consumer is None:
             return None
@@ -219,28 +227,28 @@ class Member:
             return None
         return max(0, high - max(low, self._starts[place], self._position(place), self._ends.get(place, 0)))
 
-    def reached(self, place: Place) -> int:
+    def reached(self, place: TopicPlace) -> int:
         """Offset of what is to be read next; marks of transactions count, as far as we came to the end behind them."""
         if place not in self._starts or self._consumer is None:
             return 0
         return max(self._starts[place], self._position(place), self._ends.get(place, 0))
 
-    def _position(self, place: Place) -> int:
+    def _position(self, place: TopicPlace) -> int:
         """Of the next message; negative before the first."""
         assert self._consumer is not None
         [found] = self._consumer.position([TopicPartition(*place)])
         return found.offset
 
-    def _watermarks(self, place: Place) -> tuple[int, int]:
+    def _watermarks(self, place: TopicPlace) -> tuple[int, int]:
         assert self._consumer is not None
         return self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
 
-    def pause(self, places: Iterable[Place]) -> None:
+    def pause(self, places: Iterable[TopicPlace]) -> None:
         """Read no more of these until `resume`; of what is not ours, nothing was read anyway."""
         if self._consumer is not None:
             self._consumer.pause([TopicPartition(*place) for place in places if place in self._starts])
 
-    def resume(self, places: Iterable[Place]) -> None:
+    def resume(self, places: Iterable[TopicPlace]) -> None:
         """Go on with these; new partitions are never paused."""
         if self._consumer is not None:
             self._consumer.resume([TopicPartition(*place) for place in places if place in self._starts])
@@ -257,15 +265,15 @@ class Member:
             error = message.error()
             if error is None:
                 continue
-            place = Place(message.topic() or "", message.partition() or 0)
+            place = TopicPlace(message.topic() or "", message.partition() or 0)
             if error.code() == KafkaError._PARTITION_EOF:
                 self._ends[place] = message.offset() or 0
             elif error.code() in _GONE:
                 raise SinkError(self._gone(place, message.offset() or 0), retry=False)
             else:
-                self._heard(error)
+                self._on_error(error)
 
-    def _gone(self, place: Place, offset: int) -> str:
+    def _gone(self, place: TopicPlace, offset: int) -> str:
         topic, partition = place
         return (
             f"topic {topic}, partition {partition}: what was to be read next, at offset {offset}, is not there: it was "
@@ -274,7 +282,7 @@ class Member:
             f"--execute"
         )
 
-    def _heard(self, error: KafkaError) -> None:
+    def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL or error.code() in HOPELESS:
             self._fatal = error
         elif error.code() != KafkaError._ALL_BROKERS_DOWN:
@@ -283,7 +291,7 @@ class Member:
     def _say(self, text: str) -> None:
         now = time.monotonic()
         if now - self._said_s >= _SAY_S:
-            self._told.say("kafka.trouble", level="warning", text=text)
+            self._telemetry.say("kafka.trouble", level="warning", text=text)
             self._said_s = now
 
     def _end(self, error: KafkaError) -> SinkError:
@@ -292,8 +300,8 @@ class Member:
         return SinkError(text if hint is None else f"{text}: {hint}", retry=hint is None)
 
 
-def _place(found: TopicPartition) -> Place:
-    return Place(found.topic, found.partition)
+def _place(found: TopicPartition) -> TopicPlace:
+    return TopicPlace(found.topic, found.partition)
 
 
 def _stamps() -> Iterator[str]:
@@ -302,7 +310,7 @@ def _stamps() -> Iterator[str]:
     return (f"{process}.{number:x}" for number in count())
 
 
-def _consumer_settings(settings: Mapping[str, str], group: str, name: str, limits: Limits) -> dict[str, Any]:
+def _consumer_settings(settings: Mapping[str, str], group: str, name: str, limits: MemberLimits) -> dict[str, Any]:
     session_ms = round(limits.session_s * 1000)
     return {
         **settings,

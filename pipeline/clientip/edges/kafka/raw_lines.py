@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, cast
 from confluent_kafka import Message
 from msgspec.structs import replace
 
-from clientip.edges.kafka.client import Place, Upto
+from clientip.edges.kafka.client import TopicPlace, Upto
 from clientip.edges.kafka.topic_watch import made_anew
 from clientip.engine import BLOCK, Engine, Reading
 from clientip.errors import FormatError, SinkError
@@ -55,7 +55,7 @@ class _Key(NamedTuple):
 class RawLines:
     """The lines of one partition, in order."""
 
-    def __init__(self, settings: Settings, engine: Engine, system: str, place: Place, topic_id: str) -> None:
+    def __init__(self, settings: Settings, engine: Engine, system: str, place: TopicPlace, topic_id: str) -> None:
         own = next(each for each in settings.systems if each.system.name == system)
         assert own.feed is not None
         self._feed: Feed = own.feed

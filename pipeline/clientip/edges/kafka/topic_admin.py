@@ -44,7 +44,7 @@ class Row(NamedTuple):
     done: tuple[str, ...]  # what was changed
 
 
-class Report(NamedTuple):
+class TopicReport(NamedTuple):
     """What was found, and done; the lists of `warnings` make nothing wrong."""
 
     rows: tuple[Row, ...]
@@ -76,7 +76,7 @@ class _View(NamedTuple):
     topics: dict[str, Seen]
 
 
-def look(settings: Settings, *, create: bool, raw: bool) -> Report:
+def look(settings: Settings, *, create: bool, raw: bool) -> TopicReport:
     """Check the topics, and with `create` make and mend those of ours; with `raw` make those of the systems, too.
 
     Errors: ConfigError where no cluster is configured; SinkError where it cannot be reached.
@@ -94,7 +94,7 @@ def look(settings: Settings, *, create: bool, raw: bool) -> Report:
             _mend(admin, plan, view, work)
             view = _after(admin, settings, work)
         rows = _rows(settings, view, work, raw=raw)
-        return Report(rows, (*warnings(settings, view.topics), *_unseen(view), *_broker_warnings(admin, view)))
+        return TopicReport(rows, (*warnings(settings, view.topics), *_unseen(view), *_broker_warnings(admin, view)))
     except KafkaException as error:
         admin.poll(0.1)
         causes = [each.str() for each in said if each.code() != KafkaError._ALL_BROKERS_DOWN]
@@ -253,7 +253,7 @@ def _broker_warnings(admin: AdminClient, view: _View) -> list[str]:
     return found
 
 
-def report_text(report: Report) -> str:
+def report_text(report: TopicReport) -> str:
     """The report for a terminal, ending with a line end."""
     width = max([len("topic"), *(len(row.name) for row in report.rows)])
     lines = [f"{'topic':<{width}}  partitions  copies"]

@@ -56,7 +56,7 @@ class Out(NamedTuple):
     key: bytes | None = None
 
 
-class Batch(NamedTuple):
+class TransactionContents(NamedTuple):
     """What one transaction carries."""
 
     outs: Sequence[tuple[str, bytes | None, int, bytes | None]]  # as `Out` has them; without a value only to be void
@@ -71,14 +71,14 @@ class Transactions:
         self,
         settings: Mapping[str, str],
         name: str,
-        told: TelemetryPort,
+        telemetry: TelemetryPort,
         stopping: Callable[[], bool],
         outputs: Sequence[str] = (),
         timeout_s: float = TIMEOUT_S,
         message_bytes: int = MESSAGE_BYTES,
     ) -> None:
         """`outputs`: topics in which an earlier process of the name may have left something open."""
-        self._told, self._stopping, self._timeout_s = told, stopping, timeout_s
+        self._telemetry, self._stopping, self._timeout_s = telemetry, stopping, timeout_s
         self._outputs = outputs
         self._settings: dict[str, Any] = {
             **settings,
@@ -93,7 +93,7 @@ class Transactions:
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 1 << 20,
             "on_delivery": self._refused,
-            "error_cb": self._heard,
+            "error_cb": self._on_error,
             "delivery.report.only.error": True,
             "log_level": 0,  # the errors that matter are raised
         }
@@ -123,7 +123,7 @@ class Transactions:
 
         self._patiently(attempt)
 
-    def send(self, batch: Batch, landed: Callable[[], bool]) -> None:
+    def send(self, batch: TransactionContents, landed: Callable[[], bool]) -> None:
         """Returns once the batch is committed; waits for brokers that are away.
 
         `landed` says whether the offsets of the batch are those of the group.  Errors: Lost; SinkError where no second
@@ -141,19 +141,19 @@ class Transactions:
                 return
             self._sweep(topics, batch.offsets, batch.generation)
             if tried:
-                self._told.add("transactions", 1, "repeated")
+                self._telemetry.add("transactions", 1, "repeated")
             tried = True
             self._transact(batch)
 
         began = time.monotonic()
         self._patiently(attempt)
-        self._told.add("transactions", 1, "committed")
-        self._told.took("transactions.time", time.monotonic() - began)
+        self._telemetry.add("transactions", 1, "committed")
+        self._telemetry.took("transactions.time", time.monotonic() - began)
 
     def _settle(self, offsets: Sequence[TopicPartition], generation: Any) -> None:
         """Take back what hangs in the group's offsets, once for each producer."""
         if not self._settled:
-            self._transact(Batch((), offsets, generation), commit=False)
+            self._transact(TransactionContents((), offsets, generation), commit=False)
             self._settled = True
 
     def _sweep(self, topics: Iterable[str], offsets: Sequence[TopicPartition], generation: Any) -> None:
@@ -164,7 +164,7 @@ class Transactions:
         assert self._producer is not None
         found = [self._producer.list_topics(topic, self._timeout_s).topics[topic] for topic in new]
         outs = [(topic.topic, None, partition, b"") for topic in found for partition in topic.partitions]
-        self._transact(Batch(outs, offsets, generation), commit=False)
+        self._transact(TransactionContents(outs, offsets, generation), commit=False)
         self._swept |= new
 
     def _patiently(self, attempt: Callable[[], None]) -> None:
@@ -183,9 +183,9 @@ class Transactions:
                 raise SinkError("calls of the Kafka client do not return", retry=True)
             if self._stopping() and now - began > _GIVE_UP_S:
                 raise SinkError(f"no transaction before the stop: {text}", retry=True)
-            self._told.beat(ready=False)
+            self._telemetry.beat(ready=False)
             if now - said_s >= _SAY_S:
-                self._told.say("kafka.waiting", level="warning", text=text, seconds=round(now - began, 1))
+                self._telemetry.say("kafka.waiting", level="warning", text=text, seconds=round(now - began, 1))
                 said_s = now
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, longest_s)
@@ -196,10 +196,10 @@ class Transactions:
         text = f"{topic}: {refusal.str()}" if topic else error.str()
         text = f"{text} ({self._cause})" if self._cause else text
         if error.code() in _LOST:
-            self._told.add("transactions", 1, "fenced")
+            self._telemetry.add("transactions", 1, "fenced")
             raise Lost(text)
         if error.code() == KafkaError.FENCED_INSTANCE_ID:
-            self._told.add("transactions", 1, "fenced")
+            self._telemetry.add("transactions", 1, "fenced")
             raise SinkError(f"{text}: is there another process of the same --name?", retry=True)
         if refusal.code() in HOPELESS:
             raise SinkError(f"{text}: {HOPELESS[refusal.code()]}", retry=False)
@@ -220,7 +220,7 @@ class Transactions:
             raise
         self._open = True
 
-    def _transact(self, batch: Batch, *, commit: bool = True) -> None:
+    def _transact(self, batch: TransactionContents, *, commit: bool = True) -> None:
         assert self._producer is not None
         attempt = _Attempt(self._producer, batch, self._timeout_s, commit=commit)
         self._producer, self._refusal = None, None
@@ -250,7 +250,7 @@ class Transactions:
         if error is not None and self._refusal is None:
             self._refusal = (error, message.topic() or "")
 
-    def _heard(self, error: KafkaError) -> None:
+    def _on_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._cause = error.str()
 
@@ -263,7 +263,7 @@ class _Attempt(Thread):
     does nothing more: its producer is shut out by the next one of the same id.
     """
 
-    def __init__(self, producer: Producer, batch: Batch, timeout_s: float, *, commit: bool) -> None:
+    def __init__(self, producer: Producer, batch: TransactionContents, timeout_s: float, *, commit: bool) -> None:
         super().__init__(daemon=True)
         self.producer, self._batch, self._commit = producer, batch, commit
         self._until_s = time.monotonic() + timeout_s

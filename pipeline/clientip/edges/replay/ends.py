@@ -11,20 +11,20 @@ from typing import Protocol
 
 from clientip.edges.disk.inputs import PIPE, Input
 from clientip.edges.replay.kafka_ends import NAMED
-from clientip.edges.replay.plan import Options, Plan, Request
+from clientip.edges.replay.plan import Plan, ReplayOptions, Request
 from clientip.edges.replay.read_pass import Done
 from clientip.errors import ConfigError, Fault
 from clientip.settings import Settings
 
 
-class Source(Protocol):
+class TopicSource(Protocol):
     """Topics as inputs (`kafka_fetch.Topics`)."""
 
-    def inputs(self, options: Options, out: Path, parts: Path, warn: Callable[[str], None]) -> tuple[Input, ...]:
+    def inputs(self, options: ReplayOptions, out: Path, parts: Path, warn: Callable[[str], None]) -> tuple[Input, ...]:
         """The inputs, once their messages are in `parts`."""
 
 
-class Sink(Protocol):
+class TopicSink(Protocol):
     """Topics that get the rows (`kafka_send.Target`)."""
 
     @property
@@ -39,7 +39,7 @@ class Sink(Protocol):
         """Send what is not sent yet."""
 
 
-def source_of(settings: Settings, request: Request) -> Source | None:
+def source_of(settings: Settings, request: Request) -> TopicSource | None:
     """The topics that the call reads; None: it reads files.  Errors: ConfigError."""
     if not request.from_kafka and not any(name.startswith(NAMED) for name in request.inputs):
         return None
@@ -51,7 +51,7 @@ def source_of(settings: Settings, request: Request) -> Source | None:
     return topics_of(settings, request.inputs, request.system)
 
 
-def sink_of(settings: Settings, request: Request) -> Sink | None:
+def sink_of(settings: Settings, request: Request) -> TopicSink | None:
     """The topics that get the rows; None: they stay in the folder.  Errors: ConfigError."""
     faults = []
     if request.topic is not None and not request.to_kafka:

@@ -19,7 +19,7 @@ from clientip.edges.disk.parts import part_path, replace_file, temporary, told
 from clientip.edges.disk.spill import BlockWriter, BucketWriter, damaged
 from clientip.edges.replay.plan import Plan
 from clientip.joins.coverage import Run
-from clientip.joins.facts import Asked, Told
+from clientip.joins.facts import JoinFact, JoinQuestion
 from clientip.joins.inquiry import Inquiry
 from clientip.model import Line
 from clientip.trust.answers import Awaits, Known, Refused, Through
@@ -74,7 +74,7 @@ class Hole(Struct, frozen=True, gc=False, array_like=True):
     shown: bool  # False: out of the range asked for; others may wait for it
     seen: bytes  # what the line was read as, without its setup; empty: it has to be read again
     inquiry: Inquiry
-    question: Asked | None = None  # what it asks again, where a round left it unanswered
+    question: JoinQuestion | None = None  # what it asks again, where a round left it unanswered
 
     def line(self) -> Line:
         """The line as the format reads it."""
@@ -92,15 +92,15 @@ class Filled(Struct, frozen=True, gc=False, array_like=True):
     row: bytes
 
 
-class Fact(Struct, frozen=True, gc=False, array_like=True):
-    """A fact as it waits; `body` is a `Told`, left packed until somebody asks for its key."""
+class SpilledFact(Struct, frozen=True, gc=False, array_like=True):
+    """A fact as it waits; `body` is a `JoinFact`, left packed until somebody asks for its key."""
 
     hash: int
     body: msgspec.Raw
 
 
-class Question(Struct, frozen=True, gc=False, array_like=True):
-    """A question as it waits; `body` is an `Asked`."""
+class SpilledQuestion(Struct, frozen=True, gc=False, array_like=True):
+    """A question as it waits; `body` is an `JoinQuestion`."""
 
     hash: int
     number: int  # of the hole
@@ -119,7 +119,7 @@ class Round(Struct, frozen=True):
 
     sheets: tuple[int, ...]  # of each chunk: number of its first sheet
     asked: tuple[int, ...]  # chunks with questions
-    told: tuple[tuple[int, int], ...]  # (chunk, round) of each part with facts
+    fact_parts: tuple[tuple[int, int], ...]  # (chunk, round) of each part with facts
 
 
 class Sinks(NamedTuple):
@@ -155,12 +155,12 @@ class Spill:
     def __init__(self, plan: Plan) -> None:
         self._shards, self._seed = plan.shards, int(plan.rules[:16] or "0", 16)
 
-    def ask(self, out: BucketWriter, number: int, question: Asked) -> None:
+    def ask(self, out: BucketWriter, number: int, question: JoinQuestion) -> None:
         """The question of a hole."""
         key = xxh3_64_intdigest(question.key.encode(), self._seed)
         out.add(key % self._shards, (key, number, question))
 
-    def tell(self, out: BucketWriter, fact: Told) -> None:
+    def tell(self, out: BucketWriter, fact: JoinFact) -> None:
         """A fact, to whoever asks."""
         key = xxh3_64_intdigest(fact.key.encode(), self._seed)
         out.add(key % self._shards, (key, fact))

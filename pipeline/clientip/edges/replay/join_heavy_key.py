@@ -18,7 +18,7 @@ from typing import Final
 from clientip.edges.disk.parts import temporary, told
 from clientip.edges.disk.spill import BucketReader, BucketWriter
 from clientip.edges.replay.join_slices import CROWDED, Desk, answered, hang_together
-from clientip.joins.facts import Asked, Told
+from clientip.joins.facts import JoinFact, JoinQuestion
 from clientip.trust.answers import Answer, Awaits
 
 SAMPLE: Final = 1_000_000  # items whose times decide where the slices lie
@@ -28,7 +28,7 @@ Asker = tuple[int, int]
 """(chunk, number of the hole)."""
 
 Reply = Callable[[Asker, Answer | Awaits], None]
-Numbered = tuple[int, Told]
+Numbered = tuple[int, JoinFact]
 """A fact with its place among all of the key, so that their order stays the same however they are cut."""
 
 
@@ -38,8 +38,8 @@ class Heavy:
     def __init__(
         self,
         desk: Desk,
-        questions: Callable[[], Iterator[tuple[Asker, Asked]]],
-        facts: Callable[[], Iterator[Told]],
+        questions: Callable[[], Iterator[tuple[Asker, JoinQuestion]]],
+        facts: Callable[[], Iterator[JoinFact]],
         reply: Reply,
         scratch: tuple[Path, int],
     ) -> None:
@@ -58,7 +58,7 @@ class Heavy:
             del found
             self._by_time()
 
-    def _all(self, questions: Iterable[tuple[Asker, Asked]], found: list[Numbered]) -> None:
+    def _all(self, questions: Iterable[tuple[Asker, JoinQuestion]], found: list[Numbered]) -> None:
         """Questions as many at a time as may be, all from the same facts."""
         waiting = iter(questions)
         while batch := list(islice(waiting, self._most)):
@@ -70,7 +70,7 @@ class Heavy:
                     if answer is not None:
                         self._reply(asker, answer)
 
-    def _refuse(self, questions: Iterable[tuple[Asker, Asked]]) -> None:
+    def _refuse(self, questions: Iterable[tuple[Asker, JoinQuestion]]) -> None:
         for asker, _ in questions:
             self._reply(asker, CROWDED)
 
@@ -83,7 +83,7 @@ class Heavy:
         asked.close()
         standing = self._cut_facts(moments, starts, until)
         has_facts = moments.close()
-        slices = BucketReader(paths[0], list[tuple[Asker, Asked]])
+        slices = BucketReader(paths[0], list[tuple[Asker, JoinQuestion]])
         facts = BucketReader(paths[1], list[Numbered]) if has_facts else None
         for number in range(len(starts)):
             questions = (each for block in slices.read(number) for each in block)

@@ -11,13 +11,13 @@ from typing import Final
 from clientip.edges.replay.join_files import ROWS, RUNS, Hole, Sinks, Spill, asked, facts, holes, open_sinks
 from clientip.edges.replay.plan import Chunk
 from clientip.edges.replay.read_pass import Done, Job, Moved, Pass, Rows, joined_rows, run_through
-from clientip.joins.coverage import MAX_RUNS, Run, Runs, Teller, stitch
+from clientip.joins.coverage import MAX_RUNS, Run, Runs, Witness, stitch
 from clientip.joins.inquiry import Open
 from clientip.joins.join import Joining, numbered
 from clientip.model import Outcome, Record
 from clientip.pending import Shelf
 
-MANY_RUNS: Final = 2 * MAX_RUNS  # of one teller in one chunk, before neighbours are joined
+MANY_RUNS: Final = 2 * MAX_RUNS  # of one witness in one chunk, before neighbours are joined
 
 
 class JoinedPass(Pass):
@@ -29,8 +29,8 @@ class JoinedPass(Pass):
         self._joining, self._sinks = joining, sinks
         self._spill = Spill(job.plan)
         self._shelf = Shelf(job.engine, chunk.input.system)
-        self._tells = joining.telling.tells(chunk.input.system)
-        self._runs: dict[Teller, Runs] = defaultdict(Runs)
+        self._tells = joining.witnesses.tells(chunk.input.system)
+        self._runs: dict[Witness, Runs] = defaultdict(Runs)
         self._position = 0  # bytes of rows so far
         self.open = 0
 
@@ -52,7 +52,7 @@ class JoinedPass(Pass):
             self._count(outcome)
         ended = outcome if isinstance(begun, Open) else begun
         if self._tells:
-            for fact in self._joining.telling.facts(ended):
+            for fact in self._joining.witnesses.facts(ended):
                 self._spill.tell(self._sinks.facts, fact)
         shown = ended if self._judged is None else self._judged(ended)
         if isinstance(begun, Open):

@@ -67,7 +67,7 @@ class Rounds:
         answered, walked = self._answered[number], self._walked[number]
         todo = [chunk for chunk in chunks if chunk not in walked]
         if todo:
-            write_struct(round_path(self._folder, number), Round(self._sheets, tuple(chunks), self._told(number)))
+            write_struct(round_path(self._folder, number), Round(self._sheets, tuple(chunks), self._fact_parts(number)))
             ask = [Task("answer", shard, number) for shard in shards if shard not in answered]
             self._do(f"answering, round {number}", ask)
             over = number > MAX_ROUNDS or not any(each.settled for each in answered.values())
@@ -77,7 +77,7 @@ class Rounds:
         remove_parts(self._folder, answered, [waiting.answers(number)])
         remove_parts(self._folder, [number], [waiting.ROUND])
 
-    def _told(self, number: int) -> tuple[tuple[int, int], ...]:
+    def _fact_parts(self, number: int) -> tuple[tuple[int, int], ...]:
         """Every part with facts that this round may need, in the order of the chunks."""
         found = [(each.chunk, 0) for each in self._done if waiting.facts(0) in each.parts]
         for earlier in range(1, number):

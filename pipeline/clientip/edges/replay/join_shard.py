@@ -20,11 +20,21 @@ from msgspec import Struct
 
 from clientip.edges.disk.parts import part_path, temporary, told
 from clientip.edges.disk.spill import BucketReader, BucketWriter, read_blocks
-from clientip.edges.replay.join_files import RUNS, SHEET, Fact, Question, Runs, answers, asked, facts, read_round
+from clientip.edges.replay.join_files import (
+    RUNS,
+    SHEET,
+    Runs,
+    SpilledFact,
+    SpilledQuestion,
+    answers,
+    asked,
+    facts,
+    read_round,
+)
 from clientip.edges.replay.join_heavy_key import Asker, Heavy
 from clientip.edges.replay.join_slices import Desk, answered
-from clientip.joins.coverage import Coverage, Run, Teller
-from clientip.joins.facts import Asked, Told
+from clientip.joins.coverage import Coverage, Run, Witness
+from clientip.joins.facts import JoinFact, JoinQuestion
 from clientip.joins.join import Joining
 from clientip.trust.answers import Answer, Awaits
 
@@ -45,8 +55,8 @@ class Answered(Struct, frozen=True, tag="answered"):
 
 
 def coverage_of(joining: Joining, folder: Path, chunks: Iterator[int]) -> Coverage:
-    """What the tellers told whole, by all chunks together."""
-    found: dict[Teller, list[Run]] = defaultdict(list)
+    """What the witnesses told whole, by all chunks together."""
+    found: dict[Witness, list[Run]] = defaultdict(list)
     for chunk in chunks:
         path = part_path(folder, chunk, RUNS)
         if path.exists():
@@ -70,8 +80,8 @@ class _Shard:
     def __init__(self, desk: Desk, folder: Path, round_number: int, shard: int, out: BucketWriter) -> None:
         self._desk, self._folder, self._shard, self._out = desk, folder, shard, out
         self._round, self._number = read_round(folder, round_number), round_number
-        self._asked = msgspec.msgpack.Decoder(Asked).decode
-        self._told = msgspec.msgpack.Decoder(Told).decode
+        self._asked = msgspec.msgpack.Decoder(JoinQuestion).decode
+        self._unpacked_fact = msgspec.msgpack.Decoder(JoinFact).decode
 
     def run(self) -> None:
         for hashes in self._passes():
@@ -81,25 +91,25 @@ class _Shard:
                 with _uncollected():
                     self._pass(hashes)
 
-    def _questions(self) -> Iterator[tuple[int, list[Question]]]:
+    def _questions(self) -> Iterator[tuple[int, list[SpilledQuestion]]]:
         for chunk in self._round.asked:
-            reader = BucketReader(part_path(self._folder, chunk, asked(self._number)), list[Question])
+            reader = BucketReader(part_path(self._folder, chunk, asked(self._number)), list[SpilledQuestion])
             for block in reader.read(self._shard):
                 yield chunk, block
 
-    def _facts(self) -> Iterator[list[Fact]]:
-        for chunk, number in self._round.told:
-            yield from BucketReader(part_path(self._folder, chunk, facts(number)), list[Fact]).read(self._shard)
+    def _facts(self) -> Iterator[list[SpilledFact]]:
+        for chunk, number in self._round.fact_parts:
+            yield from BucketReader(part_path(self._folder, chunk, facts(number)), list[SpilledFact]).read(self._shard)
 
     def _size(self) -> int:
         size = 0
         for chunk in self._round.asked:
             path = part_path(self._folder, chunk, asked(self._number))
-            size += BucketReader(path, list[Question]).count(self._shard)
+            size += BucketReader(path, list[SpilledQuestion]).count(self._shard)
         if not size:
             return 0
-        for chunk, number in self._round.told:
-            size += BucketReader(part_path(self._folder, chunk, facts(number)), list[Fact]).count(self._shard)
+        for chunk, number in self._round.fact_parts:
+            size += BucketReader(part_path(self._folder, chunk, facts(number)), list[SpilledFact]).count(self._shard)
         return size
 
     def _passes(self) -> Iterator[Wanted | int]:
@@ -143,7 +153,7 @@ class _Shard:
 
     def _pass(self, wanted: Wanted) -> None:
         """Answer all questions under the wanted keys."""
-        questions: dict[str, tuple[list[Asker], list[Asked]]] = {}
+        questions: dict[str, tuple[list[Asker], list[JoinQuestion]]] = {}
         hashes: set[int] = set()
         for chunk, block in self._questions():
             for each in block:
@@ -155,11 +165,11 @@ class _Shard:
                         held = questions[question.key] = [], []
                     held[0].append((chunk, each.number))
                     held[1].append(question)
-        under: dict[str, list[Told]] = defaultdict(list)
+        under: dict[str, list[JoinFact]] = defaultdict(list)
         for told_facts in self._facts():
             for fact in told_facts:
                 if fact.hash in hashes:
-                    one = self._told(fact.body)
+                    one = self._unpacked_fact(fact.body)
                     under[one.key].append(one)
         desk = self._desk
         for key, (askers, ask) in questions.items():
@@ -175,17 +185,17 @@ class _Shard:
     def _heavy(self, key: int) -> None:
         """Answer the questions under a key that alone is too much for one pass."""
 
-        def questions() -> Iterator[tuple[Asker, Asked]]:
+        def questions() -> Iterator[tuple[Asker, JoinQuestion]]:
             for chunk, block in self._questions():
                 for each in block:
                     if each.hash == key:
                         yield (chunk, each.number), self._asked(each.body)
 
-        def told_facts() -> Iterator[Told]:
+        def told_facts() -> Iterator[JoinFact]:
             for block in self._facts():
                 for each in block:
                     if each.hash == key:
-                        yield self._told(each.body)
+                        yield self._unpacked_fact(each.body)
 
         Heavy(self._desk, questions, told_facts, self._reply, (self._folder, self._shard)).answer()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from clientip.joins.coverage import Coverage
-from clientip.joins.facts import Asked, Told
+from clientip.joins.facts import JoinFact, JoinQuestion
 from clientip.joins.join import Joining
 from clientip.trust.answers import Answer, Awaits, Refused
 
@@ -36,7 +36,7 @@ class Desk(NamedTuple):
     around: int = AROUND
 
 
-def answered(desk: Desk, key: str, facts: Sequence[Told], questions: Sequence[Asked]) -> Answers:
+def answered(desk: Desk, key: str, facts: Sequence[JoinFact], questions: Sequence[JoinQuestion]) -> Answers:
     """One answer per question, as `Joining.answer` gives them; `crowded` where that would be too much work."""
     pairs, joining, coverage = len(facts) * len(questions), desk.joining, desk.coverage
     if pairs <= desk.direct:
@@ -51,14 +51,14 @@ def answered(desk: Desk, key: str, facts: Sequence[Told], questions: Sequence[As
     return found
 
 
-def hang_together(facts: Iterable[Told]) -> bool:
+def hang_together(facts: Iterable[JoinFact]) -> bool:
     """Whether what one fact says depends on others."""
     return any(fact.role == "translation" for fact in facts)
 
 
 def _slices(
-    joining: Joining, facts: Sequence[Told], questions: Sequence[Asked], around: int
-) -> Iterator[tuple[list[int], list[Told]]]:
+    joining: Joining, facts: Sequence[JoinFact], questions: Sequence[JoinQuestion], around: int
+) -> Iterator[tuple[list[int], list[JoinFact]]]:
     """Questions with all facts that may be about them; those with too many are left out."""
     extents = [joining.extent(fact) for fact in facts]
     order = sorted(range(len(facts)), key=lambda n: (extents[n], n))
@@ -73,7 +73,7 @@ def _slices(
 
 
 def _batches(
-    joining: Joining, questions: Sequence[Asked], lows: Sequence[int], highs: Sequence[int], around: int
+    joining: Joining, questions: Sequence[JoinQuestion], lows: Sequence[int], highs: Sequence[int], around: int
 ) -> Iterator[tuple[list[int], int, int]]:
     """Questions that follow each other, with the time they span."""
 

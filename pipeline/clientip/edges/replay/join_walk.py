@@ -103,7 +103,7 @@ class _Walk:
         self._inquirer, self._sinks = joining.inquirer, sinks
         self._spill = Spill(job.plan)
         self._render, self._rules = rendering(job), job.plan.rules
-        self._tells = joining.telling.tells(self._system)
+        self._tells = joining.witnesses.tells(self._system)
         self._endings = Endings()
 
     def go_on(self, few: list[Hole], answers: list[Answer | Awaits | GiveUp | None]) -> None:

@@ -23,13 +23,13 @@ from clientip import __version__
 from clientip.edges.disk.inputs import Fetched, Input
 from clientip.edges.disk.parts import adopt, append_line, part_path, replace_file, temporary, told, whole_lines
 from clientip.edges.disk.spill import BlockWriter
-from clientip.edges.kafka.client import Place, client, client_settings, partition_counts, topic_ids
+from clientip.edges.kafka.client import TopicPlace, client, client_settings, partition_counts, topic_ids
 from clientip.edges.kafka.raw_lines import PARTS_WAIT, headers_ids
 from clientip.edges.kafka.topic_plan import cluster
 from clientip.edges.kafka.transactions import HOPELESS
 from clientip.edges.replay.kafka_ends import FETCHED, NAMED, RANGES
 from clientip.edges.replay.kafka_fetched import RAW, Kept
-from clientip.edges.replay.plan import NEVER_IN_PARTS, Options
+from clientip.edges.replay.plan import NEVER_IN_PARTS, ReplayOptions
 from clientip.edges.replay.progress import Meter
 from clientip.errors import ConfigError, Fault, SinkError
 from clientip.framing.shipper_origin import PLACES
@@ -62,7 +62,7 @@ class Ranges(Struct, frozen=True):
     version: str
     digest: str  # of the configuration
     topics: tuple[str, ...]
-    options: Options
+    options: ReplayOptions
     ranges: tuple[Range, ...]
 
     def asks_like(self, other: Ranges) -> bool:
@@ -87,7 +87,7 @@ class Topics(NamedTuple):
     settings: Settings
     names: tuple[str, ...]
 
-    def inputs(self, options: Options, out: Path, parts: Path, warn: Callable[[str], None]) -> tuple[Input, ...]:
+    def inputs(self, options: ReplayOptions, out: Path, parts: Path, warn: Callable[[str], None]) -> tuple[Input, ...]:
         """The inputs that their messages are, once all of them are in `parts`; what is there stays.
 
         Errors: ConfigError where the folder holds messages of another call; SinkError where they cannot be fetched.
@@ -154,13 +154,13 @@ def spread_ns(settings: Settings) -> int:
 
 
 def _ranges(
-    settings: Settings, topics: tuple[str, ...], options: Options, warn: Callable[[str], None]
+    settings: Settings, topics: tuple[str, ...], options: ReplayOptions, warn: Callable[[str], None]
 ) -> tuple[Range, ...]:
     """The offsets that the call comes to on the topics as they are now."""
     kafka = cluster(settings)
     ids = topic_ids(kafka, topics)
     counts = {topic: count or 0 for topic, count in partition_counts(kafka, topics).items()}
-    places = [Place(topic, partition) for topic in topics for partition in range(counts[topic])]
+    places = [TopicPlace(topic, partition) for topic in topics for partition in range(counts[topic])]
     try:
         bounds = _Bounds(kafka, places, spread_ns(settings), options, warn)
     except KafkaException as error:
@@ -170,7 +170,7 @@ def _ranges(
     return tuple(_range(owners[place.topic], ids[place.topic], place, *bounds.of(place)) for place in places)
 
 
-def _range(owner: SystemSettings, topic_id: str, place: Place, earliest: int, begin: int, end: int) -> Range:
+def _range(owner: SystemSettings, topic_id: str, place: TopicPlace, earliest: int, begin: int, end: int) -> Range:
     splits = not owner.wrapper or owner.wrapper[0] in PLACES or NEVER_IN_PARTS.issuperset(owner.wrapper)
     # A stream gives the rest of a line up after as many messages: whoever starts so far before knows every tail.
     first = begin if splits else max(earliest, begin - PARTS_WAIT)
@@ -181,7 +181,12 @@ class _Bounds:
     """Where the ranges of partitions begin and end.  Errors: KafkaException."""
 
     def __init__(
-        self, kafka: Kafka, places: Sequence[Place], spread: int, options: Options, warn: Callable[[str], None]
+        self,
+        kafka: Kafka,
+        places: Sequence[TopicPlace],
+        spread: int,
+        options: ReplayOptions,
+        warn: Callable[[str], None],
     ) -> None:
         self._admin = client(AdminClient, {**client_settings(kafka), "log_level": 0})
         spec: Any = OffsetSpec  # it is not typed
@@ -201,24 +206,24 @@ class _Bounds:
             dated = self._dated(places, warn)
             self._ends |= self._before_end(self._offsets(dated, spec.for_timestamp(at_ms)))
 
-    def of(self, place: Place) -> tuple[int, int, int]:
+    def of(self, place: TopicPlace) -> tuple[int, int, int]:
         """The first offset there is, the first that counts, and the one after the last."""
         return self._earliest[place], self._begins[place], self._ends[place]
 
-    def _offsets(self, places: Sequence[Place], spec: Any) -> dict[Place, int]:
+    def _offsets(self, places: Sequence[TopicPlace], spec: Any) -> dict[TopicPlace, int]:
         asked = {TopicPartition(*place): spec for place in places}
         committed = IsolationLevel.READ_COMMITTED
         answers = self._admin.list_offsets(asked, isolation_level=committed, request_timeout=_ANSWER_S) if asked else {}
-        return {Place(at.topic, at.partition): answer.result().offset for at, answer in answers.items()}
+        return {TopicPlace(at.topic, at.partition): answer.result().offset for at, answer in answers.items()}
 
-    def _before_end(self, found: Mapping[Place, int]) -> dict[Place, int]:
+    def _before_end(self, found: Mapping[TopicPlace, int]) -> dict[TopicPlace, int]:
         """Where no message is so late, the end."""
         return {
             place: self._ends[place] if offset < 0 else min(offset, self._ends[place])
             for place, offset in found.items()
         }
 
-    def _dated(self, places: Sequence[Place], warn: Callable[[str], None]) -> list[Place]:
+    def _dated(self, places: Sequence[TopicPlace], warn: Callable[[str], None]) -> list[TopicPlace]:
         """The partitions whose messages are dated by the broker, and so in order."""
         topics = dict.fromkeys(place.topic for place in places)
         resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
@@ -242,7 +247,7 @@ class _Fetch:
         self._at = {number: each.first for number, each in enumerate(ranges.ranges)}
         self._at |= {each.range: each.stop for each in segments}
         self.todo = [number for number, each in enumerate(ranges.ranges) if self._at[number] < each.end]
-        self._heard: KafkaError | None = None
+        self._last_error: KafkaError | None = None
 
     def run(self) -> None:
         """Fetch.  Errors: SinkError."""
@@ -267,7 +272,7 @@ class _Fetch:
 
     def _hear(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
-            self._heard = error
+            self._last_error = error
 
     def _range(self, consumer: Consumer, number: int, meter: Meter) -> None:
         """What is left of one range, in parts of about as many bytes of messages as a chunk of a file has."""
@@ -309,7 +314,7 @@ class _Fetch:
 
     def _messages(self, consumer: Consumer, of: Range, start: int) -> Iterator[Message]:
         """The messages of a range from `start` on."""
-        place = Place(of.topic, of.partition)
+        place = TopicPlace(of.topic, of.partition)
         consumer.assign([TopicPartition(*place, start)])
         moved_s = time.monotonic()
         while True:
@@ -328,7 +333,7 @@ class _Fetch:
                     if offset + 1 >= of.end:
                         return
             if time.monotonic() - moved_s > SILENCE_S:
-                cause = "" if self._heard is None else f": {self._heard.str()}"
+                cause = "" if self._last_error is None else f": {self._last_error.str()}"
                 text = f"nothing came from topic {of.topic}, partition {of.partition}, for {SILENCE_S:.0f} s{cause}"
                 raise SinkError(f"{text}; run the same command again to go on", retry=True)
 
@@ -339,7 +344,7 @@ class _Fetch:
             raise SinkError(f"topic {of.topic}, partition {of.partition}: {gone}; use --restart", retry=False)
         if error.code() in HOPELESS:
             raise SinkError(f"{text}: {HOPELESS[error.code()]}", retry=False)
-        self._heard = error
+        self._last_error = error
 
 
 def _kept(message: Message) -> Kept:

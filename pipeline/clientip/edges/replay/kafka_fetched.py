@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from clientip.edges.disk.files import Frame, Refused
+from clientip.edges.disk.files import Frame, RefusedFrame
 from clientip.edges.disk.parts import part_path
 from clientip.edges.disk.spill import read_blocks
-from clientip.edges.kafka.client import Place, Upto
+from clientip.edges.kafka.client import TopicPlace, Upto
 from clientip.edges.kafka.raw_lines import Dead, RawLines
-from clientip.edges.replay.plan import Chunk, Read
+from clientip.edges.replay.plan import Chunk, ReadLines
 from clientip.engine import Engine
 from clientip.model import Outcome, Rejected
 from clientip.settings import Settings
@@ -58,11 +58,11 @@ class FetchedReader:
         assert chunk.input.fetched is not None
         self._fetched, self._size = chunk.input.fetched, chunk.input.size
         self._path = part_path(folder, chunk.number, RAW)
-        place = Place(self._fetched.topic, self._fetched.partition)
+        place = TopicPlace(self._fetched.topic, self._fetched.partition)
         self._lines = RawLines(settings, engine, chunk.input.system, place, self._fetched.topic_id)
         self.position = 0
 
-    def frames(self) -> Iterator[Frame | Read]:
+    def frames(self) -> Iterator[Frame | ReadLines]:
         """What became of the messages from `begin` on, in order."""
         begin = self._fetched.begin
         self._lines.go_on(Upto(begin))
@@ -71,7 +71,7 @@ class FetchedReader:
             messages: list[Any] = list(block)  # `RawLines` asks no more of a message than `Kept` answers
             for taken in self._lines.read(messages):
                 if isinstance(taken, Dead):
-                    yield Refused(taken.message, taken.offset, taken.reason, None)
+                    yield RefusedFrame(taken.message, taken.offset, taken.reason, None)
                 else:
                     yield _read(taken.outcomes, begin, were_parts=taken.were_parts)
             count += len(block)
@@ -80,8 +80,8 @@ class FetchedReader:
             yield _read(taken.outcomes, begin, were_parts=True)
 
 
-def _read(outcomes: Sequence[Outcome], begin: int, *, were_parts: bool) -> Read:
+def _read(outcomes: Sequence[Outcome], begin: int, *, were_parts: bool) -> ReadLines:
     """Without lines that began and were left off before the first one that counts."""
     if were_parts:
         outcomes = [each for each in outcomes if isinstance(each, Rejected) and each.line.offset >= begin]
-    return Read(outcomes, were_parts)
+    return ReadLines(outcomes, were_parts)

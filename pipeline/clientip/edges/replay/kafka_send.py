@@ -24,7 +24,7 @@ from msgspec import Struct
 from clientip.edges.disk.parts import part_path, replace_file, told
 from clientip.edges.kafka.client import client, client_settings, topic_ids, upto_of
 from clientip.edges.kafka.topic_plan import OUTPUTS, raw_topics
-from clientip.edges.kafka.transactions import TIMEOUT_S, Batch, Out, Transactions
+from clientip.edges.kafka.transactions import TIMEOUT_S, Out, TransactionContents, Transactions
 from clientip.edges.replay.kafka_ends import SENDING
 from clientip.edges.replay.plan import Plan
 from clientip.edges.replay.progress import Meter
@@ -184,7 +184,7 @@ class _Position:
 
         # The group has no members, and so no generation: the transactional id alone keeps others out.
         place = TopicPartition(self._topic, 0, after)
-        self._transactions.send(Batch(outs, [place], self._consumer.consumer_group_metadata()), landed)
+        self._transactions.send(TransactionContents(outs, [place], self._consumer.consumer_group_metadata()), landed)
 
     def close(self) -> None:
         """Be done."""
@@ -192,7 +192,7 @@ class _Position:
 
 
 class _Warning:
-    """A `context.Told` for a run at a terminal: it says what holds it up, and has no figures."""
+    """A `TelemetryPort` for a run at a terminal: it says what holds it up, and has no figures."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn

@@ -25,7 +25,7 @@ SHARDS: Final = (4, 4096)
 UNPACKING: Final = 8  # a compressed file is taken for this many times as long
 
 
-class Options(Struct, frozen=True, kw_only=True):
+class ReplayOptions(Struct, frozen=True, kw_only=True):
     """What the operator asked for, as far as it shows in the bytes that are written."""
 
     output: str = "enriched"
@@ -43,7 +43,7 @@ class Request(Struct, frozen=True):
     config: tuple[Path, ...]
     inputs: tuple[str, ...] = ()  # none: the configured ones
     system: str | None = None
-    options: Options = Options()
+    options: ReplayOptions = ReplayOptions()
     workers: int = 1
     restart: bool = False
     from_kafka: bool = False  # the topics of the systems are the inputs; also where an input is named kafka:TOPIC
@@ -57,7 +57,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     version: str
     rules: str  # digest of what decides; stands in every row
     digest: str  # of the whole configuration
-    options: Options
+    options: ReplayOptions
     line_bytes: int
     geo: tuple[str, ...]  # identity of each database
     inputs: tuple[Input, ...]
@@ -102,14 +102,14 @@ def _pieces(each: Input, plan: Plan) -> Iterator[tuple[int, int | None, int]]:
         yield start, (stop if stop < each.size else None), min(step, each.size - start)
 
 
-class Read(NamedTuple):
+class ReadLines(NamedTuple):
     """Lines that have been read already."""
 
     outcomes: Sequence[Outcome]
     were_parts: bool  # whether they came before, as parts whose end never came
 
 
-class Reader:
+class ChunkReader:
     """Reads the frames of one chunk; `position` is how far into the file on disk."""
 
     def __init__(self, chunk: Chunk, plan: Plan) -> None:
@@ -146,7 +146,7 @@ def differences(old: Plan, new: Plan) -> list[str]:
         found.append("the configuration or the program has changed")
     found += [
         f"{name} was {getattr(old.options, name)!r}, is {getattr(new.options, name)!r}"
-        for name in Options.__struct_fields__
+        for name in ReplayOptions.__struct_fields__
         if getattr(old.options, name) != getattr(new.options, name)
     ]
     if old.geo != new.geo:

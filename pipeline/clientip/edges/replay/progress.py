@@ -28,7 +28,7 @@ class Meter:
     def __init__(self, total: int, done: int = 0, *, phase: str = "") -> None:
         self._phase = phase
         self._total, self._done, self._began_with = total, done, done
-        self._began = self._told = time.monotonic()
+        self._began = self._said_s = time.monotonic()
         self._bar: Progress | None = None
         if sys.stderr.isatty():
             columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
@@ -50,8 +50,8 @@ class Meter:
         self._done += amount
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done)
-        elif time.monotonic() - self._told >= LINE_SECONDS:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._said_s >= LINE_SECONDS:
+            self._said_s = time.monotonic()
             sys.stderr.write(self._line() + "\n")
             sys.stderr.flush()
 

@@ -11,18 +11,18 @@ from typing import Final, NamedTuple, Protocol
 from msgspec import Struct
 
 from clientip.config import load as config
-from clientip.settings import Settings
 from clientip.edges.disk.compression import Compression
-from clientip.edges.disk.files import Block, Broken, Frame, Refused
+from clientip.edges.disk.files import Block, Broken, Frame, RefusedFrame
 from clientip.edges.disk.inputs import BEGINNING, fingerprint_of
 from clientip.edges.disk.parts import PartFile, temporary, told
-from clientip.edges.geo import Geo, open_geo
-from clientip.edges.replay.plan import Chunk, Plan, Read, Reader
+from clientip.edges.geo import GeoDatabases, open_geo
+from clientip.edges.replay.plan import Chunk, ChunkReader, Plan, ReadLines
 from clientip.edges.replay.tally import Endings, Tally
 from clientip.engine import BLOCK, Engine, Reading, build
 from clientip.errors import ConfigError, Fault
-from clientip.model import Fact, Line, Mark, Outcome, Part, Record, Rejected, Skipped
+from clientip.model import Fact, Heartbeat, Line, Outcome, Part, Record, Rejected, Skipped
 from clientip.outputs import OUTPUTS, rejected_row
+from clientip.settings import Settings
 
 REPORT_SECONDS: Final = 0.5
 WHOLE: Final = ("records", "rejected")  # parts of a chunk to which nothing is to come any more
@@ -43,7 +43,7 @@ class Job(NamedTuple):
 
     plan: Plan
     engine: Engine
-    geo: Geo
+    geo: GeoDatabases
     settings: Settings
 
 
@@ -85,9 +85,9 @@ class Pass:
         self._endings = Endings()
         self._tally = Tally(source.system)
 
-    def frame(self, frame: Block | Refused | Read) -> Rows:
+    def frame(self, frame: Block | RefusedFrame | ReadLines) -> Rows:
         """The rows of one frame."""
-        if isinstance(frame, Read):
+        if isinstance(frame, ReadLines):
             return self._rows([self._taken(frame)])
         if not self._file:
             self._file = _name_of_pipe(frame, self._source.system)
@@ -106,7 +106,7 @@ class Pass:
         """The counts so far; to be called once, at the end."""
         return self._endings.into(self._tally)
 
-    def _taken(self, read: Read) -> Sequence[Outcome]:
+    def _taken(self, read: ReadLines) -> Sequence[Outcome]:
         if read.were_parts:
             self._tally.parts -= len(read.outcomes)
         else:
@@ -152,14 +152,14 @@ class Pass:
         elif isinstance(outcome, Rejected):
             tally.rejected[outcome.reason] = tally.rejected.get(outcome.reason, 0) + 1
             rejected.append(rejected_row(outcome, tally.system, self._rules))
-        elif isinstance(outcome, Mark):
+        elif isinstance(outcome, Heartbeat):
             tally.facts += 1
         elif isinstance(outcome, Fact):
             tally.facts += 1
             if self._facts:
                 rows.append(self._render(outcome.record, self._rules))
 
-    def _refused(self, frame: Refused) -> Rows:
+    def _refused(self, frame: RefusedFrame) -> Rows:
         rejected: list[bytes] = []
         self._tally.lines += 1
         line = Line(frame.head, frame.head, self._file, frame.offset, 0, None, self._source.instance)
@@ -204,11 +204,11 @@ def rendering(job: Job) -> Callable[[Record, str], bytes]:
     return _located(render, job.geo) if job.geo else render
 
 
-def _located(render: Callable[[Record, str], bytes], geo: Geo) -> Callable[[Record, str], bytes]:
+def _located(render: Callable[[Record, str], bytes], geo: GeoDatabases) -> Callable[[Record, str], bytes]:
     return lambda record, rules: render(geo.add_to(record), rules)
 
 
-def _name_of_pipe(frame: Block | Refused, system: str) -> str:
+def _name_of_pipe(frame: Block | RefusedFrame, system: str) -> str:
     # Not the first 1024 bytes, as of a file: a pipe may hold them back for hours.
     head = frame.lines[0] if isinstance(frame, Block) else frame.head
     return fingerprint_of(head[:BEGINNING], system, None, 0)
@@ -219,13 +219,13 @@ class HasFrames(Protocol):
 
     @property
     def position(self) -> int: ...
-    def frames(self) -> Iterator[Frame | Read]: ...
+    def frames(self) -> Iterator[Frame | ReadLines]: ...
 
 
 def reader_of(job: Job, chunk: Chunk, folder: Path) -> HasFrames:
     """What reads the chunk; `folder` is that of the parts."""
     if chunk.input.fetched is None:
-        return Reader(chunk, job.plan)
+        return ChunkReader(chunk, job.plan)
     from clientip.edges.replay.kafka_fetched import FetchedReader  # noqa: PLC0415 - others start faster without
 
     return FetchedReader(job.settings, job.engine, chunk, folder)
@@ -269,7 +269,7 @@ def run_through(
     return (records.length, rejected.length), fault
 
 
-def _reported(reader: HasFrames, moved: Moved) -> Iterator[Frame | Read]:
+def _reported(reader: HasFrames, moved: Moved) -> Iterator[Frame | ReadLines]:
     told_at, position = time.monotonic(), reader.position
     for frame in reader.frames():
         yield frame

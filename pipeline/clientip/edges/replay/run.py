@@ -23,17 +23,16 @@ from msgspec.structs import replace
 
 from clientip import __version__
 from clientip.config import load as config
-from clientip.settings import Settings
 from clientip.edges.disk.inputs import PIPE, Input, find_inputs
 from clientip.edges.disk.parts import adopt, append_line, merge, remove_parts, replace_file, told, whole_lines
 from clientip.edges.geo import open_geo
-from clientip.edges.replay.ends import Sink, sink_of, source_of
+from clientip.edges.replay.ends import TopicSink, sink_of, source_of
 from clientip.edges.replay.join_assemble import Assembled
 from clientip.edges.replay.join_files import ROWS, filled
 from clientip.edges.replay.join_rounds import Rounds
 from clientip.edges.replay.join_walk import Walked
 from clientip.edges.replay.kafka_ends import FETCHED, RANGES, SENDING
-from clientip.edges.replay.plan import NEVER_IN_PARTS, Options, Plan, Request, chunks_of, differences, shards_for
+from clientip.edges.replay.plan import NEVER_IN_PARTS, Plan, ReplayOptions, Request, chunks_of, differences, shards_for
 from clientip.edges.replay.pool import Task, Work, at_work
 from clientip.edges.replay.progress import Meter
 from clientip.edges.replay.read_pass import WHOLE, Done
@@ -43,6 +42,7 @@ from clientip.engine import build
 from clientip.errors import ConfigError, Fault, SinkError
 from clientip.formats import FORMATS
 from clientip.outputs import OUTPUTS
+from clientip.settings import Settings
 
 SUFFIX: Final = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 PLAN: Final = "plan.json"
@@ -64,7 +64,7 @@ def plan_of(request: Request, settings: Settings, warn: Callable[[str], None]) -
     return planned(request.options, settings, inputs.files)
 
 
-def planned(options: Options, settings: Settings, inputs: tuple[Input, ...]) -> Plan:
+def planned(options: ReplayOptions, settings: Settings, inputs: tuple[Input, ...]) -> Plan:
     """The plan of a run over these inputs."""
     readable = [(each.system.name, each.setup, each.wrapper) for each in settings.systems if each.setup is not None]
     return Plan(
@@ -243,7 +243,7 @@ def _keep(out: Path, done: Done, parts: Iterable[str], process_id: int) -> None:
     append_line(out / MANIFEST, msgspec.json.encode(done))
 
 
-def _deliver(sink: Sink | None, plan: Plan, out: Path, done: Sequence[Done], warn: Callable[[str], None]) -> None:
+def _deliver(sink: TopicSink | None, plan: Plan, out: Path, done: Sequence[Done], warn: Callable[[str], None]) -> None:
     """The rows to where they shall be."""
     if sink is None:
         result = out / f"{plan.options.output}.ndjson{SUFFIX[plan.options.compress]}"

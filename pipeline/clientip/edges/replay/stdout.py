@@ -13,7 +13,7 @@ from clientip.edges.disk.files import Broken
 from clientip.edges.disk.parts import told
 from clientip.edges.geo import open_geo
 from clientip.edges.replay.ends import sink_of, source_of
-from clientip.edges.replay.plan import Reader, Request, chunks_of
+from clientip.edges.replay.plan import ChunkReader, Request, chunks_of
 from clientip.edges.replay.read_pass import Job, Pass, Rows
 from clientip.edges.replay.run import plan_of, summary_of
 from clientip.edges.replay.summary import Summary
@@ -41,7 +41,7 @@ def stream(request: Request, rejected: Path | None, warn: Callable[[str], None])
     looked = time.monotonic()
     for chunk in chunks_of(plan):
         through = Pass(job, chunk)
-        for frame in Reader(chunk, plan).frames():
+        for frame in ChunkReader(chunk, plan).frames():
             if isinstance(frame, Broken):
                 faults.append(f"{chunk.input.path}: {frame.text}")
                 break

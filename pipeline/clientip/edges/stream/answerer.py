@@ -15,7 +15,7 @@ from confluent_kafka import Message
 
 from clientip.edges.geo import open_geo
 from clientip.edges.kafka.changelog_reader import states
-from clientip.edges.kafka.client import Place, Upto
+from clientip.edges.kafka.client import TopicPlace, Upto
 from clientip.edges.kafka.group_member import Member
 from clientip.edges.kafka.transactions import Lost, Out
 from clientip.edges.stream.cluster import Cluster, look
@@ -28,9 +28,9 @@ from clientip.joins.facts import kind_of
 from clientip.settings import Settings
 from clientip.stream.changelog import FRESH, standing
 from clientip.stream.checkpoint import Partition, start
-from clientip.stream.compiled import Drawn, Views, drawn, keep_ns
+from clientip.stream.compiled import Compiled, Views, compiled, keep_ns
 from clientip.stream.fact_store import Again
-from clientip.stream.join_messages import OPEN, Chunk, Chunks, Question, Waits, decode, unpacked_question
+from clientip.stream.join_messages import OPEN, Chunks, JoinChunk, QuestionItem, Waits, decode, unpacked_question
 from clientip.stream.join_partition import Departure
 from clientip.trust.answers import Refused
 
@@ -70,16 +70,16 @@ class Answerer:
     """One worker."""
 
     def __init__(self, context: Context) -> None:
-        self._context, self._told = context, context.telemetry
+        self._context, self._telemetry = context, context.telemetry
         self._settings: Settings = context.settings
         self._cluster: Cluster = look(context.settings)
-        self._known: dict[str, Drawn] = {}
+        self._known: dict[str, Compiled] = {}
         for settings in (*context.previous, context.settings):
             self._learn(settings)
         self._geo = open_geo(context.settings)
         self._keep_ns = max(keep_ns(settings) for settings in (*context.previous, context.settings))
-        self._held: dict[Place, _Held] = {}
-        self._parked: dict[Place, _Held] = {}
+        self._held: dict[TopicPlace, _Held] = {}
+        self._parked: dict[TopicPlace, _Held] = {}
         self._shown_s = 0.0
         self._pace = Pace(context.settings.stream.commit_ns)
         kafka = self._cluster.kafka
@@ -89,21 +89,21 @@ class Answerer:
             kafka.topic("answerers"),
             context.name,
             [self._join],
-            self._told,
+            self._telemetry,
             context.stopping,
             assigned=self._assigned,
             revoked=self._revoked,
         )
 
     def _learn(self, settings: Settings) -> None:
-        self._known[settings.drawing] = drawn(settings)
+        self._known[settings.topology] = compiled(settings)
         self._settings = settings
 
     def run(self) -> None:
         """Until told to stop."""
         try:
             while not self._context.stopping():
-                self._told.beat(ready=all(each.is_restored() for each in self._held.values()))
+                self._telemetry.beat(ready=all(each.is_restored() for each in self._held.values()))
                 news = self._context.reloaded()
                 if news is not None:
                     self._learn(news)
@@ -121,15 +121,15 @@ class Answerer:
             if messages:
                 self._turn(messages)
         except Lost:
-            self._told.say("answerer.lost", level="warning")
+            self._telemetry.say("answerer.lost", level="warning")
             self._drop(list(self._held))
         self._show()
 
     # Partitions come and go.
 
-    def _assigned(self, committed: Mapping[Place, Upto | None]) -> Mapping[Place, int]:
-        starts: dict[Place, int] = {}
-        fresh: dict[Place, Upto | None] = {}
+    def _assigned(self, committed: Mapping[TopicPlace, Upto | None]) -> Mapping[TopicPlace, int]:
+        starts: dict[TopicPlace, int] = {}
+        fresh: dict[TopicPlace, Upto | None] = {}
         for place, upto in committed.items():
             parked = self._parked.pop(place, None)
             if parked is not None and parked.committed == upto and parked.is_restored():
@@ -149,7 +149,7 @@ class Answerer:
             if upto is not None:
                 starts[place] = self._held[place].position
         restoring = sum(not each.is_restored() for each in self._held.values())
-        self._told.set("rebuild.running", restoring)
+        self._telemetry.set("rebuild.running", restoring)
         return starts
 
     def _restored(self, upto: Upto | None, said: list[bytes]) -> _Held:
@@ -173,16 +173,16 @@ class Answerer:
         partition = Partition(views, self._keep_ns, asked_of, upto.offset, resume, state)
         return _Held(partition, position, spool)
 
-    def _revoked(self, places: Sequence[Place]) -> None:
+    def _revoked(self, places: Sequence[TopicPlace]) -> None:
         """They may come back at once, as they are after our last commit."""
         for place in places:
             held = self._held.pop(place, None)
             if held is not None:
                 self._parked[place] = held
             for name in ("questions.open", "facts.held", "memory.held"):
-                self._told.forget(name, str(place.partition))
+                self._telemetry.forget(name, str(place.partition))
 
-    def _drop(self, places: Sequence[Place]) -> None:
+    def _drop(self, places: Sequence[TopicPlace]) -> None:
         for place in places:
             self._held.pop(place).spool.close()
         for parked in self._parked.values():
@@ -192,9 +192,9 @@ class Answerer:
     # One turn.
 
     def _turn(self, messages: Sequence[Message]) -> None:
-        touched: dict[Place, _Held] = {}
+        touched: dict[TopicPlace, _Held] = {}
         for message in messages:
-            place = Place(message.topic() or "", message.partition() or 0)
+            place = TopicPlace(message.topic() or "", message.partition() or 0)
             held = self._held[place]
             self._take(held, place, message)
             touched[place] = held
@@ -206,12 +206,12 @@ class Answerer:
         if touched:
             self._answer(touched)
 
-    def _take(self, held: _Held, place: Place, message: Message) -> None:
+    def _take(self, held: _Held, place: TopicPlace, message: Message) -> None:
         offset = message.offset() or 0
         chunk = self._chunk(message.value() or b"", place, offset)
         was_restored = held.is_restored()
 
-        def refer(question: Question) -> int:
+        def refer(question: QuestionItem) -> int:
             first_ns = question.first_ns or stamp_ns
             return held.spool.put(msgspec.structs.replace(question, first_ns=first_ns))
 
@@ -221,11 +221,11 @@ class Answerer:
         held.items += len(chunk.facts.sources) + len(chunk.questions)
         if not was_restored and held.is_restored():
             seconds = time.monotonic() - held.began_s
-            self._told.took("rebuild.time", seconds)
-            self._told.add("rebuild.items", held.items)
-            self._told.say("rebuilt", partition=place.partition, items=held.items, seconds=round(seconds, 3))
+            self._telemetry.took("rebuild.time", seconds)
+            self._telemetry.add("rebuild.items", held.items)
+            self._telemetry.say("rebuilt", partition=place.partition, items=held.items, seconds=round(seconds, 3))
 
-    def _chunk(self, value: bytes, place: Place, offset: int) -> Chunk:
+    def _chunk(self, value: bytes, place: TopicPlace, offset: int) -> JoinChunk:
         try:
             chunk = decode(value)
         except FormatError as error:
@@ -235,21 +235,21 @@ class Answerer:
             )
             raise SinkError(text, retry=False) from error
         for question in chunk.questions:
-            if question.drawing not in self._known:
-                text = f"a question is asked under a configuration ({question.drawing}) that is not known here"
+            if question.topology not in self._known:
+                text = f"a question is asked under a configuration ({question.topology}) that is not known here"
                 raise SinkError(f"{text}; start with --previous FILE, or let all workers reload", retry=True)
         return chunk
 
-    def _answer(self, touched: Mapping[Place, _Held]) -> None:
+    def _answer(self, touched: Mapping[TopicPlace, _Held]) -> None:
         """One transaction."""
         kafka, stream = self._cluster.kafka, self._settings.stream
         count = self._cluster.counts[kafka.topic("counts")]
         turn = _Turn(
             Publication(kafka, stream.output, self._geo, count),
-            Chunks(self._cluster.partitions, self._known[self._settings.drawing].joining.bounds.horizon),
+            Chunks(self._cluster.partitions, self._known[self._settings.topology].joining.bounds.horizon),
         )
         outs: list[Out] = []
-        offsets: dict[Place, Upto] = {}
+        offsets: dict[TopicPlace, Upto] = {}
         memory = stream.memory // max(1, len(self._held))
         for place, held in touched.items():
             self._leave(held, turn, memory)
@@ -257,9 +257,9 @@ class Answerer:
             offsets[place] = Upto(held.position, commit.metadata)
             state = kafka.generational("state")
             outs += [Out(state, entry.value, place.partition, entry.key) for entry in commit.entries]
-        outs += turn.publication.end(self._told)
+        outs += turn.publication.end(self._telemetry)
         outs += [Out(self._join, value, number) for number, value in turn.chunks.messages()]
-        with self._told.batch(partitions=len(touched), sent=len(outs)):
+        with self._telemetry.batch(partitions=len(touched), sent=len(outs)):
             self._member.send(outs, offsets)
         for place, held in touched.items():
             held.committed = offsets[place]
@@ -272,7 +272,7 @@ class Answerer:
         for each in leaving:
             question = held.spool.get(each.reference)
             held.spool.drop(each.reference)
-            waits, of = _WAITS(question.waits), self._known[question.drawing]
+            waits, of = _WAITS(question.waits), self._known[question.topology]
             self._count(question, each)
             record = of.walking.go_on(question.system, waits, question.first_ns, each, turn.chunks)
             if record is not None:
@@ -281,17 +281,17 @@ class Answerer:
                 turn.publication.youngest_ms = max(turn.publication.youngest_ms, waits.appended_ns // 1_000_000)
         self._tell_again(again, turn.chunks)
         if oldest_ns:
-            self._told.took("records.delay", time.time() - oldest_ns / 1e9)
+            self._telemetry.took("records.delay", time.time() - oldest_ns / 1e9)
         if evicted:
-            self._told.add("evicted", evicted, "fact")
+            self._telemetry.add("evicted", evicted, "fact")
 
     def _tell_again(self, again: Sequence[Again], chunks: Chunks) -> None:
         for fact in again:
             chunks.add_fact(fact.hash, fact.source, OPEN, fact.body)
 
-    def _count(self, question: Question, left: Departure) -> None:
+    def _count(self, question: QuestionItem, left: Departure) -> None:
         how = "over" if left.over else "refused" if isinstance(left.answer, Refused) else "answered"
-        self._told.add("questions.answered", 1, kind_of(unpacked_question(question.asked).key), how)
+        self._telemetry.add("questions.answered", 1, kind_of(unpacked_question(question.asked).key), how)
 
     def _show(self) -> None:
         now_s = time.monotonic()
@@ -300,18 +300,18 @@ class Answerer:
         self._shown_s = now_s
         for place, held in self._held.items():
             self._show_held(place, held)
-        self._told.set("rebuild.running", sum(not each.is_restored() for each in self._held.values()))
+        self._telemetry.set("rebuild.running", sum(not each.is_restored() for each in self._held.values()))
 
-    def _show_held(self, place: Place, held: _Held) -> None:
-        answering, told, label = held.partition.answering, self._told, str(place.partition)
-        told.set("questions.open", answering.open_count(), label)
-        told.set("facts.held", answering.facts.count, label)
-        told.set("memory.held", answering.size(), label)
-        told.add("evidence.late", answering.late)
+    def _show_held(self, place: TopicPlace, held: _Held) -> None:
+        answering, telemetry, label = held.partition.answering, self._telemetry, str(place.partition)
+        telemetry.set("questions.open", answering.open_count(), label)
+        telemetry.set("facts.held", answering.facts.count, label)
+        telemetry.set("memory.held", answering.size(), label)
+        telemetry.add("evidence.late", answering.late)
         answering.late = 0
         first, since_ns, labels = answering.resume()[0], answering.resume_ns(), (place.topic, label)
-        told.set("lag.resume.messages", 0 if first is None else held.position - first, *labels)
-        told.set("lag.resume.time", 0.0 if since_ns is None else max(0.0, time.time() - since_ns / 1e9), *labels)
+        telemetry.set("lag.resume.messages", 0 if first is None else held.position - first, *labels)
+        telemetry.set("lag.resume.time", 0.0 if since_ns is None else max(0.0, time.time() - since_ns / 1e9), *labels)
         lag = self._member.lag(place)
         if lag is not None:
-            told.set("lag.processed.messages", lag, *labels)
+            telemetry.set("lag.processed.messages", lag, *labels)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from clientip.edges.kafka.client import Place
+from clientip.edges.kafka.client import TopicPlace
 from clientip.edges.kafka.group_lag import Backlog
 from clientip.edges.kafka.group_member import Member
 from clientip.edges.kafka.topic_plan import join_retention_ms
@@ -24,15 +24,15 @@ class Backpressure:
     How old the oldest message is that they have not answered follows from when the topic had come so far.
     """
 
-    def __init__(self, settings: Settings, kafka: Kafka, partitions: int, told: TelemetryPort) -> None:
-        self._told = told
+    def __init__(self, settings: Settings, kafka: Kafka, partitions: int, telemetry: TelemetryPort) -> None:
+        self._telemetry = telemetry
         self._most_s = SHARE * join_retention_ms(settings) / 1000
         self._backlog = Backlog(kafka, kafka.topic("answerers"), kafka.generational("join"), range(partitions))
         self._ends: dict[int, deque[tuple[float, int]]] = {number: deque() for number in range(partitions)}
         self._asked_s = 0.0
         self.paused = False
 
-    def apply(self, member: Member, places: Sequence[Place]) -> None:
+    def apply(self, member: Member, places: Sequence[TopicPlace]) -> None:
         """Pause or go on, by what was last heard; ask again in time."""
         now_s = time.monotonic()
         if now_s - self._asked_s >= ASK_S:
@@ -55,6 +55,8 @@ class Backpressure:
 
     def _set(self, paused: bool, behind_s: float) -> None:
         if paused != self.paused:
-            self._told.say("reader.paused" if paused else "reader.resumed", level="warning", behind_s=round(behind_s))
+            self._telemetry.say(
+                "reader.paused" if paused else "reader.resumed", level="warning", behind_s=round(behind_s)
+            )
         self.paused = paused
-        self._told.set("reader.paused", float(paused))
+        self._telemetry.set("reader.paused", float(paused))

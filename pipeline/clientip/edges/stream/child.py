@@ -32,8 +32,8 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._began_s = 0.0
         self._young_deaths = 0
-        self._heard: list[bytes] = []  # of the snapshot that is coming
-        self._heard_bytes = 0
+        self._pieces: list[bytes] = []  # of the snapshot that is coming
+        self._pieces_bytes = 0
 
     @property
     def pid(self) -> int | None:
@@ -70,17 +70,17 @@ class Child:
         """Take what its pipe holds. Who writes endlessly is not heard any more, and will be killed for its silence."""
         assert self.pipe is not None
         piece = os.read(self.pipe, _PIECE)
-        self._heard_bytes += len(piece)
-        if not piece or self._heard_bytes > _LONGEST:
+        self._pieces_bytes += len(piece)
+        if not piece or self._pieces_bytes > _LONGEST:
             os.close(self.pipe)
             self.pipe = None
             return
         whole, end, rest = piece.rpartition(b"\n")
         if not end:
-            self._heard.append(piece)
+            self._pieces.append(piece)
             return
-        self.snapshot = read(b"".join([*self._heard, whole]).rpartition(b"\n")[2])
-        self._heard, self._heard_bytes = [rest], len(rest)
+        self.snapshot = read(b"".join([*self._pieces, whole]).rpartition(b"\n")[2])
+        self._pieces, self._pieces_bytes = [rest], len(rest)
 
     def silent_s(self, now: float) -> float:
         """How long its loop has not come round; 0 where it does not run."""
@@ -99,7 +99,7 @@ class Child:
         self._young_deaths = self._young_deaths + 1 if young else 0
         self.due_s = now + PAUSES_S[min(max(0, self._young_deaths - 1), len(PAUSES_S) - 1)]
         self._process, self.pipe, self.snapshot, self.killed = None, None, None, False
-        self._heard, self._heard_bytes = [], 0
+        self._pieces, self._pieces_bytes = [], 0
         return code
 
 

@@ -10,11 +10,11 @@ from typing import Final
 import msgspec
 from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
-from clientip.edges.geo import Geo
-from clientip.edges.kafka.client import Place
+from clientip.edges.geo import GeoDatabases
+from clientip.edges.kafka.client import TopicPlace
 from clientip.edges.kafka.transactions import Out
 from clientip.edges.telemetry.port import TelemetryPort
-from clientip.model import Fact, Mark, Outcome, Part, Record, Rejected, Skipped
+from clientip.model import Fact, Heartbeat, Outcome, Part, Record, Rejected, Skipped
 from clientip.outputs import OUTPUTS, rejected_row
 from clientip.outputs.notices import CountsRow, DeadRow, FindingRow
 from clientip.outputs.rows import SCHEMA
@@ -29,7 +29,7 @@ _ENCODE: Final = msgspec.json.Encoder().encode
 class Publication:
     """Everything one batch says to the world."""
 
-    def __init__(self, kafka: Kafka, output: str, geo: Geo, count_partitions: int) -> None:
+    def __init__(self, kafka: Kafka, output: str, geo: GeoDatabases, count_partitions: int) -> None:
         self._records, self._rejected = kafka.topic("records"), kafka.topic("rejected")
         self._dead, self._findings, self._counts = (kafka.topic(name) for name in ("dead", "findings", "counts"))
         self._render = OUTPUTS[output]
@@ -82,7 +82,7 @@ class Publication:
         """Lines that were counted elsewhere."""
         self._lines[system, word] += times
 
-    def dead(self, system: str, place: Place, offset: int, message: bytes, reason: str) -> None:
+    def dead(self, system: str, place: TopicPlace, offset: int, message: bytes, reason: str) -> None:
         """A message that is no lines."""
         raw, coded = _text(message), None
         if raw is None:
@@ -92,20 +92,20 @@ class Publication:
         self._reasons[system, reason] += 1
         self._lines[system, "dead"] += 1
 
-    def end(self, told: TelemetryPort) -> list[Out]:
+    def end(self, telemetry: TelemetryPort) -> list[Out]:
         """All messages; what was counted is told."""
         self.outs += self._finding_outs()
         self.outs += self._count_outs()
         for (system, word), times in self._lines.items():
-            told.add("lines", times, system, word)
+            telemetry.add("lines", times, system, word)
         for (system, reason), times in self._reasons.items():
-            told.add("lines.rejected", times, system, reason)
+            telemetry.add("lines.rejected", times, system, reason)
         for (system, verdict), times in self._verdicts.items():
-            told.add("records", times, system, verdict)
+            telemetry.add("records", times, system, verdict)
         for (system, reason), times in self._unknown.items():
-            told.add("records.unknown", times, system, reason)
+            telemetry.add("records.unknown", times, system, reason)
         for (system, kind), ids in self._kinds.items():
-            told.add("findings", len(ids) + self._more[system, kind], system, kind)
+            telemetry.add("findings", len(ids) + self._more[system, kind], system, kind)
         return self.outs
 
     def _finding_outs(self) -> Iterable[Out]:
@@ -146,5 +146,5 @@ def _word(outcome: Outcome) -> str:
         return "skipped"
     if isinstance(outcome, Part):
         return "part"
-    assert isinstance(outcome, Fact | Mark)
+    assert isinstance(outcome, Fact | Heartbeat)
     return "fact"

@@ -13,8 +13,8 @@ from typing import Final
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
-from clientip.edges.geo import Geo, open_geo
-from clientip.edges.kafka.client import Place, Upto
+from clientip.edges.geo import GeoDatabases, open_geo
+from clientip.edges.kafka.client import TopicPlace, Upto
 from clientip.edges.kafka.end_offsets import RawEnds
 from clientip.edges.kafka.group_member import Member
 from clientip.edges.kafka.raw_lines import Dead, RawLines, headers_ids
@@ -28,12 +28,12 @@ from clientip.edges.stream.publication import Publication
 from clientip.errors import ConfigError, Fault
 from clientip.model import Ids, Outcome, Record, Rejected
 from clientip.settings import Settings
-from clientip.stream.compiled import Drawn, drawn
-from clientip.stream.intake import Batch, Intake, Lateness, Numbers
-from clientip.stream.join_messages import Chunks, Mark
+from clientip.stream.compiled import Compiled, compiled
+from clientip.stream.intake import Intake, IntakeBatch, Lateness, Numbers
+from clientip.stream.join_messages import Chunks, Watermark
 
 BATCH_BYTES: Final = 8 << 20
-MARK_S: Final = 1.0  # how often marks are sent when nothing else is
+WATERMARK_S: Final = 1.0  # how often marks are sent when nothing else is
 HOPELESS_LINES: Final = 10_000  # of one system, one after the other, that nobody could read
 _MS: Final = 1_000_000
 
@@ -42,30 +42,31 @@ def work(context: Context) -> None:
     """Read until told to stop."""
     settings: Settings | None = context.settings
     while settings is not None:
-        settings = Reader(context, settings).run()
+        settings = StreamReader(context, settings).run()
 
 
-class Reader:
+class StreamReader:
     """One worker under one configuration."""
 
     def __init__(self, context: Context, settings: Settings) -> None:
-        self._context, self._told, self._settings = context, context.telemetry, settings
-        self._drawn: Drawn = drawn(settings)
+        self._context, self._telemetry, self._settings = context, context.telemetry, settings
+        self._compiled: Compiled = compiled(settings)
         self._cluster = look(settings)
-        self._geo: Geo = open_geo(settings)
+        self._geo: GeoDatabases = open_geo(settings)
         self._systems = {
             topic: each.system.name for each in settings.systems if each.feed for topic in each.feed.topics
         }
         self._intakes = {
-            name: Intake(self._drawn.engine, self._drawn.joining, settings.drawing, name) for name in self._drawn.feeds
+            name: Intake(self._compiled.engine, self._compiled.joining, settings.topology, name)
+            for name in self._compiled.feeds
         }
-        self._lines: dict[Place, RawLines] = {}
-        self._upto: dict[Place, int] = {}
-        self._last_ms: dict[Place, int] = {}  # append time of the last message that was read
-        self._lateness: dict[Place, Lateness] = {}
+        self._lines: dict[TopicPlace, RawLines] = {}
+        self._upto: dict[TopicPlace, int] = {}
+        self._last_ms: dict[TopicPlace, int] = {}  # append time of the last message that was read
+        self._lateness: dict[TopicPlace, Lateness] = {}
         self._numbers = Numbers()
         self._unread: dict[str, int] = defaultdict(int)  # lines in a row that nobody could read
-        self._marked_s = 0.0
+        self._watermarked_s = 0.0
         self._pace = Pace(settings.stream.commit_ns)
         self._ends = RawEnds(self._cluster.kafka)
         self._member = Member(
@@ -73,20 +74,20 @@ class Reader:
             self._cluster.kafka.topic("readers"),
             context.name,
             list(self._systems),
-            self._told,
+            self._telemetry,
             context.stopping,
             assigned=self._assigned,
             revoked=self._revoked,
         )
         ids = {topic: self._cluster.ids[topic] for topic in self._systems}
         self._watch = TopicWatch(self._cluster.kafka, ids, self._cluster.counts)
-        self._pressure = Backpressure(settings, self._cluster.kafka, self._cluster.partitions.count, self._told)
+        self._pressure = Backpressure(settings, self._cluster.kafka, self._cluster.partitions.count, self._telemetry)
 
     def run(self) -> Settings | None:
         """Until told to stop (None), or until there is another configuration."""
         try:
             while not self._context.stopping():
-                self._told.beat(ready=True)
+                self._telemetry.beat(ready=True)
                 news = self._context.reloaded()
                 if news is not None:
                     return news
@@ -105,10 +106,10 @@ class Reader:
             batches = list(_bounded(messages))
             for at, few in enumerate(batches, 1):
                 self._batch(few, is_last=at == len(batches))
-            if not messages and self._lines and time.monotonic() - self._marked_s >= MARK_S:
+            if not messages and self._lines and time.monotonic() - self._watermarked_s >= WATERMARK_S:
                 self._batch([])
         except Lost:
-            self._told.say("reader.lost", level="warning")
+            self._telemetry.say("reader.lost", level="warning")
             self._forget()
 
     def _forget(self) -> None:
@@ -116,24 +117,24 @@ class Reader:
         self._numbers = Numbers()
         self._ends.forget()
 
-    def _assigned(self, committed: Mapping[Place, Upto | None]) -> Mapping[Place, int]:
+    def _assigned(self, committed: Mapping[TopicPlace, Upto | None]) -> Mapping[TopicPlace, int]:
         self._forget()
-        starts: dict[Place, int] = {}
+        starts: dict[TopicPlace, int] = {}
         for place, upto in committed.items():
             system = self._systems[place.topic]
-            lines = RawLines(self._settings, self._drawn.engine, system, place, self._cluster.ids[place.topic])
+            lines = RawLines(self._settings, self._compiled.engine, system, place, self._cluster.ids[place.topic])
             self._lines[place] = lines
-            self._lateness[place] = Lateness(self._drawn.feeds[system].arrives_ns)
+            self._lateness[place] = Lateness(self._compiled.feeds[system].arrives_ns)
             if upto is not None:
                 starts[place] = lines.go_on(upto)
                 self._upto[place] = upto.offset
         return starts
 
-    def _revoked(self, places: Sequence[Place]) -> None:
+    def _revoked(self, places: Sequence[TopicPlace]) -> None:
         self._forget()
         for place in places:
             for name in ("lag.processed.messages", "lag.processed.time"):
-                self._told.forget(name, place.topic, str(place.partition))
+                self._telemetry.forget(name, place.topic, str(place.partition))
 
     def _batch(self, messages: Sequence[Message], *, is_last: bool = True) -> None:
         """One transaction; `is_last`: nothing that was polled is left after it."""
@@ -143,30 +144,32 @@ class Reader:
             self._geo,
             self._cluster.counts[self._cluster.kafka.topic("counts")],
         )
-        chunks = Chunks(self._cluster.partitions, self._drawn.joining.bounds.horizon)
-        batch = Batch(chunks, self._numbers)
-        by_place: dict[Place, list[Message]] = defaultdict(list)
+        chunks = Chunks(self._cluster.partitions, self._compiled.joining.bounds.horizon)
+        batch = IntakeBatch(chunks, self._numbers)
+        by_place: dict[TopicPlace, list[Message]] = defaultdict(list)
         for message in messages:
-            by_place[Place(message.topic() or "", message.partition() or 0)].append(message)
+            by_place[TopicPlace(message.topic() or "", message.partition() or 0)].append(message)
         for place, few in by_place.items():
             self._read(place, few, publication, batch)
         for record in batch.ahead:
             publication.finding(record, "time_implausible")
         self._check_readable()
-        outs = publication.end(self._told)
+        outs = publication.end(self._telemetry)
         outs += self._joins(chunks, is_last=is_last)
         places = by_place or dict.fromkeys(place for place in self._lines if place in self._upto)
         if not places:
             return
         offsets = {place: Upto(self._upto[place], self._lines[place].metadata()) for place in places}
-        with self._told.batch(_links(messages), messages=len(messages), sent=len(outs)):
+        with self._telemetry.batch(_links(messages), messages=len(messages), sent=len(outs)):
             self._member.send(outs, offsets)
-        self._told.took("batch.messages", len(messages))
+        self._telemetry.took("batch.messages", len(messages))
         if messages:
-            self._told.took("records.delay", time.time() - (messages[0].timestamp()[1] or 0) / 1000)
+            self._telemetry.took("records.delay", time.time() - (messages[0].timestamp()[1] or 0) / 1000)
         self._show_lag(by_place)
 
-    def _read(self, place: Place, messages: Sequence[Message], publication: Publication, batch: Batch) -> None:
+    def _read(
+        self, place: TopicPlace, messages: Sequence[Message], publication: Publication, batch: IntakeBatch
+    ) -> None:
         system, rules = self._systems[place.topic], self._settings.rules
         publish, take = publication.renderer(), self._intakes[system].take
         records = batch.late_ns = batch.late_begun_ns = 0
@@ -194,7 +197,7 @@ class Reader:
         self._upto[place] = (last.offset() or 0) + 1
         self._last_ms[place] = stamp_ms if is_dated else 0
         publication.youngest_ms = max(publication.youngest_ms, min(stamp_ms, now_ns // _MS))
-        late_ns = max(batch.late_ns, batch.late_begun_ns - self._drawn.feeds[system].longest_ns)
+        late_ns = max(batch.late_ns, batch.late_begun_ns - self._compiled.feeds[system].longest_ns)
         self._lateness[place].see(late_ns, now_ns)
 
     def _count_unread(self, system: str, outcomes: Sequence[Outcome]) -> None:
@@ -217,18 +220,18 @@ class Reader:
 
         Numbers go with the lines: were they left for later, who has the partition then would not know them.
         """
-        marks: list[Mark] = []
+        watermarks: list[Watermark] = []
         runs = self._numbers.news()
         now_s = time.monotonic()
-        if now_s - self._marked_s >= min(MARK_S, self._settings.stream.commit_ns / 1e9) * 0.9:
-            self._marked_s = now_s
-            marks = self._marks(is_last=is_last)
-        everywhere = range(self._cluster.partitions.count) if marks or runs else ()
+        if now_s - self._watermarked_s >= min(WATERMARK_S, self._settings.stream.commit_ns / 1e9) * 0.9:
+            self._watermarked_s = now_s
+            watermarks = self._watermarks(is_last=is_last)
+        everywhere = range(self._cluster.partitions.count) if watermarks or runs else ()
         topic = self._cluster.kafka.generational("join")
-        for partition, value in chunks.messages(marks, runs, everywhere):
+        for partition, value in chunks.messages(watermarks, runs, everywhere):
             yield Out(topic, value, partition)
 
-    def _marks(self, *, is_last: bool) -> list[Mark]:
+    def _watermarks(self, *, is_last: bool) -> list[Watermark]:
         """How far every partition of ours has been read.
 
         Up to when its end was found to be read, or up to the last message, if the broker dated it.  What was polled
@@ -242,18 +245,18 @@ class Reader:
             upto_ns = max(0, max(at_end_ns or 0, last_ns) - self._lateness[place].excess_ns())
             system, count = self._systems[place.topic], self._cluster.counts[place.topic]
             at_end = at_end_ns is not None and not self._ends.waits(place)
-            found.append(Mark(system, place.topic, place.partition, count, upto_ns, at_end))
+            found.append(Watermark(system, place.topic, place.partition, count, upto_ns, at_end))
         return found
 
-    def _show_lag(self, places: Iterable[Place]) -> None:
+    def _show_lag(self, places: Iterable[TopicPlace]) -> None:
         for place in places:
             lag = self._member.lag(place)
             if lag is None:
                 continue
             labels = place.topic, str(place.partition)
-            self._told.set("lag.processed.messages", lag, *labels)
+            self._telemetry.set("lag.processed.messages", lag, *labels)
             age_s = max(0.0, time.time() - self._last_ms.get(place, 0) / 1000) if lag else 0.0
-            self._told.set("lag.processed.time", age_s if self._last_ms.get(place) else 0.0, *labels)
+            self._telemetry.set("lag.processed.time", age_s if self._last_ms.get(place) else 0.0, *labels)
 
 
 def _bounded(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:

@@ -9,14 +9,14 @@ from typing import Final
 import msgspec
 
 from clientip.errors import SinkError
-from clientip.stream.join_messages import Question
+from clientip.stream.join_messages import QuestionItem
 
 SEGMENT: Final = 64 << 20  # bytes of one file; it is given back when none of its lines waits any more
 BUFFER: Final = 1 << 20  # bytes that wait in memory first: most lines are answered before they would reach the disk
 _AT: Final = 32  # bits of a reference: where in its segment
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode_into
-_DECODE: Final = msgspec.msgpack.Decoder(Question).decode
+_DECODE: Final = msgspec.msgpack.Decoder(QuestionItem).decode
 
 
 class _Segment:
@@ -35,7 +35,7 @@ class Spool:
         self._segments: dict[int, _Segment] = {}
         self._last = -1
 
-    def put(self, question: Question) -> int:
+    def put(self, question: QuestionItem) -> int:
         """Keep a question; its reference."""
         segment = self._segments.get(self._last)
         if segment is None or segment.length >= SEGMENT:
@@ -85,7 +85,7 @@ class Spool:
         data.release()
         segment.buffer = bytearray()
 
-    def get(self, reference: int) -> Question:
+    def get(self, reference: int) -> QuestionItem:
         """The question again."""
         segment, at = self._segments[reference >> _AT], reference & ((1 << _AT) - 1)
         if at >= segment.written:

@@ -34,7 +34,7 @@ _FINAL: Final = (2, 4)  # exit codes that another start would only repeat
 _END: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-class Options(NamedTuple):
+class StreamOptions(NamedTuple):
     """What was asked for on the command line."""
 
     name: str  # of this instance, the same after every restart
@@ -44,7 +44,7 @@ class Options(NamedTuple):
     module: str = "clientip.edges.stream.worker"
 
 
-def supervise(paths: Sequence[Path], readers: int, answerers: int, options: Options) -> int:
+def supervise(paths: Sequence[Path], readers: int, answerers: int, options: StreamOptions) -> int:
     """Run so many workers until told to end; the exit code: 0, or that of a worker that another start cannot mend.
 
     Errors: ConfigError; SinkError where the page's address cannot be had.
@@ -61,13 +61,13 @@ def supervise(paths: Sequence[Path], readers: int, answerers: int, options: Opti
     ]
     with ExitStack() as held:
         signals = held.enter_context(_signals())
-        told = Telemetry(f"{options.name}-supervisor")
-        supervisor = _Supervisor(children, log, paths, settings, options, told)
+        telemetry = Telemetry(f"{options.name}-supervisor")
+        supervisor = _Supervisor(children, log, paths, settings, options, telemetry)
         if options.listen is not None:
             host, port = held.enter_context(
                 serve(options.listen, supervisor.page, supervisor.is_live, supervisor.is_ready)
             )
-            told.say("listening", host=host, port=port)
+            telemetry.say("listening", host=host, port=port)
         return supervisor.run(signals)
 
 
@@ -93,11 +93,11 @@ class _Supervisor:
         log: SettingsLog,
         paths: Sequence[Path],
         settings: Settings,
-        options: Options,
-        told: Telemetry,
+        options: StreamOptions,
+        telemetry: Telemetry,
     ) -> None:
         self._children, self._log, self._paths, self._settings = children, log, paths, settings
-        self._options, self._told = options, told
+        self._options, self._telemetry = options, telemetry
         self._code: int | None = None  # with which to end; None: nobody asked
         self._until_s = 0.0  # when who is still there is killed
         self._turned_s = time.monotonic()
@@ -105,7 +105,7 @@ class _Supervisor:
     def page(self) -> str:
         """The figures of all processes, for Prometheus."""
         workers = {child.name: figures.ABSENT for child in self._children} | self._snapshots()
-        return figures.merged({**workers, f"{self._options.name}-supervisor": figures.read(self._told.snapshot())})
+        return figures.merged({**workers, f"{self._options.name}-supervisor": figures.read(self._telemetry.snapshot())})
 
     def is_live(self) -> bool:
         """Whether this process and every worker that runs come round."""
@@ -135,7 +135,7 @@ class _Supervisor:
             for child in self._children:
                 child.signal(signal.SIGKILL)
         assert self._code is not None
-        self._told.say("stopped", code=self._code)
+        self._telemetry.say("stopped", code=self._code)
         return self._code
 
     def _over(self) -> bool:
@@ -152,17 +152,17 @@ class _Supervisor:
         turn_s = _TURN_S if self._code is None else _LAST_TURN_S
         wait_s = max(0.0, min([turn_s, *(each - now for each in times)]))
         pipes = {child.pipe: child for child in self._children if child.pipe is not None}
-        heard, _, _ = select.select([signals, *pipes], [], [], wait_s)
-        for pipe in heard:
+        readable, _, _ = select.select([signals, *pipes], [], [], wait_s)
+        for pipe in readable:
             if pipe in pipes:
                 pipes[pipe].listen()
-        if signals in heard:
+        if signals in readable:
             for number in set(os.read(signals, 4096)):
                 self._asked(number)
 
     def _asked(self, number: int) -> None:
         if number in _END:
-            self._told.say("stopping", signal=signal.Signals(number).name)
+            self._telemetry.say("stopping", signal=signal.Signals(number).name)
             self._end(0)
         elif number == signal.SIGHUP and self._code is None:
             notify(reloading())
@@ -188,7 +188,7 @@ class _Supervisor:
             if self._code is None or code != 0:
                 assert child.due_s is not None
                 pause = {} if self._code is not None else {"again_s": round(child.due_s - now)}
-                self._told.say("worker.ended", level="error", name=child.name, pid=pid, code=code, **pause)
+                self._telemetry.say("worker.ended", level="error", name=child.name, pid=pid, code=code, **pause)
             if code in _FINAL:
                 self._end(code)
 
@@ -199,7 +199,7 @@ class _Supervisor:
         for child in running(self._children):
             silent_s = child.silent_s(now)
             if not child.killed and (overdue or silent_s > self._options.watchdog_s):
-                self._told.say("worker.killed", level="error", name=child.name, silent_s=round(silent_s, 1))
+                self._telemetry.say("worker.killed", level="error", name=child.name, silent_s=round(silent_s, 1))
                 child.signal(signal.SIGKILL)
 
     def _start_due(self) -> None:
@@ -209,7 +209,7 @@ class _Supervisor:
                 try:
                     child.start(self._log.fd)
                 except OSError as error:
-                    self._told.say("worker.not_started", level="error", name=child.name, text=error.strerror or "")
+                    self._telemetry.say("worker.not_started", level="error", name=child.name, text=error.strerror or "")
                     child.due_s = now + PAUSES_S[-1]
 
     def _reload(self) -> None:
@@ -218,12 +218,12 @@ class _Supervisor:
             if cluster(settings) != self._settings.kafka:
                 raise ConfigError([Fault("", "kafka", "is another one; a reload cannot change it: restart the stream")])
         except ConfigError as error:
-            self._told.add("config.reloads", 1, "refused")
+            self._telemetry.add("config.reloads", 1, "refused")
             for fault in error.faults:
-                self._told.say("config.refused", level="error", text=str(fault))
+                self._telemetry.say("config.refused", level="error", text=str(fault))
             return
-        self._told.add("config.reloads", 1, "taken")
-        self._told.say("config.taken", digest=settings.digest[:16], changed=str(settings != self._settings))
+        self._telemetry.add("config.reloads", 1, "taken")
+        self._telemetry.say("config.taken", digest=settings.digest[:16], changed=str(settings != self._settings))
         if settings != self._settings:
             self._log.append(settings)
             self._settings = settings

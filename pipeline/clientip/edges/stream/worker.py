@@ -24,7 +24,7 @@ from typing import Final
 from clientip.config import load as config
 from clientip.edges.stream.context import Context
 from clientip.edges.stream.settings_log import SettingsLog
-from clientip.edges.telemetry.telemetry import Telemetry, telemetry
+from clientip.edges.telemetry.telemetry import Telemetry, open_telemetry
 from clientip.errors import ConfigError, SinkError
 from clientip.settings import Settings
 
@@ -66,8 +66,8 @@ class _Asked:
 class _Configurations:
     """The configurations of this worker, one after the other."""
 
-    def __init__(self, asked: _Asked, log: SettingsLog, files: list[Path], told: Telemetry) -> None:
-        self._asked, self._log, self._files, self._told = asked, log, files, told
+    def __init__(self, asked: _Asked, log: SettingsLog, files: list[Path], telemetry: Telemetry) -> None:
+        self._asked, self._log, self._files, self._telemetry = asked, log, files, telemetry
         self._waiting: list[Settings] = []
 
     def next(self) -> Settings | None:
@@ -84,7 +84,7 @@ class _Configurations:
             self._log.append(config.load(self._files))
         except ConfigError as error:
             for fault in error.faults:
-                self._told.say("config.fault", level="error", text=str(fault))
+                self._telemetry.say("config.fault", level="error", text=str(fault))
 
 
 def _arguments(arguments: list[str]) -> argparse.Namespace:
@@ -118,15 +118,15 @@ def main(arguments: list[str], work: Mapping[str, Work] = WORK) -> int:
         _die_with(given.parent)
     asked = _Asked()
     try:
-        with telemetry(worker_name(given.name, given.role, given.number)) as told:
-            return _work(work[given.role], given, asked, told)
+        with open_telemetry(worker_name(given.name, given.role, given.number)) as telemetry:
+            return _work(work[given.role], given, asked, telemetry)
     except ConfigError as error:
         for fault in error.faults:
             sys.stderr.write(f"clientip: {fault}\n")
         return 2
 
 
-def _work(work: Work, given: argparse.Namespace, asked: _Asked, told: Telemetry) -> int:
+def _work(work: Work, given: argparse.Namespace, asked: _Asked, telemetry: Telemetry) -> int:
     log = SettingsLog(given.settings)
     for path in given.previous:
         log.append(config.load([path]))
@@ -134,26 +134,26 @@ def _work(work: Work, given: argparse.Namespace, asked: _Asked, told: Telemetry)
         log.append(config.load(given.config))
     *previous, settings = log.news()
     if given.snapshots is not None:
-        Thread(target=_report, args=(told, given.snapshots), daemon=True).start()
-    configurations = _Configurations(asked, log, given.config, told)
+        Thread(target=_report, args=(telemetry, given.snapshots), daemon=True).start()
+    configurations = _Configurations(asked, log, given.config, telemetry)
     name = worker_name(given.name, given.role, given.number)
     # What lines become has no cycles, and there is much of it: looking for some at the usual pace costs a tenth.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    told.say("started", pid=os.getpid())
+    telemetry.say("started", pid=os.getpid())
     try:
-        work(Context(settings, tuple(previous), name, told, lambda: asked.stop, configurations.next))
+        work(Context(settings, tuple(previous), name, telemetry, lambda: asked.stop, configurations.next))
     except SinkError as error:
-        told.say("failed", level="error", text=str(error), lasting="no" if error.retry else "yes")
+        telemetry.say("failed", level="error", text=str(error), lasting="no" if error.retry else "yes")
         return 3
-    told.say("stopped")
+    telemetry.say("stopped")
     return 0
 
 
-def _report(told: Telemetry, pipe: int) -> None:
+def _report(telemetry: Telemetry, pipe: int) -> None:
     """Tell the supervisor how this worker fares, as long as there is one."""
     while True:
-        snapshot = memoryview(told.snapshot() + b"\n")
+        snapshot = memoryview(telemetry.snapshot() + b"\n")
         while snapshot:
             try:
                 snapshot = snapshot[os.write(pipe, snapshot) :]

@@ -44,7 +44,7 @@ _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 class Telemetry:
-    """One worker's `context.Told`; safe for several threads, and meant for a call per batch, not per line.
+    """One worker's `TelemetryPort`; safe for several threads, and meant for a call per batch, not per line.
 
     What is no metric, does not have these labels or cannot have this value is a defect: ValueError.
     """
@@ -159,25 +159,25 @@ def _contexts(links: Iterable[Ids]) -> Iterator[SpanContext]:
 
 
 @contextmanager
-def telemetry(worker: str) -> Iterator[Telemetry]:
+def open_telemetry(worker: str) -> Iterator[Telemetry]:
     """The telemetry of this process, to be opened once in it and after it was forked.
 
     The standard environment of OpenTelemetry says whether metrics and spans are sent by OTLP over HTTP.  At the end
     what is left is sent, within `exporting.CLOSE_S`.  Raises ConfigError where it asks for what we cannot do.
     """
     exporters = _exporters(worker)
-    told = Telemetry(worker) if exporters is None else Telemetry(worker, exporters.meters, exporters.tracers)
-    voice = _Voice(told.say)
+    telemetry = Telemetry(worker) if exporters is None else Telemetry(worker, exporters.meters, exporters.tracers)
+    voice = _Voice(telemetry.say)
     exporting = logging.getLogger("opentelemetry")
     exporting.addHandler(voice)
-    heard, exporting.propagate = exporting.propagate, False
+    propagated, exporting.propagate = exporting.propagate, False
     try:
-        yield told
+        yield telemetry
     finally:
         if exporters is not None:
             exporters.close()
         exporting.removeHandler(voice)
-        exporting.propagate = heard
+        exporting.propagate = propagated
 
 
 class _Voice(logging.Handler):

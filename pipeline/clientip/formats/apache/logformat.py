@@ -26,7 +26,7 @@ from typing import Final
 from clientip.errors import ConfigError, Fault, FormatError
 from clientip.formats.apache.pattern import Directive, tokens, unescape
 from clientip.formats.apache.samples import KNOWN_PATTERNS, SAMPLES
-from clientip.model import Format, Line, Mark, Observation, Reader, Setup, Skipped
+from clientip.model import Format, Heartbeat, Line, Observation, Reader, Setup, Skipped
 from clientip.patterns.columns import compile_columns, first_of
 from clientip.patterns.matcher import Field, Values, begins_its_own_way, compile_tokens, decode_text
 from clientip.patterns.roles import HeaderColumn, Manner, Role, index_of
@@ -54,7 +54,7 @@ def compile_apache(setup: Setup) -> Reader:
     observe = first_of([_reader(setup, pattern) for pattern in patterns])
     own_begin = all(_begins_its_own_way(setup, pattern) for pattern in patterns)
 
-    def read(line: Line) -> Observation | Skipped | Mark:
+    def read(line: Line) -> Observation | Skipped | Heartbeat:
         try:
             return observe(line)
         except FormatError:

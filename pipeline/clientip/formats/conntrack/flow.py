@@ -43,7 +43,7 @@ class Stamp(NamedTuple):
     resolution: int
 
 
-class Flow(NamedTuple):
+class NatFlow(NamedTuple):
     """What one line tells of one flow."""
 
     protocol: str | None  # name, or the number of one without a name
@@ -85,7 +85,7 @@ def assured_of(event: str, flags: Container[str]) -> bool | None:
     return None
 
 
-def translation(setup: Setup, line: Line, flow: Flow, *, is_extendable: bool = False) -> Observation:
+def translation(setup: Setup, line: Line, flow: NatFlow, *, is_extendable: bool = False) -> Observation:
     """The observation of one line."""
     start, end, seen = flow.start, flow.end, flow.seen
     time_by = "own"

@@ -24,7 +24,7 @@ import re
 from typing import Any, Final, TypeGuard
 
 from clientip.errors import FormatError
-from clientip.model import Endpoint, Format, Line, Mark, Numbered, Observation, Reader, Sample, Setup
+from clientip.model import Endpoint, Format, Heartbeat, Line, Numbered, Observation, Reader, Sample, Setup
 from clientip.syntax.addresses import parse_address
 from clientip.syntax.jsonlines import read_object
 from clientip.syntax.times import spread
@@ -41,7 +41,7 @@ GRACE_NS: Final = 100_000_000  # by which the collector keeps `at` behind the st
 
 
 def _compile(setup: Setup) -> Reader:
-    def read(line: Line) -> Observation | Mark:
+    def read(line: Line) -> Observation | Heartbeat:
         fields = read_object(line.text)
         numbered = Numbered(
             _text(fields, "session", _SESSION),
@@ -55,7 +55,7 @@ def _compile(setup: Setup) -> Reader:
         stamps = fields.get("stamps")
         if not fields.keys() <= _MARK_KEYS or fields["mark"] is not True or not _is_one_of(stamps, _STAMPS):
             raise FormatError("no_match")
-        return Mark(line, setup, numbered)
+        return Heartbeat(line, setup, numbered)
 
     return read
 

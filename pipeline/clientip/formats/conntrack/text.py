@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from clientip.errors import FormatError
-from clientip.formats.conntrack.flow import UNKNOWN, Ends, Flow, Stamp, assured_of, endpoint, translation
+from clientip.formats.conntrack.flow import UNKNOWN, Ends, NatFlow, Stamp, assured_of, endpoint, translation
 from clientip.model import Endpoint, Format, Line, Observation, Reader, Sample, Setup, Skipped
 from clientip.syntax.jsonlines import extendable, int_of, read_object, text_of
 from clientip.syntax.times import MICROSECOND_NS, SECOND_NS, epoch_ns, local_ns
@@ -64,7 +64,7 @@ def _compile_text(setup: Setup) -> Reader:
         return translation(
             setup,
             line,
-            Flow(
+            NatFlow(
                 protocol,
                 _entry_id(reply, protocol),
                 event,
@@ -149,7 +149,7 @@ def _compile_ulogd(setup: Setup) -> Reader:
         if "reply.ip.saddr.str" not in fields and "reply.ip.saddr" not in fields:
             return Skipped(line, "no_request")  # the same daemon writes packets it logged, too
         protocol, event = int_of(fields, "orig.ip.protocol"), int_of(fields, "ct.event")
-        flow = Flow(
+        flow = NatFlow(
             None if protocol is None else PROTOCOLS.get(protocol, str(protocol)),
             _json_id(fields),
             # Without `ct.event` (hash_enable=1) a flow is written once, when it ends.

@@ -22,7 +22,7 @@ from clientip.errors import FormatError
 from clientip.formats.conntrack.flow import (
     UNKNOWN,
     Ends,
-    Flow,
+    NatFlow,
     Stamp,
     assured_of,
     endpoint,
@@ -69,7 +69,7 @@ def _compile(setup: Setup) -> Reader:
             raise FormatError("no_match", head.start(8))
         elements = _elements(text, head.end())
         event, protocol = _EVENTS[head[1]], original[2] if original[3] == UNKNOWN else original[3]
-        flow = Flow(
+        flow = NatFlow(
             protocol,
             elements.get("id"),
             event,

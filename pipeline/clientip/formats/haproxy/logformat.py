@@ -39,7 +39,7 @@ from clientip.formats.haproxy.pattern import (
     with_raw_cookies,
 )
 from clientip.formats.haproxy.samples import KNOWN_PATTERNS, SAMPLES
-from clientip.model import Coverage, Format, Line, Mark, Observation, Reader, Setup, Skipped
+from clientip.model import Coverage, Format, Heartbeat, Line, Observation, Reader, Setup, Skipped
 from clientip.patterns.columns import compile_columns, first_of
 from clientip.patterns.json_template import compile_slots
 from clientip.patterns.matcher import Field, Values, begins_its_own_way, compile_tokens, decode_text
@@ -75,7 +75,7 @@ def compile_haproxy(setup: Setup) -> Reader:
     observe, special = first_of([_reader(setup, pattern) for pattern in patterns]), _special(setup)
     own_begin = all(_begins_its_own_way(setup, pattern) for pattern in patterns)
 
-    def read(line: Line) -> Observation | Skipped | Mark:
+    def read(line: Line) -> Observation | Skipped | Heartbeat:
         try:
             return observe(line)
         except FormatError:
