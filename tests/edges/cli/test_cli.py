@@ -150,6 +150,8 @@ def test_what_the_world_did_is_exit_3(home: Path) -> None:
     (home / "file").write_text("")
     one_line(clientip("replay", "-c", "c.toml", "-o", "file/out"), 3, "cannot write file/out")
     one_line(replayed("--rejected", "file/bad"), 3, "cannot write file/bad")
+    (home / "run/plan.json").mkdir(parents=True)
+    one_line(clientip("replay", "-c", "c.toml", "-o", "run"), 3, "cannot read run/plan.json: Is a directory")
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [*MAIN, "replay", "-c", "c.toml", "-o", "-"], stdout=full, stderr=subprocess.PIPE, text=True, check=False

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from io import FileIO
 from itertools import accumulate
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from clientip.edges.disk.compression import Compression, packer_of
 from clientip.errors import SinkError
@@ -40,34 +40,34 @@ class PartFile:
         """End the member and wait until the disk has it."""
         if self._packer is not None:
             self._put(self._packer.flush())
-        with told(self._path):
+        with disk_faults("write", self._path):
             os.fsync(self._file.fileno())
             self._file.close()
 
     def drop(self) -> None:
         """Leave nothing behind."""
-        with told(self._path):
+        with disk_faults("write", self._path):
             self._file.close()
             self._path.unlink()
 
     def _put(self, data: bytes) -> None:
         self.length += len(data)
-        with told(self._path):
+        with disk_faults("write", self._path):
             left = memoryview(data)
             while left:
                 left = left[self._file.write(left) :]
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Faults of the disk as SinkError."""
+def disk_faults(tried: Literal["read", "write", "remove"], path: Path) -> Iterator[None]:
+    """Faults of the disk as SinkError that says what was tried."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             text = f"disk full: {path.parent}; make room, then run the same command again"
             raise SinkError(text, retry=True) from error
-        raise SinkError(f"cannot write {path}: {error.strerror}", retry=False) from error
+        raise SinkError(f"cannot {tried} {path}: {error.strerror}", retry=False) from error
 
 
 def part_path(folder: Path, chunk: int, name: str) -> Path:
@@ -83,7 +83,7 @@ def temporary(folder: Path, chunk: int, name: str, process_id: int) -> Path:
 
 def adopt(folder: Path, unit: int, names: Iterable[str], process_id: int) -> None:
     """Give a finished task's parts their names, and wait until the disk has them."""
-    with told(folder):
+    with disk_faults("write", folder):
         for name in names:
             temporary(folder, unit, name, process_id).replace(part_path(folder, unit, name))
     sync_folder(folder)
@@ -91,7 +91,7 @@ def adopt(folder: Path, unit: int, names: Iterable[str], process_id: int) -> Non
 
 def remove_parts(folder: Path, units: Iterable[int], names: Sequence[str]) -> None:
     """Remove parts, whether they are there or not."""
-    with told(folder):
+    with disk_faults("remove", folder):
         for unit in units:
             for name in names:
                 part_path(folder, unit, name).unlink(missing_ok=True)
@@ -99,7 +99,7 @@ def remove_parts(folder: Path, units: Iterable[int], names: Sequence[str]) -> No
 
 def append_line(path: Path, line: bytes) -> None:
     """One more line of a list, safe on disk."""
-    with told(path), path.open("ab") as file:
+    with disk_faults("write", path), path.open("ab") as file:
         file.write(line + b"\n")
         file.flush()
         os.fsync(file.fileno())
@@ -107,18 +107,19 @@ def append_line(path: Path, line: bytes) -> None:
 
 def whole_lines(path: Path) -> list[bytes]:
     """The lines of such a list; a last one that a kill cut short is cut off."""
-    with told(path):
+    with disk_faults("read", path):
         if not path.exists():
             return []
         whole = path.read_bytes()
-        whole = whole[: whole.rfind(b"\n") + 1]
+    whole = whole[: whole.rfind(b"\n") + 1]
+    with disk_faults("write", path):
         os.truncate(path, len(whole))
     return whole.splitlines()
 
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a small file so that it is there whole or not at all."""
-    with told(path):
+    with disk_faults("write", path):
         draft = path.with_name(path.name + ".tmp")
         with draft.open("wb") as file:
             file.write(data)
@@ -130,7 +131,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Wait until the disk has the names in a folder."""
-    with told(folder):
+    with disk_faults("write", folder):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -140,7 +141,7 @@ def sync_folder(folder: Path) -> None:
 
 def merge(parts: Path, name: str, lengths: Sequence[int], result: Path) -> None:
     """Join the parts called `name` into `result` and remove them; go on where a killed merge stopped."""
-    with told(result):
+    with disk_faults("write", result):
         if result.exists():
             return
         begins = [0, *accumulate(lengths)]

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from clientip.edges.disk.compression import Compression
-from clientip.edges.disk.parts import PartFile, part_path, temporary, told
+from clientip.edges.disk.parts import PartFile, disk_faults, part_path, temporary
 from clientip.edges.disk.spill import read_blocks
 from clientip.edges.replay.join_files import ROWS, Filled, filled
 from clientip.errors import SinkError
@@ -31,16 +31,17 @@ class Assembled(Struct, frozen=True, tag="assembled"):
 
 def assemble(folder: Path, chunk: int, rounds: Sequence[int], compress: Compression) -> Assembled:
     """Put a chunk together into a temporary part named after this process; the caller renames it."""
-    with told(folder):
+    with disk_faults("write", folder):
         out = _Out(PartFile(temporary(folder, chunk, "records", os.getpid()), compress))
-        with part_path(folder, chunk, ROWS).open("rb") as rows:
-            at = 0
-            for each in _filled(folder, chunk, rounds):
-                if each.position > at:
-                    out.copy(rows, each.position - at)
-                    at = each.position
-                out.put(each.row)
-            out.copy(rows, None)
+    held = part_path(folder, chunk, ROWS)
+    with disk_faults("read", held), held.open("rb") as rows:
+        at = 0
+        for each in _filled(folder, chunk, rounds):
+            if each.position > at:
+                out.copy(rows, each.position - at)
+                at = each.position
+            out.put(each.row)
+        out.copy(rows, None)
     return Assembled(chunk, out.close(), os.getpid())
 
 

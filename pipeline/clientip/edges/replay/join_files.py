@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
-from clientip.edges.disk.parts import part_path, replace_file, temporary, told
+from clientip.edges.disk.parts import disk_faults, part_path, replace_file, temporary
 from clientip.edges.disk.spill import BlockWriter, BucketWriter, damaged
 from clientip.edges.replay.plan import Plan
 from clientip.joins.coverage import Run
@@ -140,7 +140,7 @@ class Sinks(NamedTuple):
 
 def open_sinks(folder: Path, chunk: int, names: tuple[str, str, str, str]) -> Sinks:
     """Temporary parts named after this process; the caller renames them."""
-    with told(folder):
+    with disk_faults("write", folder):
         paths = [temporary(folder, chunk, name, os.getpid()) for name in names]
         writers = BucketWriter(paths[1]), BucketWriter(paths[2])
         return Sinks(names, BlockWriter(paths[0]), *writers, BlockWriter(paths[3]))
@@ -179,7 +179,7 @@ def round_path(folder: Path, number: int) -> Path:
 def read_round(folder: Path, number: int) -> Round:
     """What the parent wrote for this round."""
     path = round_path(folder, number)
-    with told(path):
+    with disk_faults("read", path):
         data = path.read_bytes()
     try:
         return msgspec.msgpack.decode(data, type=Round)

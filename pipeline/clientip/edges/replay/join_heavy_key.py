@@ -15,7 +15,7 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Final
 
-from clientip.edges.disk.parts import temporary, told
+from clientip.edges.disk.parts import disk_faults, temporary
 from clientip.edges.disk.spill import BucketReader, BucketWriter
 from clientip.edges.replay.join_slices import CROWDED, Desk, answered, hang_together
 from clientip.joins.facts import JoinFact, JoinQuestion
@@ -77,7 +77,7 @@ class Heavy:
     def _by_time(self) -> None:
         starts = self._starts()
         paths = [temporary(self._folder, self._shard, name, os.getpid()) for name in ("slices", "moments")]
-        with told(self._folder):
+        with disk_faults("write", self._folder):
             asked, moments = BucketWriter(paths[0]), BucketWriter(paths[1])
         until = self._cut_questions(asked, starts)
         asked.close()
@@ -93,7 +93,7 @@ class Heavy:
                 continue
             near = [] if facts is None else [each for block in facts.read(number) for each in block]
             self._all(questions, sorted([*near, *standing], key=lambda each: each[0]))
-        with told(self._folder):
+        with disk_faults("remove", self._folder):
             for path in paths:
                 path.unlink(missing_ok=True)
 

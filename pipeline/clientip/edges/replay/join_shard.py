@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from clientip.edges.disk.parts import part_path, temporary, told
+from clientip.edges.disk.parts import disk_faults, part_path, temporary
 from clientip.edges.disk.spill import BucketReader, BucketWriter, read_blocks
 from clientip.edges.replay.join_files import (
     RUNS,
@@ -68,7 +68,7 @@ def coverage_of(joining: Joining, folder: Path, chunks: Iterator[int]) -> Covera
 
 def answer_shard(desk: Desk, folder: Path, round_number: int, shard: int) -> Answered:
     """Answer a shard's questions into a temporary part named after this process; the caller renames it."""
-    with told(folder):
+    with disk_faults("write", folder):
         out = BucketWriter(temporary(folder, shard, answers(round_number), os.getpid()))
     work = _Shard(desk, folder, round_number, shard, out)
     work.run()

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from clientip import __version__
 from clientip.edges.disk.inputs import Fetched, Input
-from clientip.edges.disk.parts import adopt, append_line, part_path, replace_file, temporary, told, whole_lines
+from clientip.edges.disk.parts import adopt, append_line, disk_faults, part_path, replace_file, temporary, whole_lines
 from clientip.edges.disk.spill import BlockWriter
 from clientip.edges.kafka.client import TopicPlace, client, client_settings, partition_counts, topic_ids
 from clientip.edges.kafka.raw_lines import PARTS_WAIT, headers_ids
@@ -130,7 +130,7 @@ def topics_of(settings: Settings, named: Sequence[str], system: str | None) -> T
 
 
 def _held(path: Path) -> Ranges | None:
-    with told(path):
+    with disk_faults("read", path):
         if not path.exists():
             return None
         data = path.read_bytes()
@@ -256,7 +256,7 @@ class _Fetch:
         for number in self.todo:
             if ids[ranges[number].topic] != ranges[number].topic_id:
                 raise SinkError(f"topic {ranges[number].topic} was made anew meanwhile; use --restart", retry=False)
-        with told(self._parts):
+        with disk_faults("write", self._parts):
             self._parts.mkdir(exist_ok=True)
             for leftover in self._parts.glob("*.tmp"):
                 leftover.unlink()
@@ -304,7 +304,7 @@ class _Fetch:
         part = self._next()
         adopt(self._parts, part, [RAW], os.getpid())
         path = part_path(self._parts, part, RAW)
-        with told(path):
+        with disk_faults("read", path):
             size = path.stat().st_size
         self._note(Segment(number, part, start, stop, writer.items, size))
 

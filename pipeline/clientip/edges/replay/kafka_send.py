@@ -21,7 +21,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from msgspec import Struct
 
-from clientip.edges.disk.parts import part_path, replace_file, told
+from clientip.edges.disk.parts import disk_faults, part_path, replace_file
 from clientip.edges.kafka.client import client, client_settings, topic_ids, upto_of
 from clientip.edges.kafka.topic_plan import OUTPUTS, raw_topics
 from clientip.edges.kafka.transactions import TIMEOUT_S, Out, TransactionContents, Transactions
@@ -99,7 +99,7 @@ def _digest(plan: Plan, done: Sequence[Done], ids: dict[str, str]) -> str:
 
 def _begun(position: _Position, path: Path, group: str) -> int:
     """How many bytes were sent before.  Errors: SinkError where that is not known any more."""
-    with told(path):
+    with disk_faults("read", path):
         before = msgspec.json.decode(path.read_bytes(), type=Sending) if path.exists() else None
     if before is not None and before.group != group:
         text = "a topic was made anew since some rows were sent; --restart sends all of them again"
@@ -143,7 +143,7 @@ def _slices(to: Target, done: Sequence[Done], parts: Path, sent: int) -> Iterato
 def _rows(path: Path, skipped: int, length: int) -> Iterator[bytes]:
     if skipped == length:
         return
-    with told(path), path.open("rb") as rows:
+    with disk_faults("read", path), path.open("rb") as rows:
         if rows.seek(0, 2) != length:
             raise SinkError(f"{path} has another length than when it was finished; use --restart", retry=False)
         rows.seek(skipped)

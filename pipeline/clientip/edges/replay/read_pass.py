@@ -14,7 +14,7 @@ from clientip.config import load as config
 from clientip.edges.disk.compression import Compression
 from clientip.edges.disk.files import Block, Broken, Frame, RefusedFrame
 from clientip.edges.disk.inputs import BEGINNING, fingerprint_of
-from clientip.edges.disk.parts import PartFile, temporary, told
+from clientip.edges.disk.parts import PartFile, disk_faults, temporary
 from clientip.edges.geo import GeoDatabases, open_geo
 from clientip.edges.replay.plan import Chunk, ChunkReader, Plan, ReadLines
 from clientip.edges.replay.tally import Endings, Tally
@@ -249,7 +249,7 @@ def run_through(
 ) -> tuple[tuple[int, int], str | None]:
     """A chunk into a part of records and one of rejected lines: their lengths, and what ended it early."""
     folder, name, compress = into
-    with told(folder):
+    with disk_faults("write", folder):
         records = PartFile(temporary(folder, chunk.number, name, os.getpid()), compress)
         rejected = PartFile(temporary(folder, chunk.number, "rejected", os.getpid()), "none")
     fault = None

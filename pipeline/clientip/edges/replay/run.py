@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from clientip import __version__
 from clientip.config import load as config
 from clientip.edges.disk.inputs import PIPE, Input, find_inputs
-from clientip.edges.disk.parts import adopt, append_line, merge, remove_parts, replace_file, told, whole_lines
+from clientip.edges.disk.parts import adopt, append_line, disk_faults, merge, remove_parts, replace_file, whole_lines
 from clientip.edges.geo import open_geo
 from clientip.edges.replay.ends import TopicSink, sink_of, source_of
 from clientip.edges.replay.join_assemble import Assembled
@@ -101,7 +101,7 @@ def replay(request: Request, out: Path, warn: Callable[[str], None]) -> Summary:
     if sink is not None:
         request = replace(request, options=replace(request.options, to=sink.records))
     plan = plan_of(request, settings, warn) if source is None else None
-    with told(out):
+    with disk_faults("write", out):
         out.mkdir(parents=True, exist_ok=True)
     with _locked(out):
         if request.restart:
@@ -128,7 +128,7 @@ def replay(request: Request, out: Path, warn: Callable[[str], None]) -> Summary:
 
 def _refuse_other(out: Path, *, from_kafka: bool) -> None:
     """A folder holds a run over files, or one over topics, whose ranges come before everything else."""
-    with told(out):
+    with disk_faults("read", out):
         if from_kafka == (out / RANGES).exists():
             return
         found = [name for name in (RANGES, PLAN, REJECTED, *RESULTS) if (out / name).exists()]
@@ -152,7 +152,7 @@ def _locked(out: Path) -> Iterator[None]:
 
 def _clear(out: Path) -> None:
     """Remove what runs leave behind, and nothing else; what decides the rest last: a kill leaves a known state."""
-    with told(out):
+    with disk_faults("remove", out):
         shutil.rmtree(out / PARTS, ignore_errors=True)
         for name in (SUMMARY, MANIFEST, REJECTED, *RESULTS, SENDING, FETCHED, PLAN, RANGES):
             (out / name).unlink(missing_ok=True)
@@ -162,7 +162,7 @@ def _clear(out: Path) -> None:
 def _resumed(out: Path, plan: Plan) -> dict[int, Done]:
     """The finished chunks of this plan; ConfigError if the folder holds anything else."""
     path = out / PLAN
-    with told(path):
+    with disk_faults("read", path):
         found = path.read_bytes() if path.exists() else None
         strangers = [name for name in (REJECTED, *RESULTS) if (out / name).exists()]
     if found is None:
@@ -197,7 +197,7 @@ def _work(request: Request, plan: Plan, out: Path, finished: dict[int, Done]) ->
     todo = [Task("read", chunk.number) for chunk in chunks if chunk.number not in finished]
     if not todo and all(ROWS not in each.parts for each in finished.values()):
         return
-    with told(parts):
+    with disk_faults("write", parts):
         parts.mkdir(exist_ok=True)
         for leftover in parts.glob("*.tmp"):
             leftover.unlink()
@@ -268,6 +268,6 @@ def _complete(out: Path, summary: Summary, finished: Mapping[int, Done]) -> None
     replace_file(out / SUMMARY, as_json(summary))
     ordered = (msgspec.structs.replace(finished[number], process_id=0) for number in sorted(finished))
     replace_file(out / MANIFEST, b"".join(msgspec.json.encode(each) + b"\n" for each in ordered))
-    with told(out / PARTS):
+    with disk_faults("remove", out / PARTS):
         if (out / PARTS).exists():
             shutil.rmtree(out / PARTS)

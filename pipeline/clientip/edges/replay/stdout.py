@@ -10,7 +10,7 @@ from typing import Final
 
 from clientip.config import load as config
 from clientip.edges.disk.files import Broken
-from clientip.edges.disk.parts import told
+from clientip.edges.disk.parts import disk_faults
 from clientip.edges.geo import open_geo
 from clientip.edges.replay.ends import sink_of, source_of
 from clientip.edges.replay.plan import ChunkReader, Request, chunks_of
@@ -59,7 +59,7 @@ class _Sink:
 
     def __init__(self, rejected: Path) -> None:
         self._path = rejected
-        with told(rejected):
+        with disk_faults("write", rejected):
             self._rejected = rejected.open("wb", buffering=0)
 
     def write(self, rows: Rows) -> None:
@@ -71,5 +71,5 @@ class _Sink:
                 raise
             except OSError as error:
                 raise SinkError(f"cannot write to standard output: {error.strerror}", retry=False) from error
-        with told(self._path):
+        with disk_faults("write", self._path):
             self._rejected.write(rows.rejected)
