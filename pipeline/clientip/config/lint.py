@@ -168,8 +168,9 @@ def _columns(each: SystemSettings) -> str:
     """The text that names the log's columns; "" where the format does not let it be known."""
     if each.setup is None or FORMATS[each.setup.format].pattern == "none":
         return ""
-    shipped = FORMATS[each.setup.format].known_patterns
-    pattern = each.setup.pattern or (shipped[0][1] if shipped else "")
+    shipped = dict(FORMATS[each.setup.format].known_patterns)
+    pattern = each.setup.pattern or next(iter(shipped.values()), "")
+    pattern = shipped.get(pattern, pattern)  # a known one goes by its name
     return "\n".join((pattern, *each.setup.captures)).lower().replace("-", "_") if pattern else ""
 
 
