@@ -10,7 +10,8 @@ import pytest
 from clientip.engine import Engine, LogSource
 from clientip.model import Line, Record, Rejected, Setup, System
 from clientip.outputs import OUTPUTS, rejected_row
-from clientip.schemas import SCHEMAS, schema_text
+from clientip.outputs.meanings import MEANINGS
+from clientip.schemas import PAGES, SCHEMAS, schema_text
 from jsonschema import Draft202012Validator
 
 FOLDER = Path(__file__).parent.parent / "schemas"
@@ -36,7 +37,20 @@ def outcomes() -> list[object]:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_a_schema_file_is_what_the_code_makes(name: str) -> None:
-    assert (FOLDER / name).read_text() == schema_text(name), "run: python -m clientip.schemas"
+    assert (FOLDER / name).read_text() == schema_text(name), "run: make schemas"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_tables_is_what_the_code_makes(name: str) -> None:
+    assert (FOLDER / name).read_text() == PAGES[name](), "run: make schemas"
+
+
+def test_every_field_has_a_meaning_and_every_meaning_a_field() -> None:
+    structs = {name: shape for schema in SCHEMAS for name, shape in SCHEMAS[schema]().get("$defs", {}).items()}
+    shown = {name: set(shape["properties"]) for name, shape in structs.items() if "properties" in shape}
+    assert {name: set(fields) for name, fields in MEANINGS.items()} == {name: shown[name] for name in MEANINGS}
+    rows = {"Enrichment", "RecordRow", "RejectedRow", "DeadRow", "FindingRow", "CountsRow"}
+    assert rows <= MEANINGS.keys()
 
 
 def test_there_is_no_schema_file_that_no_code_makes() -> None:

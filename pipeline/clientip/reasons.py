@@ -17,6 +17,18 @@ class Reason(NamedTuple):
     remedy: str
 
 
+VERDICTS: Final = MappingProxyType(
+    {
+        "seen": Reason("the system's own socket met an outside address: the client", ""),
+        "vouched": Reason("every system on the path said who its own peer was, one by one", ""),
+        "joined": Reason("at least one step came from another log by an exact fact, whose record the step names", ""),
+        "internal": Reason(
+            "the walk ended at a workload or a health check: no client from outside, and none named", ""
+        ),
+        "unknown": Reason("no client is named; the record's `reason` says why", ""),
+    }
+)
+
 UNKNOWN: Final = MappingProxyType(
     {
         "peer_unlisted": Reason(
@@ -25,11 +37,11 @@ UNKNOWN: Final = MappingProxyType(
             'or add "outside" or "internal" to `peers` of the system before it',
         ),
         "unexpected_neighbour": Reason(
-            "the address belongs to a system that is not drawn as a peer of the system before it",
-            "add that system to `peers` if the connection is meant; otherwise somebody goes round a hop",
+            "the address belongs to a system that is not in `peers` of the system before it",
+            "add that system to `peers` if the connection is meant; otherwise a client goes round a hop",
         ),
         "owner_unproved": Reason(
-            "the address lies in a range shared with strangers, and nothing proves who sent",
+            "the address lies in a range shared with strangers, and nothing proves that the system itself sent it",
             "log a header only the real owner can write and name it in `proof`",
         ),
         "header_missing": Reason(
@@ -54,7 +66,7 @@ UNKNOWN: Final = MappingProxyType(
         ),
         "contradiction": Reason(
             "two pieces of evidence that must agree name different clients",
-            "see the findings; one hop is set up otherwise than drawn, or somebody forged",
+            "see the findings: one hop is set up otherwise than configured, or a header is forged",
         ),
         "ambiguous": Reason(
             "the address belongs to several systems that would not vouch alike, or several clients fit",
@@ -65,35 +77,35 @@ UNKNOWN: Final = MappingProxyType(
             "add the peer address to the log format",
         ),
         "not_believed": Reason(
-            "the logged address was replaced before logging, by a header accepted from more than the drawn peers",
+            "the logged address was replaced before logging, by a header accepted from more than the configured peers",
             "narrow the system's own trusted list, or name in `believes` only systems that are in `peers`",
         ),
         "snat_no_witness": Reason(
             "the hop hides its peer and conveys nothing; only another log could tell",
-            "let the hop send PROXY protocol or a header, or collect its NAT events or connection log",
+            "let the hop send a PROXY header or an HTTP header, or collect its NAT events or connection log",
         ),
         "evidence_missing": Reason(
             "the hop's own log is complete for this moment and shows no such connection or id",
-            "look who else sends from the hop's address, or whether its log shows source and destination ports",
+            "find out what else sends from the hop's address, and whether its log shows both ports",
         ),
         "evidence_incomplete": Reason(
-            "what another log shows is not enough to exclude everybody else",
+            "what another log shows is not enough to exclude every other client",
             "collect numbered events (`clientip collect conntrack`), or write lossless = true if no line of it is lost",
         ),
         "events_lost": Reason(
             "lines of the log that would know are missing around this moment",
-            "see the collector's losses: a larger receive buffer, or a shipper that drops nothing",
+            "see the collector's losses: it needs a larger receive buffer, or a shipper that drops nothing",
         ),
         "crowded": Reason(
             "too many lines share the id or the connection at this moment to hold them apart",
-            "somebody repeats an id; let the first hop mint it, and name it in `mints`",
+            "a client repeats an id: let the first hop always overwrite it, and name it in `mints`",
         ),
         "multiplexed": Reason(
             "the hop's connection carried several clients at once (HTTP/2 or HTTP/3 between hops)",
-            "let the hop mint a request id or write a forwarding header",
+            "let the hop always write its own request id (`mints`) or a forwarding header",
         ),
         "no_time": Reason(
-            "the line does not say when the request was, so it cannot be held against another log",
+            "the line does not say when the request was, so it cannot be compared with another log",
             "log the start of the request, or its end and its duration",
         ),
         "port_not_logged": Reason(
@@ -102,23 +114,23 @@ UNKNOWN: Final = MappingProxyType(
         ),
         "too_many_steps": Reason(
             "the walk passed the bound of steps without an end",
-            "look for a loop among the systems' `peers` and `carries`",
+            "look for a loop in `peers` and `carries` of the systems",
         ),
         "too_late": Reason(
-            "the line came after what could answer it had been forgotten",
-            "raise `arrives_within` of its system, or look what holds up its log",
+            "the line came so late that what could answer it was already forgotten",
+            "raise `arrives_within` of its system, or find what delays its log",
         ),
         "source_silent": Reason(
             "a system whose log could tell has sent nothing while the line waited",
-            "look whether its lines still come; raise its `arrives_within` if they come later than that",
+            "check that its lines still come; raise its `arrives_within` if they come later than that",
         ),
         "overload": Reason(
-            "too much waited at once, and what had waited longest was given up",
+            "too much waited at once, and the line that had waited longest was given up",
             "raise `stream.memory`, or start more answerers",
         ),
         "time_implausible": Reason(
             "the line's time lies far ahead of the time it arrived",
-            "set the clock of what writes the log, or its `timezone`",
+            "set the clock of the machine that writes the log, or its `timezone`",
         ),
     }
 )
@@ -141,7 +153,7 @@ REJECTED: Final = MappingProxyType(
     {
         "too_long": Reason(
             "the line is longer than `limits.line_bytes`, or the message or batch than any may be",
-            "raise the limit, or look what writes such lines",
+            "raise the limit, or find what writes such lines",
         ),
         "too_many_lines": Reason(
             "one message holds more lines than any may hold", "let the shipper send smaller batches"
@@ -159,9 +171,9 @@ REJECTED: Final = MappingProxyType(
         "json": Reason("the line is no JSON", "check `format`"),
         "json_not_object": Reason("the line is JSON but no object", "check `format`"),
         "json_repeated_key": Reason(
-            "a key stands twice: two readings", "look for injection in hand-made JSON log formats"
+            "a key stands twice, so the line has two readings", "look for injection in hand-made JSON log formats"
         ),
-        "json_too_deep": Reason("JSON nested deeper than the limit", "look what writes it"),
+        "json_too_deep": Reason("JSON nested deeper than the limit", "find what writes such lines"),
         "protobuf": Reason("the bytes are no OTLP message", "check `format`"),
         "field_missing": Reason(
             "a field the format always writes is absent", "check `format`; `detail` names the field"
@@ -191,37 +203,39 @@ FINDINGS: Final = MappingProxyType(
         ),
         "forwarded_disagrees": Reason(
             "Forwarded and X-Forwarded-For name different addresses for the same hop",
-            "a hop writes one and passes the other through",
+            "a hop writes one of them and passes the other through",
         ),
         "proxy_disagrees": Reason(
-            "the PROXY source and the header of the same hop differ", "a hop is set up otherwise than drawn"
+            "the PROXY source and the header of the same hop differ", "a hop is set up otherwise than configured"
         ),
         "header_disagrees": Reason(
-            "a single-address header differs from the client found", "forged, or set by a hop that is not drawn"
+            "a single-address header differs from the client found", "forged, or set by a hop that is not configured"
         ),
         "promised_header_missing": Reason(
             "a hop that always writes a header did not",
-            "the header was stripped (Connection: X-Forwarded-For) or the hop was gone round",
+            "the header was stripped (Connection: X-Forwarded-For), or the client went round the hop",
         ),
-        "unexpected_neighbour": Reason("a system was met where it is not drawn", "somebody goes round a hop"),
+        "unexpected_neighbour": Reason(
+            "a system connected to another that does not list it in `peers`", "a client goes round a hop"
+        ),
         "proof_missing": Reason(
             "a shared range without the proving header", "a stranger in the same range, or the proof is not logged"
         ),
         "proxy_injection": Reason("the request line starts with `PROXY `", "a client tries to inject a PROXY header"),
         "reached_around": Reason(
-            "a connection through a hop that should only pass on others came from somebody else",
-            "somebody goes round the balancer: close the ports to others",
+            "a connection through a hop that should only pass on others came from elsewhere",
+            "a client goes round the balancer: close the ports to all others",
         ),
-        "hop_listed_twice": Reason("the same address stands twice on the path", "a loop"),
-        "trace_ids_disagree": Reason("two propagation headers name different traces", "somebody sent one of them"),
-        "several_values": Reason("a header that must be single came several times", "somebody sent one of them"),
+        "hop_listed_twice": Reason("the same address stands twice on the path", "look for a loop between the hops"),
+        "trace_ids_disagree": Reason("two propagation headers name different traces", "the client sent one of them"),
+        "several_values": Reason("a header that must be single came several times", "the client sent one of them"),
         "time_implausible": Reason(
             "the line's time lies far ahead of the time it arrived",
-            "a clock or `timezone` is wrong, or somebody made the time up",
+            "a clock or `timezone` is wrong, or the sender made the time up",
         ),
         "statement_differs": Reason(
             "the address the server derived differs from the one the walk finds",
-            "the server's own trusted list differs from the drawing",
+            "the server's own trusted list differs from the configuration",
         ),
     }
 )

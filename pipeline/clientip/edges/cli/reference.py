@@ -11,7 +11,7 @@ from clientip.edges.telemetry.metrics import metrics_help
 from clientip.formats import FORMATS
 from clientip.model import Format
 from clientip.outputs import OUTPUTS
-from clientip.reasons import FINDINGS, REJECTED, SKIPPED, UNKNOWN, Reason
+from clientip.reasons import FINDINGS, REJECTED, SKIPPED, UNKNOWN, VERDICTS, Reason
 
 
 def _formats() -> str:
@@ -42,7 +42,7 @@ def _outputs() -> str:
 
 
 def _reasons() -> str:
-    tables = {"unknown": UNKNOWN, "rejected": REJECTED, "skipped": SKIPPED, "findings": FINDINGS}
+    tables = {"verdicts": VERDICTS, "unknown": UNKNOWN, "rejected": REJECTED, "skipped": SKIPPED, "findings": FINDINGS}
     return "\n".join(line for name, table in tables.items() for line in _reason_table(name, table))
 
 
