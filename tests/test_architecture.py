@@ -46,11 +46,12 @@ ROOMS: dict[str, frozenset[str]] = {  # room → what it may import besides the 
         {"config", "engine", "framing", "formats", "joins", "outputs", "diagnose", "syntax"}
         | {"edges.disk", "edges.collect", "edges.kafka", "edges.replay", "edges.stream", "edges.telemetry"}
     ),
+    "__main__": frozenset({"edges.cli"}),
 }
 
 HOMES = {  # third-party package → the only rooms or modules that may import it
     "maxminddb": {"edges.geo"},
-    "typer": {"edges.cli"},
+    "click": {"edges.cli"},
     "simdjson": {"syntax.jsonlines"},
     "opentelemetry": {
         "syntax.otlp",
@@ -71,9 +72,8 @@ HOT = {  # longer than 40 lines because a benchmark pays for it; each says so in
     "patterns.columns.compile_columns",
     "formats.traefik.access.compile_fields",
     "formats.traefik.access.observe",
-    "edges.cli.main.replay_command",  # not hot: its length is the declaration of its options
 }
-LAST_RESORT = {"edges.cli.main", "edges.replay.pool"}  # may catch everything, to report a defect and end
+LAST_RESORT = {"edges.cli.main"}  # may catch everything, to report a defect and end
 
 
 def modules() -> dict[str, Path]:

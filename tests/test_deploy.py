@@ -7,8 +7,8 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import pytest
-import typer
 from clientip.config.load import load
 from clientip.edges.cli.main import app
 from clientip.edges.telemetry.health import DEFAULT
@@ -35,10 +35,12 @@ COMMANDS = {  # calls of ours that a service manager, a container or an operator
 
 @pytest.mark.parametrize("call", COMMANDS.values(), ids=COMMANDS)
 def test_what_is_started_is_a_command_with_options_that_exist(call: list[str]) -> None:
-    command, arguments = typer.main.get_command(app), call
-    while hasattr(command, "commands"):
+    command: click.Command | None = app
+    arguments = call
+    while isinstance(command, click.Group):
         [name, *arguments] = arguments
-        command = command.commands[name]
+        command = command.get_command(click.Context(command), name)
+    assert command is not None
     assert command.make_context(name, arguments).params  # which fails for an option that it does not know
 
 

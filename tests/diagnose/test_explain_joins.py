@@ -274,10 +274,10 @@ def test_the_transport_is_part_of_the_question() -> None:
     [
         (("--peer", "10.0.0.1:5"), "--at: say when"),
         (("--at", "2026-01-01T00:00:00Z", "--line", "x"), "--at, --local: say more of a --peer"),
-        (("--peer", "10.0.0.1:5", "--at", "2026-01-01T00:00:00"), "no RFC 3339 time"),
+        (("--peer", "10.0.0.1:5", "--at", "2026-01-01T00:00:00"), "no time with a zone"),
         (("--peer", "10.0.0.1", "--at", "2026-01-01T00:00:00Z"), "has no port"),
         (("--peer", "x:5", "--at", "2026-01-01T00:00:00Z"), "is no ADDRESS:PORT"),
-        (("--peer", "10.0.0.1:5", "--at", "2026-01-01T00:00:00Z", "--transport", "sctp"), "tcp, udp"),
+        (("--peer", "10.0.0.1:5", "--at", "2026-01-01T00:00:00Z", "--transport", "sctp"), 'write one of "tcp", "udp"'),
         (("--peer", "10.0.0.1:5", "--at", "2026-01-01T00:00:00Z", "--id", "0"), "give one of"),
     ],
 )

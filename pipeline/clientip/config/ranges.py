@@ -10,7 +10,7 @@ from clientip.config.place import ConfigPlace
 from clientip.errors import FormatError
 from clientip.model import Ownership
 from clientip.syntax.addresses import parse_range
-from clientip.syntax.times import rfc3339_ns
+from clientip.syntax.times import moment_ns
 
 _EXAMPLE: Final = 'write an address, or a range like "10.0.0.0/24"'
 
@@ -74,7 +74,7 @@ def _moment_ns(value: str | date | None, place: ConfigPlace) -> int | None:
         return None
     text = value if isinstance(value, str) else value.isoformat()
     try:
-        return rfc3339_ns(f"{text}T00:00:00Z" if len(text) == len("2025-01-01") else text)
+        return moment_ns(text)
     except FormatError:
         place.wrong(
             f'"{text}" is no moment; write a date like 2025-01-01 or a time with its zone like 2025-01-01T08:00:00Z'

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import maxminddb
 from msgspec.structs import replace
 
 from clientip.errors import ConfigError, Fault
 from clientip.model import Record
 from clientip.settings import Settings
+
+if TYPE_CHECKING:
+    from maxminddb import Reader
 
 Facts = tuple[tuple[str, str | int | float], ...]
 
@@ -75,11 +77,13 @@ class GeoDatabases:
         return replace(record, geo=found) if found else record
 
     def _lookup(self, address: str) -> Facts:
+        from maxminddb import InvalidDatabaseError  # noqa: PLC0415 - most runs have no database
+
         found: dict[str, str | int | float] = {}
         for key, reader in self._readers.items():
             try:
                 entry = reader.get(address)
-            except maxminddb.InvalidDatabaseError as error:
+            except InvalidDatabaseError as error:
                 raise _fault(key, self._paths[key], f"is damaged: {error}") from error
             except ValueError:  # an IPv6 address in a database that holds only IPv4
                 continue
@@ -115,10 +119,12 @@ def _stamp(key: str, path: str) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_ino
 
 
-def _opened(key: str, path: str) -> maxminddb.Reader:
+def _opened(key: str, path: str) -> Reader:
+    from maxminddb import MODE_MMAP, InvalidDatabaseError, open_database  # noqa: PLC0415 - as above
+
     try:
-        return maxminddb.open_database(path, maxminddb.MODE_MMAP)
-    except (maxminddb.InvalidDatabaseError, ValueError) as error:
+        return open_database(path, MODE_MMAP)
+    except (InvalidDatabaseError, ValueError) as error:
         raise _fault(key, path, f"is no MaxMind DB file: {error}") from error
     except OSError as error:
         raise _fault(key, path, f"cannot be read: {error.strerror}") from error

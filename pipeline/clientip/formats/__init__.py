@@ -5,49 +5,63 @@ The table of formats: a new one is a new file here and one line below.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
 from typing import Final
 
-from clientip.formats.alb import ALB
-from clientip.formats.apache.logformat import APACHE
-from clientip.formats.apache.varnish import VARNISH
-from clientip.formats.caddy import CADDY
-from clientip.formats.conntrack.json_lines import CONNTRACK_JSON
-from clientip.formats.conntrack.text import CONNTRACK, ULOGD_JSON
-from clientip.formats.conntrack.xml import CONNTRACK_XML
-from clientip.formats.envoy.json_lines import ENVOY_JSON
-from clientip.formats.envoy.text import ENVOY_TEXT
-from clientip.formats.flow.records import FLOW_JSON
-from clientip.formats.flow.vpc import VPC_FLOW
-from clientip.formats.haproxy.logformat import HAPROXY
-from clientip.formats.nginx.logformat import NGINX
-from clientip.formats.otlp.records import OTLP_LOGS, OTLP_LOGS_PROTO, OTLP_TRACES, OTLP_TRACES_PROTO
-from clientip.formats.traefik.access import TRAEFIK_CLF, TRAEFIK_JSON
 from clientip.model import Format
 
-_ALL = (
-    NGINX,
-    HAPROXY,
-    APACHE,
-    VARNISH,
-    TRAEFIK_JSON,
-    TRAEFIK_CLF,
-    ENVOY_TEXT,
-    ENVOY_JSON,
-    CADDY,
-    ALB,
-    OTLP_TRACES,
-    OTLP_LOGS,
-    OTLP_TRACES_PROTO,
-    OTLP_LOGS_PROTO,
-    CONNTRACK,
-    CONNTRACK_XML,
-    ULOGD_JSON,
-    CONNTRACK_JSON,
-    FLOW_JSON,
-    VPC_FLOW,
-)
+_ROWS: Final = {  # name in the configuration → module in this folder and its row
+    "nginx": "nginx.logformat:NGINX",
+    "haproxy": "haproxy.logformat:HAPROXY",
+    "apache": "apache.logformat:APACHE",
+    "varnish": "apache.varnish:VARNISH",
+    "traefik_json": "traefik.access:TRAEFIK_JSON",
+    "traefik_clf": "traefik.access:TRAEFIK_CLF",
+    "envoy_text": "envoy.text:ENVOY_TEXT",
+    "envoy_json": "envoy.json_lines:ENVOY_JSON",
+    "caddy": "caddy:CADDY",
+    "aws_alb": "alb:ALB",
+    "otlp_traces": "otlp.records:OTLP_TRACES",
+    "otlp_logs": "otlp.records:OTLP_LOGS",
+    "otlp_traces_proto": "otlp.records:OTLP_TRACES_PROTO",
+    "otlp_logs_proto": "otlp.records:OTLP_LOGS_PROTO",
+    "conntrack": "conntrack.text:CONNTRACK",
+    "conntrack_xml": "conntrack.xml:CONNTRACK_XML",
+    "ulogd_json": "conntrack.text:ULOGD_JSON",
+    "conntrack_json": "conntrack.json_lines:CONNTRACK_JSON",
+    "flow_json": "flow.records:FLOW_JSON",
+    "vpc_flow": "flow.vpc:VPC_FLOW",
+}
 
-FORMATS: Final[Mapping[str, Format]] = MappingProxyType({each.name: each for each in _ALL})
+
+class _Formats(Mapping[str, Format]):
+    """The formats by name. A format is imported when it is asked for: a run reads few of them, and starts faster."""
+
+    def __getitem__(self, name: str) -> Format:
+        if name not in _ROWS:
+            raise KeyError(name)
+        return _row(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _ROWS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_ROWS)
+
+    def __len__(self) -> int:
+        return len(_ROWS)
+
+
+@cache
+def _row(name: str) -> Format:
+    module, _, constant = _ROWS[name].partition(":")
+    row = getattr(import_module(f"{__name__}.{module}"), constant)
+    assert isinstance(row, Format)
+    assert row.name == name
+    return row
+
+
+FORMATS: Final[Mapping[str, Format]] = _Formats()
 """Name in the configuration → format."""

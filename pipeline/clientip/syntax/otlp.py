@@ -17,9 +17,6 @@ from math import isfinite
 from typing import Any, Final, NamedTuple
 
 import orjson
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
-from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from clientip.errors import FormatError
 from clientip.syntax.jsonlines import read_object
@@ -133,6 +130,8 @@ def _decoded(signal: Signal, raw: bytes) -> dict[str, Any]:
 
 def _parsed(signal: Signal, raw: bytes) -> Sequence[Any]:
     """The resources of a protobuf batch."""
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # noqa: PLC0415 - as below
+
     message = signal.message()
     try:
         message.ParseFromString(raw)
@@ -248,7 +247,19 @@ def _any_value(value: Any, depth: int) -> dict[str, Any]:
     return {"stringValue": value.string_value} if kind == "string_value" else {}
 
 
-TRACES: Final = Signal("resourceSpans", ("scopeSpans", "instrumentationLibrarySpans"), ("spans",), TracesData, _span)
+def _traces_data() -> Any:
+    from opentelemetry.proto.trace.v1.trace_pb2 import TracesData  # noqa: PLC0415 - only protobuf batches need it
+
+    return TracesData()
+
+
+def _logs_data() -> Any:
+    from opentelemetry.proto.logs.v1.logs_pb2 import LogsData  # noqa: PLC0415 - as above
+
+    return LogsData()
+
+
+TRACES: Final = Signal("resourceSpans", ("scopeSpans", "instrumentationLibrarySpans"), ("spans",), _traces_data, _span)
 LOGS: Final = Signal(
-    "resourceLogs", ("scopeLogs", "instrumentationLibraryLogs"), ("logRecords", "logs"), LogsData, _log
+    "resourceLogs", ("scopeLogs", "instrumentationLibraryLogs"), ("logRecords", "logs"), _logs_data, _log
 )

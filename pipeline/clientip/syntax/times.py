@@ -70,6 +70,15 @@ def rfc3339_ns(text: str) -> int:
     return _rfc3339_tail(second_ns, text[19:])
 
 
+def moment_ns(text: str) -> int:
+    """A moment as people write it: an RFC 3339 `date-time`, or a date, which is its first moment in UTC.
+
+    >>> moment_ns("1970-01-02"), moment_ns("1970-01-01T00:00:00Z")
+    (86400000000000, 0)
+    """
+    return rfc3339_ns(f"{text}T00:00:00Z" if len(text) == len("1970-01-01") else text)
+
+
 def _rfc3339_tail(second_ns: int, tail: str) -> int:
     """What follows the seconds where it is not the common `.digitsZ`."""
     if not tail.isascii() or (tail.startswith(".") and not tail[1:2].isdigit()):

@@ -135,7 +135,7 @@ def one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> 
 
 def test_what_the_operator_must_mend_is_exit_2(home: Path) -> None:
     one_line(clientip("replay", "-c", "no.toml", "-o", "-"), 2, "no.toml: cannot be read")
-    one_line(replayed("--from", "yesterday"), 2, "--from", "RFC 3339")
+    one_line(replayed("--from", "yesterday"), 2, "--from", "write a date like 2024-05-01")
     one_line(replayed("--output", "yaml"), 2, "--output", "enriched")
     one_line(replayed("--compress", "gzip"), 2, "--compress")
     one_line(replayed("--system", "nginx"), 2, "--system", "web")
@@ -231,7 +231,7 @@ def test_check_init_and_resolve_answer(home: Path) -> None:
 def test_the_version_and_the_exit_codes_are_told() -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "pipeline")}
     assert clientip("--version", env=environment).stdout.startswith("clientip ")
-    assert "Exit codes: 0 done" in clientip("--help", env=environment).stdout
+    assert "Exit codes:\n  0    Done." in clientip("--help", env=environment).stdout
     assert clientip("unknown", env=environment).returncode == 2
 
 

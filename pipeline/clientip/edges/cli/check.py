@@ -5,15 +5,21 @@ The report shows rejected lines to whoever asked, on the terminal; it is written
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
+import click
 from msgspec import Struct
 from msgspec.structs import replace
 
 from clientip.config.lint import warnings
+from clientip.config.load import load
 from clientip.diagnose.prose import printable
+from clientip.edges.cli.exits import end, warn
+from clientip.edges.cli.options import WIDE, configs
 from clientip.edges.cli.samples import sample
 from clientip.edges.disk.inputs import Input, find_inputs
 from clientip.engine import Engine, build
@@ -202,3 +208,23 @@ def _addresses(unlisted: Iterable[tuple[str, int]]) -> str:
 
 def _plural(count: int, word: str) -> str:
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+@click.command("check", context_settings=WIDE)
+@configs
+@click.option("--skew", is_flag=True, help="Measure how far the clocks of the logs lie apart; reads all of them.")
+def command(configs: tuple[Path, ...], skew: bool) -> None:
+    """Read a sample of every configured log: does the configuration fit?
+
+    Exit code 1: of a system less than 90 % of the sample is read; with --skew, clocks lie further apart than allowed.
+    """
+    if skew:
+        from clientip.edges.cli import skew as skews  # noqa: PLC0415 - a check without clocks starts faster
+        from clientip.edges.replay.plan import Request  # noqa: PLC0415
+
+        measured = skews.measure(load(configs), Request(configs), warn)
+        sys.stdout.write(skews.report_text(measured))
+        end(measured.code)
+    report = check(load(configs))
+    sys.stdout.write(report_text(report))
+    end(report.code)

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
+import click
 from msgspec import Struct
 
+from clientip.config.load import load
 from clientip.diagnose.multi_pass import Pursuit
 from clientip.diagnose.prose import Find, Shown, explain
-from clientip.diagnose.reverse_lookup import ReverseLookup, asked_in, concluded, mirrored, wording
+from clientip.diagnose.reverse_lookup import ReverseLookup, asked_in, concluded, mirrored, moment, wording
+from clientip.edges.cli.exits import end, fail, warn
+from clientip.edges.cli.options import INPUTS, WIDE, configs, inputs, one_of, one_system
 from clientip.edges.cli.passes import outcomes_of, whole_plan
 from clientip.edges.replay.plan import Plan, Request
 from clientip.edges.replay.run import plan_of
 from clientip.engine import Engine, build
-from clientip.errors import ConfigError, Fault
+from clientip.errors import ConfigError, Fault, FormatError
 from clientip.joins.join import Joining
-from clientip.model import Fact, Line, Outcome, Record, Rejected, Skipped
+from clientip.model import Endpoint, Fact, Line, Outcome, Record, Rejected, Skipped
 from clientip.outputs import OUTPUTS
 from clientip.reasons import REJECTED, SKIPPED
 from clientip.settings import Settings
+from clientip.syntax.addresses import read_endpoint
 
 MAX_RECORDS: Final = 1000  # that are explained in one call
 
@@ -198,3 +204,82 @@ def told(outcome: Outcome, rules: str, wish: Wish, find: Find, own: Shown | None
 
 def _json(record: Record, rules: str) -> str:
     return OUTPUTS["record"](record, rules).decode()
+
+
+_AT = "A time with its zone (2024-05-01T10:00:00Z); the digits say how exact it is."
+
+
+@click.command("explain", context_settings=WIDE, epilog=INPUTS)
+@configs
+@inputs
+@click.option("--line", metavar="TEXT", help="The text of one line of --system.")
+@click.option("--id", "record_id", metavar="ID", help="A record id to look for in the inputs.")
+@click.option("--trace", metavar="ID", help="A trace or request id to look for in the inputs.")
+@click.option("--peer", metavar="ADDRESS:PORT", help="Of a system: who was behind it at the moment --at?")
+@click.option("--at", metavar="TIME", help=_AT)
+@click.option("--local", metavar="ADDRESS:PORT", help="What the --peer connected to, if known.")
+@click.option("--transport", metavar="WORD", default="tcp", help="Of the --peer's connection: tcp or udp.")
+@click.option("--http1", is_flag=True, help="It carried one request at a time (HTTP/1).")
+@one_system
+@click.option("--json", "as_json", is_flag=True, help="The whole record as JSON.")
+def command(
+    configs: tuple[Path, ...],
+    inputs: tuple[str, ...],
+    line: str | None,
+    record_id: str | None,
+    trace: str | None,
+    peer: str | None,
+    at: str | None,
+    local: str | None,
+    transport: str,
+    http1: bool,
+    system: str | None,
+    as_json: bool,
+) -> None:
+    """Show how a record came about: the path, who vouched, what other logs told, what was not believed.
+
+    Where a hop's own log must tell, the configured inputs are read as often as the path has such hops.
+    --peer asks the other way round: who connected from this address of ours? Exit code 1: no client can be named.
+    """
+    if [line, record_id, trace, peer].count(None) != 3:
+        raise ConfigError([Fault("", "explain", "give one of --line, --id and --trace, or --peer with --at")])
+    mirror = _mirror(peer, at, local, transport, http1=http1)
+    wish = Wish(line=line, record_id=record_id, trace=trace, mirror=mirror, as_json=as_json)
+    request = Request(configs, inputs, system=system)
+    found = []
+    for each in explanations(load(configs), request, wish, warn):
+        sys.stdout.write(each.text + "\n")
+        found.append(each.found)
+    if not found:
+        fail(1, "no such record in these inputs")
+    if not any(found):
+        end(1)
+
+
+def _mirror(
+    peer: str | None, at: str | None, local: str | None, transport: str, *, http1: bool
+) -> ReverseLookup | None:
+    if peer is None:
+        if at is not None or local is not None:
+            raise ConfigError([Fault("", "--at, --local", "say more of a --peer; give one")])
+        return None
+    if at is None:
+        raise ConfigError([Fault("", "--at", "say when the --peer was connected")])
+    transport = one_of("--transport", transport, ("tcp", "udp"))
+    try:
+        first, last = moment(at)
+    except FormatError as error:
+        text = f"{at!r} is no time with a zone; write one like 2024-05-01T10:00:00Z"
+        raise ConfigError([Fault("", "--at", text)]) from error
+    near = None if local is None else _endpoint(local, "--local")
+    return ReverseLookup(_endpoint(peer, "--peer"), first, last, near, transport, http1)
+
+
+def _endpoint(text: str, name: str) -> Endpoint:
+    try:
+        endpoint = read_endpoint(text)
+    except FormatError as error:
+        raise ConfigError([Fault("", name, f"{text!r} is no ADDRESS:PORT")]) from error
+    if endpoint.port is None:
+        raise ConfigError([Fault("", name, f"{text!r} has no port: many connect from one address")])
+    return endpoint

@@ -10,12 +10,16 @@ import glob
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import click
+
 from clientip.config.keys import RESERVED
 from clientip.edges.cli.guess import FormatGuess, Guess, Peer, guess
+from clientip.edges.cli.options import WIDE
 from clientip.formats import FORMATS
 from clientip.syntax.headers import is_list
 
@@ -183,3 +187,10 @@ def _quoted(text: str) -> str:
     if "'" not in text and text.isprintable() and ('"' in text or "\\" in text):
         return f"'{text}'"
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+@click.command("init", context_settings=WIDE)
+@click.argument("files", metavar="FILE", nargs=-1, required=True, type=click.Path())
+def command(files: tuple[str, ...]) -> None:
+    """Guess the formats of log files and print a configuration to start from."""
+    sys.stdout.write(init(files, Path.cwd()))

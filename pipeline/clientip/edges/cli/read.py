@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import click
 import msgspec
 
+from clientip.edges.cli.exits import warn
+from clientip.edges.cli.guess import LINE_BYTES, filled
+from clientip.edges.cli.options import WIDE, one_of
 from clientip.edges.disk.files import Block, Broken, RefusedFrame, beginning
 from clientip.edges.disk.inputs import BEGINNING, PIPE, Input, fingerprint_of
 from clientip.edges.replay.plan import Chunk, ChunkReader, Plan, ReplayOptions
 from clientip.engine import Engine, LogSource, Reading
-from clientip.errors import SinkError
+from clientip.errors import ConfigError, Fault, SinkError
 from clientip.formats import FORMATS
-from clientip.model import Endpoint, Fact, Heartbeat, Line, Observation, Outcome, Part, Record, Rejected, Setup, System
+from clientip.framing.wrappers import WRAPPERS
+from clientip.model import (
+    Endpoint,
+    Fact,
+    Heartbeat,
+    Line,
+    LogsPeer,
+    Observation,
+    Outcome,
+    Part,
+    Record,
+    Rejected,
+    Setup,
+    System,
+)
 
 _TIMES: Final = ("start_ns", "start_latest_ns", "end_ns")
 
@@ -107,3 +126,68 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: each for key, each in value.items() if each is not None and each != ()}
     return value
+
+
+@click.command("read", context_settings=WIDE)
+@click.argument("file", type=click.Path(allow_dash=True))
+@click.option("--format", "format_", metavar="NAME", required=True, help="`clientip help formats` lists them.")
+@click.option("--pattern", metavar="TEXT", help="The server's log format string, or a known one's name.")
+@click.option("--escape", metavar="WORD", help="nginx: default, json or none.")
+@click.option("--logs-peer", metavar="WORD", help="What the logged peer is: socket, proxy or realip.")
+@click.option("--timezone", metavar="ZONE", help="IANA name, for stamps without a zone.")
+@click.option("--wrapper", metavar="NAME", multiple=True, help="Outermost first; may be repeated.")
+@click.option("--capture", metavar="HEADER", multiple=True, help="HAProxy: a captured header, in order.")
+@click.option("--option", metavar="KEY=VALUE", multiple=True, help="An option of the format; may be repeated.")
+@click.option("--network", metavar="NAME", default="default", help="The network of the addresses.")
+@click.option(
+    "--line-bytes", metavar="BYTES", type=click.IntRange(min=256), default=LINE_BYTES, help="The longest line."
+)
+def command(
+    file: str,
+    format_: str,
+    pattern: str | None,
+    escape: str | None,
+    logs_peer: str | None,
+    timezone: str | None,
+    wrapper: tuple[str, ...],
+    capture: tuple[str, ...],
+    option: tuple[str, ...],
+    network: str,
+    line_bytes: int,
+) -> None:
+    """Print what a format sees in a log, one JSON row per line, without any trust.
+
+    FILE is a log file, or - for standard input. Pattern, wrapper, zone and logged peer are guessed from the file if
+    they are not given; standard error says how.
+    """
+    setup = Setup(
+        system="read",
+        format=one_of("--format", format_, tuple(FORMATS)),
+        network=network,
+        pattern=pattern,
+        escape=escape,
+        logs_peer=_logs_peer(logs_peer),
+        timezone=timezone,
+        captures=capture,
+        options=tuple(_pair(text) for text in option),
+    )
+    wrappers = tuple(one_of("--wrapper", name, tuple(WRAPPERS)) for name in wrapper)
+    chosen = filled(setup, wrappers, None if file == PIPE else file)
+    if chosen.beside(setup, wrappers):
+        warn(f"not said, and taken from the look of it: {chosen.beside(setup, wrappers)}")
+    for row in read_rows(chosen.setup or setup, chosen.wrapper, file, line_bytes):
+        sys.stdout.buffer.write(row + b"\n")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise ConfigError([Fault("", "--option", f"{text!r} has no value; write KEY=VALUE")])
+    return key, value
+
+
+def _logs_peer(given: str | None) -> LogsPeer | None:
+    match given:
+        case None | "socket" | "proxy" | "realip":
+            return given
+    raise ConfigError([Fault("", "--logs-peer", f"unknown {given!r}; there are: socket, proxy, realip")])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import BinaryIO
 
+import click
+
 from clientip.diagnose.sandbox import answer
+from clientip.edges.cli.options import WIDE
 
 MAX_ROW = 1 << 20  # bytes; a longer row is answered with an error, so memory stays flat
 
@@ -22,3 +26,9 @@ def resolve_lines(questions: BinaryIO, answers: BinaryIO) -> None:
         elif not row.isspace():
             answers.write(answer(row) + b"\n")
         answers.flush()
+
+
+@click.command("resolve", context_settings=WIDE)
+def command() -> None:
+    """Try a trust setting without logs: questions as JSON rows in, answers as JSON rows out."""
+    resolve_lines(sys.stdin.buffer, sys.stdout.buffer)

@@ -6,38 +6,39 @@ import re
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-import typer
+import click
 
-from clientip.config import load as config
+from clientip.edges.cli.exits import end
+from clientip.edges.cli.options import WIDE, configs
 from clientip.edges.telemetry.health import DEFAULT
 from clientip.errors import ConfigError, Fault
 
-Configs = Annotated[
-    list[Path], typer.Option("-c", "--config", help="A TOML file, or a folder of them. May be repeated.")
-]
-
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
-_MOST: Final = 256  # workers of one kind
+_WORKERS: Final = click.IntRange(0, 256)  # of one kind
+_OF: Final = "Of this instance, the same after every restart; default: the host's name."
+_LISTEN: Final = "HOST:PORT of /metrics, /livez and /readyz, which anybody may read who gets there; or none."
+_PREVIOUS: Final = "The configuration before this one: questions asked under it are still answered."
+_WATCHDOG: Final = "Seconds after which a worker that hangs is killed."
 
 
-def stream_command(
-    configs: Configs,
-    readers: Annotated[int, typer.Option(min=0, max=_MOST, help="Processes that read lines and ask.")] = 1,
-    answerers: Annotated[int, typer.Option(min=0, max=_MOST, help="Processes that answer.")] = 1,
-    name: Annotated[
-        str | None, typer.Option(help="Of this instance, the same after every restart; default: the host's name.")
-    ] = None,
-    listen: Annotated[
-        str,
-        typer.Option(help="HOST:PORT of /metrics, /livez and /readyz, which anybody may read who gets there; or none."),
-    ] = DEFAULT,
-    previous: Annotated[
-        list[Path] | None,
-        typer.Option(help="The configuration before this one: questions asked under it are still answered."),
-    ] = None,
-    watchdog: Annotated[float, typer.Option(min=5, help="Seconds after which a worker that hangs is killed.")] = 60.0,
+@click.command("stream", context_settings=WIDE)
+@configs
+@click.option("--readers", type=_WORKERS, default=1, show_default=True, help="Processes that read lines and ask.")
+@click.option("--answerers", type=_WORKERS, default=1, show_default=True, help="Processes that answer.")
+@click.option("--name", metavar="NAME", help=_OF)
+@click.option("--listen", metavar="HOST:PORT", default=DEFAULT, show_default=True, help=_LISTEN)
+@click.option("--previous", metavar="PATH", multiple=True, type=click.Path(path_type=Path), help=_PREVIOUS)
+@click.option("--watchdog", metavar="SECONDS", type=click.FloatRange(min=5), default=60.0, help=_WATCHDOG)
+def command(
+    configs: tuple[Path, ...],
+    readers: int,
+    answerers: int,
+    name: str | None,
+    listen: str,
+    previous: tuple[Path, ...],
+    watchdog: float,
 ) -> None:
     """Read lines from Kafka topics and write records to others, for ever. SIGHUP reads the configuration anew."""
     from clientip.edges.stream.supervisor import StreamOptions, supervise  # noqa: PLC0415 - others start faster without
@@ -47,10 +48,10 @@ def stream_command(
     options = StreamOptions(
         name=_instance(name),
         listen=None if listen == "none" else listen,
-        previous=tuple(previous or ()),
+        previous=previous,
         watchdog_s=watchdog,
     )
-    raise typer.Exit(supervise(configs, readers, answerers, options))
+    end(supervise(configs, readers, answerers, options))
 
 
 def _instance(name: str | None) -> str:
@@ -60,18 +61,15 @@ def _instance(name: str | None) -> str:
     return chosen
 
 
-def topics_command(
-    configs: Configs,
-    create: Annotated[
-        bool, typer.Option("--create", help="Make the topics that are missing, and set those of ours as they must be.")
-    ] = False,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="The topics of the systems, too; without it they must exist.")
-    ] = False,
-) -> None:
+@click.command("topics", context_settings=WIDE)
+@configs
+@click.option("--create", is_flag=True, help="Make the topics that are missing, and set those of ours as they must be.")
+@click.option("--raw", is_flag=True, help="The topics of the systems, too; without it they must exist.")
+def topics(configs: tuple[Path, ...], create: bool, raw: bool) -> None:
     """Are the topics of a stream there, and set as it needs them? Exits with 1 if not. Nothing is ever deleted."""
-    from clientip.edges.kafka import topic_admin as topics  # noqa: PLC0415 - as above
+    from clientip.config import load as config  # noqa: PLC0415 - as above
+    from clientip.edges.kafka import topic_admin  # noqa: PLC0415 - as above
 
-    report = topics.look(config.load(configs), create=create, raw=raw)
-    sys.stdout.write(topics.report_text(report))
-    raise typer.Exit(report.code)
+    report = topic_admin.look(config.load(configs), create=create, raw=raw)
+    sys.stdout.write(topic_admin.report_text(report))
+    end(report.code)

@@ -21,9 +21,9 @@ from clientip.edges.replay.join_files import SHEET, Round, round_path, write_str
 from clientip.edges.replay.join_shard import Answered
 from clientip.edges.replay.join_walk import Walked
 from clientip.edges.replay.plan import Plan
-from clientip.edges.replay.pool import Task, Work
 from clientip.edges.replay.progress import Meter
 from clientip.edges.replay.read_pass import Done
+from clientip.edges.replay.tasks import Task, Work
 
 STAGES: Final = "stages.ndjson"
 MAX_ROUNDS: Final = 100  # lines that wait for each other in a longer row are a loop

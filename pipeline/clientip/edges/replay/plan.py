@@ -44,7 +44,7 @@ class Request(Struct, frozen=True):
     inputs: tuple[str, ...] = ()  # none: the configured ones
     system: str | None = None
     options: ReplayOptions = ReplayOptions()
-    workers: int = 1
+    workers: int | None = 1  # None: as many as pay
     restart: bool = False
     from_kafka: bool = False  # the topics of the systems are the inputs; also where an input is named kafka:TOPIC
     to_kafka: bool = False
@@ -68,9 +68,13 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 def shards_for(inputs: Iterable[Input]) -> int:
     """How many shards a run over these inputs gets: a function of them alone, so that no machine can tell."""
-    size = sum(each.size * UNPACKING if each.packing else each.size for each in inputs)
     fewest, most = SHARDS
-    return max(fewest, min(most, size // SHARD_BYTES))
+    return max(fewest, min(most, size_of(inputs) // SHARD_BYTES))
+
+
+def size_of(inputs: Iterable[Input]) -> int:
+    """About how many bytes the inputs have once they are unpacked."""
+    return sum(each.size * UNPACKING if each.packing else each.size for each in inputs)
 
 
 class Chunk(Struct, frozen=True):

@@ -5,18 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 LINE_SECONDS: Final = 10.0
 _MIB: Final = 1024 * 1024
@@ -31,9 +23,7 @@ class Meter:
         self._began = self._said_s = time.monotonic()
         self._bar: Progress | None = None
         if sys.stderr.isatty():
-            columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-            named = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*(named if phase else columns), console=Console(stderr=True), transient=True)
+            self._bar = _bar(phase)
             self._task = self._bar.add_task(phase or "reading", total=total, completed=done)
 
     def __enter__(self) -> Meter:
@@ -62,3 +52,20 @@ class Meter:
         so_far = f"{self._done / _MIB:,.0f} of {self._total / _MIB:,.0f} MiB, {rate / _MIB:,.1f} MiB/s"
         left = max(0, self._total - self._done)
         return f"{so_far}, {left / rate:,.0f} s left" if rate else so_far
+
+
+def _bar(phase: str) -> Progress:
+    from rich.console import Console  # noqa: PLC0415 - a run without a terminal starts faster without
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    named = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*(named if phase else columns), console=Console(stderr=True), transient=True)

@@ -32,18 +32,29 @@ from clientip.edges.replay.join_files import ROWS, filled
 from clientip.edges.replay.join_rounds import Rounds
 from clientip.edges.replay.join_walk import Walked
 from clientip.edges.replay.kafka_ends import FETCHED, RANGES, SENDING
-from clientip.edges.replay.plan import NEVER_IN_PARTS, Plan, ReplayOptions, Request, chunks_of, differences, shards_for
-from clientip.edges.replay.pool import Task, Work, at_work
+from clientip.edges.replay.plan import (
+    NEVER_IN_PARTS,
+    Plan,
+    ReplayOptions,
+    Request,
+    chunks_of,
+    differences,
+    shards_for,
+    size_of,
+)
+from clientip.edges.replay.pool import at_work
 from clientip.edges.replay.progress import Meter
 from clientip.edges.replay.read_pass import WHOLE, Done
 from clientip.edges.replay.summary import Summary, as_json, miscounted
 from clientip.edges.replay.tally import Tally, totals
+from clientip.edges.replay.tasks import Task, Work
 from clientip.engine import build
 from clientip.errors import ConfigError, Fault, SinkError
 from clientip.formats import FORMATS
 from clientip.outputs import OUTPUTS
 from clientip.settings import Settings
 
+PROCESS_BYTES: Final = 16 * 1024 * 1024  # of unpacked input, about what one core reads while a process starts
 SUFFIX: Final = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 PLAN: Final = "plan.json"
 PARTS: Final = "parts"
@@ -203,7 +214,8 @@ def _work(request: Request, plan: Plan, out: Path, finished: dict[int, Done]) ->
             leftover.unlink()
     # Standard input belongs to this process; a single worker saves the start of another one.
     pipe = any(each.path == PIPE for each in plan.inputs)
-    count = min(request.workers, max(len(todo), len(chunks) if plan.shards else 0))
+    most = _as_many_as_pay(plan) if request.workers is None else request.workers
+    count = min(most, max(len(todo), len(chunks) if plan.shards else 0))
     with at_work(request.config, plan, parts, 1 if pipe else count) as work:
         cost = sum(chunk.cost for chunk in chunks)
         with Meter(cost, cost - sum(chunks[task.unit].cost for task in todo)) as meter:
@@ -213,6 +225,11 @@ def _work(request: Request, plan: Plan, out: Path, finished: dict[int, Done]) ->
                 finished[each.chunk] = each
         if plan.shards:
             _join(plan, out, work, finished)
+
+
+def _as_many_as_pay(plan: Plan) -> int:
+    """Processes: at most one per core, and none whose start takes longer than its share of the work."""
+    return int(min(len(os.sched_getaffinity(0)), 1 + size_of(plan.inputs) // PROCESS_BYTES))
 
 
 def _join(plan: Plan, out: Path, work: Work, finished: dict[int, Done]) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from clientip.edges.replay.tally import OTHER, Tally, everything
 from clientip.reasons import FINDINGS, REJECTED, UNKNOWN, Reason
 
 SHOWN_UNLISTED: Final = 20
+_NARROWEST: Final = 24  # characters of a column that is wrapped
+_NUMBERS: Final = frozenset({"lines", "share", "records", "share of all"})  # heads of columns that stand to the right
 
 
 class Summary(Struct, frozen=True):
@@ -51,7 +51,7 @@ def as_json(summary: Summary) -> bytes:
         "rejected": _remedies(everything(summary.tallies, "rejected"), REJECTED),
         "findings": _remedies(everything(summary.tallies, "findings"), FINDINGS),
         "unlisted": [
-            {"address": address, "records": records, "share": share}
+            {"address": address, "records": records, "share": round(share, 4)}
             for address, records, share in _ranked(summary.tallies)[:SHOWN_UNLISTED]
         ],
     }
@@ -74,24 +74,25 @@ def _ranked(tallies: Sequence[Tally]) -> list[tuple[str, int, float]]:
     total = sum(each.records for each in tallies)
     unlisted = everything(tallies, "unlisted")
     ranked = sorted(unlisted.items(), key=lambda pair: (pair[0] == OTHER, -pair[1], pair[0]))
-    return [(address, records, round(records / total, 4)) for address, records in ranked]
+    return [(address, records, records / total) for address, records in ranked]
 
 
-def show(summary: Summary, console: Console) -> None:
+def as_text(summary: Summary, width: int) -> str:
     """Tables for the operator: what became of the lines, and what to do about the rest."""
     rows = [row for each in summary.tallies for row in _outcomes(each)]
-    console.print(_table(("system", "outcome", "lines", "share"), rows))
+    tables = [_table(("system", "outcome", "lines", "share"), rows, width)]
     advice = [
         *_advice("unknown", everything(summary.tallies, "reasons"), UNKNOWN),
         *_advice("rejected", everything(summary.tallies, "rejected"), REJECTED),
         *_advice("finding", everything(summary.tallies, "findings"), FINDINGS),
     ]
     if advice:
-        console.print(_table(("", "why", "lines", "what would help"), advice))
+        tables.append(_table(("", "why", "lines", "what would help"), advice, width))
     ranked = _ranked(summary.tallies)[:SHOWN_UNLISTED]
     if ranked:
-        unlisted = [(escape(address), f"{records:,}", f"{share:.1%}") for address, records, share in ranked]
-        console.print(_table(("address nobody listed", "records", "share of all"), unlisted))
+        unlisted = [(address, f"{records:,}", f"{share:.1%}") for address, records, share in ranked]
+        tables.append(_table(("address nobody listed", "records", "share of all"), unlisted, width))
+    return "\n".join("".join(f"{line}\n" for line in table) for table in tables)
 
 
 def _outcomes(tally: Tally) -> Iterator[tuple[str, ...]]:
@@ -103,7 +104,7 @@ def _outcomes(tally: Tally) -> Iterator[tuple[str, ...]]:
         **{f"skipped: {reason}": count for reason, count in tally.skipped.items()},
         **{f"rejected: {reason}": count for reason, count in tally.rejected.items()},
     }
-    yield escape(tally.system), "all", f"{tally.lines:,}", ""
+    yield tally.system, "all", f"{tally.lines:,}", ""
     for outcome, count in became.items():
         if count:
             yield "", outcome, f"{count:,}", f"{count / tally.lines:.1%}"
@@ -111,11 +112,29 @@ def _outcomes(tally: Tally) -> Iterator[tuple[str, ...]]:
 
 def _advice(kind: str, counts: Mapping[str, int], table: Mapping[str, Reason]) -> list[tuple[str, ...]]:
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [(kind, word, f"{count:,}", escape(table[word].remedy)) for word, count in ranked]
+    return [(kind, word, f"{count:,}", table[word].remedy) for word, count in ranked]
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(*heads)
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """Columns as wide as what stands in them; the last one is wrapped to what they leave of the width.
+
+    >>> print(*_table(("why", "lines", "what would help"), [("odd", "7", "say who may connect to it")], 37), sep="\\n")
+    why  lines  what would help
+    ---  -----  ------------------------
+    odd      7  say who may connect to
+                it
+    """
+    widths = [max(len(row[place]) for row in (heads, *rows)) for place in range(len(heads))]
+    room = max(_NARROWEST, width - sum(widths[:-1]) - 2 * (len(heads) - 1))
+    widths[-1] = min(widths[-1], room)
+    yield _row(heads, heads, widths)
+    yield "  ".join("-" * wide for wide in widths)
     for row in rows:
-        table.add_row(*row)
-    return table
+        first, *more = textwrap.wrap(row[-1], room) or [""]
+        yield _row((*row[:-1], first), heads, widths)
+        yield from (_row((*[""] * (len(heads) - 1), text), heads, widths) for text in more)
+
+
+def _row(cells: Sequence[str], heads: Sequence[str], widths: Sequence[int]) -> str:
+    columns = zip(cells, heads, widths, strict=True)
+    return "  ".join(f"{cell:{'>' if head in _NUMBERS else '<'}{wide}}" for cell, head, wide in columns).rstrip()

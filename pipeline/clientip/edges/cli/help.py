@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
+import click
+
 from clientip.config.keys import config_help
+from clientip.edges.cli.options import WIDE, one_of
 from clientip.edges.telemetry.metrics import metrics_help
 from clientip.formats import FORMATS
 from clientip.model import Format
@@ -58,3 +62,10 @@ def _reason_table(name: str, table: Mapping[str, Reason]) -> Iterator[str]:
 TOPICS: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
     {"config": config_help, "formats": _formats, "metrics": metrics_help, "outputs": _outputs, "reasons": _reasons}
 )
+
+
+@click.command("help", context_settings=WIDE)
+@click.argument("subject", required=False)
+def command(subject: str | None) -> None:
+    """Print a reference table; without a subject, list the subjects."""
+    sys.stdout.write(TOPICS[one_of("help", subject or "", tuple(TOPICS))]())

@@ -1,0 +1,149 @@
+"""The commands as one finds them: what is listed, how a wrong call is told, and that each loads for itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from clientip.edges.cli.main import COMMANDS, app
+
+PACKAGE = Path(__file__).parents[3] / "pipeline"
+CONTEXT = click.Context(app, info_name="clientip")
+
+
+def command(name: str) -> click.Command:
+    found = app.get_command(CONTEXT, name)
+    assert found is not None
+    return found
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command with what is typed before it, groups among them."""
+    for name in app.list_commands(CONTEXT):
+        yield name, command(name)
+        if isinstance(command(name), click.Group):
+            yield from ((f"{name} {inner}", each) for inner, each in command(name).commands.items())
+
+
+def python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable,
+            *([] if code == "-m" else ["-c"]),
+            *([code] if code != "-m" else ["-m", "clientip"]),
+            *arguments,
+        ],
+        env=os.environ | {"PYTHONPATH": str(PACKAGE)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_of_a_command_what_its_own_help_begins_with(name: str) -> None:
+    assert " ".join((command(name).help or "").split()).startswith(COMMANDS[name])
+    assert command(name).name == name
+
+
+@pytest.mark.parametrize(("name", "each"), [*commands()])
+def test_every_option_says_what_it_is_for(name: str, each: click.Command) -> None:
+    silent = [option.opts for option in each.params if isinstance(option, click.Option) and not option.help]
+    assert silent == []
+
+
+def test_the_list_of_commands_loads_none_of_them() -> None:
+    code = "import sys\nfrom clientip.edges.cli.main import app\napp(standalone_mode=False)\nprint(*sys.modules)"
+    loaded = python(code, "--help").stdout.splitlines()[-1].split()
+    assert "clientip.edges.cli.main" in loaded
+    heavy = {
+        "rich",
+        "msgspec",
+        "confluent_kafka",
+        "opentelemetry",
+        "multiprocessing",
+        "clientip.engine",
+        "clientip.model",
+    }
+    assert heavy.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (["replya"], "clientip: no command 'replya'; did you mean \"replay\"?; see `clientip --help`"),
+        (["kafka", "topcs"], "clientip: no such command 'topcs'"),
+        (
+            ["replay", "--worker", "1"],
+            "clientip: no such option '--worker'. Did you mean '--workers'?; see `clientip replay --help`",
+        ),
+        (["replay", "-c", "c.toml"], "clientip: missing option '-o' / '--out'; see `clientip replay --help`"),
+        (["replay", "-o", "-"], "clientip: missing option '-c' / '--config' (env var: 'CLIENTIP_CONFIG')"),
+        (
+            ["replay", "-c", "c.toml", "-o", "-", "--workers", "0"],
+            "clientip: invalid value for '--workers': 0 is not in",
+        ),
+        (
+            ["replay", "-c", "c.toml", "-o", "-", "--compress", "lz4"],
+            "clientip: invalid value for '--compress': 'lz4' is not",
+        ),
+        (["read", "web.log"], "clientip: missing option '--format'"),
+        (["check", "-c", "c.toml", "more"], "clientip: got unexpected extra argument"),
+        (["help", "configuration"], "clientip: help: unknown 'configuration'; did you mean \"config\"?"),
+        (["replay", "-c", "no.toml", "-o", "-"], "clientip: no.toml: cannot be read: No such file or directory"),
+    ],
+)
+def test_a_wrong_call_is_told_in_one_line_like_every_other_fault(call: list[str], said: str) -> None:
+    done = python("-m", *call)
+    [line] = done.stderr.splitlines()
+    assert line.startswith(said)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("call", [[], ["collect"], ["kafka"]])
+def test_a_group_without_a_command_shows_its_help(call: list[str]) -> None:
+    done = python("-m", *call)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(" ".join(["Usage: clientip", *call]))
+    assert "Commands:" in done.stderr
+
+
+def test_the_configuration_may_stand_in_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/web.toml").write_text('[systems.web]\nformat = "aws_alb"\npeers = ["lb"]\n')
+    (tmp_path / "lb.toml").write_text('[systems.lb]\naddresses = ["10.0.0.1"]\npeers = ["outside"]\n')
+    variable = f"{tmp_path / 'a'}:{tmp_path / 'lb.toml'}"
+    done = CliRunner().invoke(app, ["check"], env={"CLIENTIP_CONFIG": variable}, standalone_mode=False)
+    assert (done.return_value, done.stderr) == (0, "")
+    assert "web: aws_alb" in done.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_completion(shell: str, tmp_path: Path) -> None:
+    shown = python("-m", "--show-completion", SHELL=f"/usr/bin/{shell}")
+    assert "_CLIENTIP_COMPLETE" in shown.stdout
+    assert shown.stdout == python("-m", "--show-completion", shell).stdout
+    assert python("-m", "--install-completion", shell, HOME=str(tmp_path)).returncode == 0
+    [written] = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert written.read_text() == shown.stdout
+    asked = {"COMP_WORDS": "clientip rep", "COMP_CWORD": "rep" if shell == "fish" else "1"}
+    assert "replay" in python("-m", _CLIENTIP_COMPLETE=f"{shell}_complete", **asked).stdout
+    asked = {"COMP_WORDS": "clientip replay --max-", "COMP_CWORD": "--max-" if shell == "fish" else "2"}
+    assert "--max-rejected" in python("-m", _CLIENTIP_COMPLETE=f"{shell}_complete", **asked).stdout
+
+
+def test_an_unknown_shell_is_told(tmp_path: Path) -> None:
+    done = python("-m", "--show-completion", SHELL="/bin/tcsh")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("clientip: which shell? Write one of bash, zsh, fish")
+    (tmp_path / ".config").write_text("")
+    done = python("-m", "--install-completion", "fish", HOME=str(tmp_path))
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "cannot write" in done.stderr
