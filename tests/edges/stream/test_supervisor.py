@@ -31,7 +31,7 @@ SECRET = "198.51.100.77"  # as of a line that was read
 _WORKER = f"""
 import json, os, sys, time
 from pathlib import Path
-from clientip.edges import streamworker
+from clientip.edges.stream import worker
 from clientip.errors import ConfigError, Fault, SinkError
 
 HERE = Path(__file__).parent
@@ -63,14 +63,14 @@ def work(context):
     tell("stopped")
 
 if __name__ == "__main__":
-    sys.exit(streamworker.main(sys.argv[1:], {{"reader": work, "answerer": work}}))
+    sys.exit(worker.main(sys.argv[1:], {{"reader": work, "answerer": work}}))
 """
 _PROGRAM = """
 import sys
 from pathlib import Path
-from clientip.edges.stream.supervisor import Options, supervise
+from clientip.edges.stream.supervisor import StreamOptions, supervise
 config, listen, watchdog, *previous = sys.argv[1:]
-options = Options("here", listen or None, tuple(map(Path, previous)), float(watchdog), "stand_in")
+options = StreamOptions("here", listen or None, tuple(map(Path, previous)), float(watchdog), "stand_in")
 sys.exit(supervise([Path(config)], 1, 1, options))
 """
 _CONFIG = """
