@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import msgspec
 from clientip.config import load as config
 from clientip.edges.geo import GeoDatabases
 from clientip.edges.kafka.client import TopicPlace
@@ -19,17 +18,17 @@ from clientip.edges.stream.publication import Publication
 from clientip.edges.stream.spool import Spool
 from clientip.edges.telemetry.telemetry import Telemetry
 from clientip.model import Record
+from clientip.pending import unpacked
 from clientip.settings import Settings
 from clientip.stream.checkpoint import Partition
 from clientip.stream.compiled import Compiled, Views, compiled, keep_ns
 from clientip.stream.intake import Intake, IntakeBatch, Numbers
-from clientip.stream.join_messages import Chunks, Partitions, QuestionItem, Waits, Watermark, decode
+from clientip.stream.join_messages import Chunks, Partitions, QuestionItem, Watermark, decode
 
 from benchmarks.stream_lines import Message
 
 BATCH: Final = 5_000  # lines
 MEMORY: Final = 1 << 30
-_WAITS: Final = msgspec.msgpack.Decoder(Waits).decode
 
 
 class Raw:
@@ -167,7 +166,7 @@ class Stages:
                 held.spool.drop(each.reference)
         with self._stage("answerer: walk"):
             found = [
-                self.compiled.walking.go_on(of.system, _WAITS(of.waits), of.first_ns or 1, each, chunks)
+                self.compiled.walking.go_on(of.system, unpacked(of.pending), of.first_ns or 1, each, chunks)
                 for of, each in zip(questions, leaving, strict=True)
             ]
         with self._stage("answerer: render"):

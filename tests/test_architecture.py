@@ -25,7 +25,7 @@ ROOMS: dict[str, frozenset[str]] = {  # room → what it may import besides the 
     "formats": frozenset({"syntax", "patterns"}),
     "joins": frozenset({"syntax", "trust"}),
     "engine": frozenset({"framing", "formats", "trust", "joins"}),
-    "pending": frozenset({"engine"}),
+    "pending": frozenset({"engine", "joins", "trust"}),
     "config": frozenset({"syntax", "formats", "framing"}),
     "stream": frozenset({"engine", "pending", "joins", "trust", "syntax"}),
     "diagnose": frozenset({"config", "joins", "trust", "syntax"}),
@@ -40,7 +40,7 @@ ROOMS: dict[str, frozenset[str]] = {  # room → what it may import besides the 
         | {"edges.disk", "edges.geo", "edges.kafka"}
     ),
     "edges.stream": frozenset(
-        {"config", "stream", "joins", "trust", "outputs", "edges.geo", "edges.kafka", "edges.telemetry"}
+        {"config", "pending", "stream", "joins", "trust", "outputs"} | {"edges.geo", "edges.kafka", "edges.telemetry"}
     ),
     "edges.cli": frozenset(
         {"config", "engine", "framing", "formats", "joins", "outputs", "diagnose", "syntax"}

@@ -11,6 +11,7 @@ from clientip.joins.facts import JoinFact, JoinQuestion, conn_key, request_key
 from clientip.joins.flows import NEVER
 from clientip.joins.inquiry import Inquiry
 from clientip.model import Line, Setup, System
+from clientip.pending import Pending
 from clientip.settings import Feed
 from clientip.stream.changelog import EVERY, ChangelogEntry, entries, standing
 from clientip.stream.checkpoint import MAX_METADATA, Checkpoint, Partition, read, start, written
@@ -23,7 +24,6 @@ from clientip.stream.join_messages import (
     JoinChunk,
     Partitions,
     QuestionItem,
-    Waits,
     Watermark,
     decode,
     encode,
@@ -40,7 +40,7 @@ from tests.worlds.sizes import SIZE
 SECOND = 1_000_000_000
 NODE, SERVER = "198.51.100.11", ("10.244.2.5", 8080)
 PARTITIONS = Partitions("seed", 1)
-WAITS = Waits(b"x", None, "f", 0, 0, None, None, "", "r", True, b"", Inquiry(), 0)
+PENDING = Pending(b"x", None, "f", 0, 0, None, None, "", "r", True, b"", Inquiry(), 0)
 
 
 def flow(port: int, begin: int, end: int | None, record: str = "n1", sender: int = 51000) -> JoinFact:
@@ -64,7 +64,7 @@ def chunk(facts: list[JoinFact] = [], questions: list[JoinQuestion] = [], **more
     for fact in facts:
         chunks.tell(fact)
     for question in questions:
-        chunks.ask(question, "d", WAITS)
+        chunks.ask(question, "d", PENDING)
     [message] = chunks.messages(everywhere=[0], **more)  # type: ignore[arg-type]
     return decode(message.value)
 

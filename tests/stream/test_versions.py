@@ -15,13 +15,13 @@ from clientip.joins.coverage import Run
 from clientip.joins.facts import JoinFact, JoinQuestion, conn_key, trace_key
 from clientip.joins.inquiry import Inquiry
 from clientip.model import Step
+from clientip.pending import Pending, unpacked
 from clientip.stream.changelog import entries, standing
 from clientip.stream.checkpoint import Checkpoint, read, written
 from clientip.stream.join_messages import (
     VERSION,
     Chunks,
     Partitions,
-    Waits,
     Watermark,
     decode,
     unpacked_fact,
@@ -45,7 +45,7 @@ FACTS = [
 ]  # fmt: skip
 ASKED = JoinQuestion(KEY, 0, 0, ("nodes",), "app", "a", 7, 1, 2, 3, NODE[0], ("10.244.2.5", 8080), True, None, True)
 THROUGH = Through("nodes", ("203.0.113.7", 51000), None, "conntrack", "0" * 32)
-WAITS = Waits(b"raw", b"text", "file", 5, 6, 7, "a", "stdout", "2" * 32, True, b"seen", Inquiry((THROUGH,), 1), 8)
+PENDING = Pending(b"raw", b"text", "file", 5, 6, 7, "a", "stdout", "2" * 32, True, b"seen", Inquiry((THROUGH,), 1), 8)
 MARK = Watermark("nodes", "raw.nodes", 3, 4, 5, True)
 RUNS = (("nodes", "node-a", (Run("s", 1, 2, 3, 4, True),)),)
 RESUME = Checkpoint(1, 17, 4, 65, (("conn", "nodes", 99),))
@@ -55,7 +55,7 @@ def chunk() -> bytes:
     chunks = Chunks(Partitions("seed", 1), 60)
     for fact in FACTS:
         chunks.tell(fact)
-    chunks.ask(ASKED, "0123456789abcdef", WAITS, 9)
+    chunks.ask(ASKED, "0123456789abcdef", PENDING, 9)
     [message] = chunks.messages([MARK], RUNS)
     return message.value
 
@@ -84,7 +84,7 @@ def test_a_chunk_of_version_1_is_read() -> None:
     assert [unpacked_fact(body) for body in bodies] == FACTS
     [question] = found.questions
     assert unpacked_question(question.asked) == ASKED
-    assert msgspec.msgpack.decode(question.waits, type=Waits) == WAITS
+    assert unpacked(question.pending) == PENDING
     assert (question.topology, question.first_ns, question.system) == ("0123456789abcdef", 9, "app")
     assert (found.watermarks, found.runs) == ((MARK,), RUNS)
 

@@ -10,19 +10,18 @@ from collections.abc import Iterable
 
 import msgspec
 from clientip.model import Line, Outcome, Record
+from clientip.pending import unpacked
 from clientip.settings import Settings
 from clientip.stream.changelog import standing
 from clientip.stream.checkpoint import Partition, start
 from clientip.stream.compiled import Views, compiled, keep_ns
 from clientip.stream.intake import Intake, IntakeBatch, Numbers
-from clientip.stream.join_messages import OPEN, Chunks, Partitions, QuestionItem, Waits, Watermark, decode
+from clientip.stream.join_messages import OPEN, Chunks, Partitions, QuestionItem, Watermark, decode
 from msgspec import Struct
 
 MS = 1_000_000
 SECOND = 1000 * MS
 MEMORY = 1 << 30
-
-_WAITS = msgspec.msgpack.Decoder(Waits)
 
 
 class Raw(Struct, frozen=True):
@@ -117,7 +116,7 @@ class Stream:
             question = self._bodies[each.reference]
             first_ns = question.first_ns or self._first[each.reference]
             walking = self._known[question.topology].walking
-            record = walking.go_on(question.system, _WAITS.decode(question.waits), first_ns, each, chunks)
+            record = walking.go_on(question.system, unpacked(question.pending), first_ns, each, chunks)
             if record is not None:
                 self.records.append(record)
         for told in again:

@@ -66,6 +66,11 @@ class Inquirer:
         found = resolve(self._graph, seen, answers=inquiry.answers)
         return self._ask(seen, found, replace(inquiry, asked=inquiry.asked + 1, refused=(*inquiry.refused, answer)))
 
+    def ask_again(self, seen: Observation, inquiry: Inquiry) -> Open:
+        """The same question again, of a line that awaits another one: that line has not ended yet."""
+        assert inquiry.awaits is not None
+        return Open(inquiry, self._awaiting(seen, inquiry.awaits))
+
     def give_up(self, seen: Observation, inquiry: Inquiry) -> Resolution:
         """The end of a line that awaits one that awaits it."""
         return resolve(self._graph, seen, answers=(*inquiry.answers, Refused("too_many_steps")))

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from clientip.engine import Engine
 from clientip.joins.coverage import Run, Runs, Witness
 from clientip.joins.facts import JoinFact, kind_of
-from clientip.joins.inquiry import Inquiry, Open
-from clientip.joins.join import Joining, numbered
+from clientip.joins.inquiry import Open
+from clientip.joins.join import Joining
 from clientip.model import Fact, Numbered, Outcome, Record
-from clientip.pending import Shelf
-from clientip.stream.join_messages import Chunks, Waits
+from clientip.pending import Suspensions
+from clientip.stream.join_messages import Chunks
 from clientip.trust.answers import Refused
 
 MOST: Final = 256  # facts under one id that a batch tells; one more, and the key is crowded
@@ -26,36 +26,26 @@ class Intake:
     """What the lines of one system do to the joins, under one configuration."""
 
     def __init__(self, engine: Engine, joining: Joining, topology: str, system: str) -> None:
-        self._joining, self._topology, self._system = joining, topology, system
-        self._shelf = Shelf(engine, system)
-        self.tells = joining.witnesses.tells(system)
+        self._joining, self._topology = joining, topology
+        self._lines = Suspensions(engine, joining, system)
+        self.tells = self._lines.tells
 
     def take(self, outcome: Outcome, appended_ns: int, batch: IntakeBatch) -> Outcome | None:
         """The outcome as it leaves, or None: it waits for its answer.
 
-        `appended_ns`: when its message came, 0 where nobody knows.
+        `appended_ns`: when its message came; 0: that is not known.
         """
-        begun: Outcome | Open = outcome
-        by_ns = batch.latest_ns or appended_ns
         if self.tells:
             batch.see(outcome, appended_ns)
-        elif type(outcome) is Record and outcome.resolution.stop is None and not _is_ahead(outcome, by_ns):
-            return outcome  # the usual case of a log that only asks
-        if type(outcome) is Record:
-            if _is_ahead(outcome, by_ns):
-                batch.ahead.append(outcome)
-                return self._alone(outcome)
-            begun = self._joining.begin(outcome)
-        elif self.tells:
-            batch.count(outcome)
-        ended = outcome if isinstance(begun, Open) else begun
-        if self.tells:
-            for fact in self._joining.witnesses.facts(ended):
-                batch.tell(fact)
+        if type(outcome) is Record and _is_ahead(outcome, batch.latest_ns or appended_ns):
+            batch.ahead.append(outcome)
+            return self._alone(outcome)
+        begun = self._lines.begin(outcome, batch.tell, batch.count)
         if not isinstance(begun, Open):
             return begun
         assert type(outcome) is Record
-        batch.chunks.ask(begun.question, self._topology, self._waits(outcome, begun.inquiry, appended_ns))
+        pending = self._lines.suspend(outcome, begun.inquiry, appended_ns)
+        batch.chunks.ask(begun.question, self._topology, pending)
         batch.asked += 1
         return None
 
@@ -67,24 +57,6 @@ class Intake:
         refused = Refused("time_implausible")
         end = self._joining.inquirer.end(record.observation, begun.inquiry, refused)
         return replace(record, resolution=end)
-
-    def _waits(self, record: Record, inquiry: Inquiry, appended_ns: int) -> Waits:
-        line = record.line
-        return Waits(
-            line.raw,
-            None if line.text is line.raw else line.text,
-            line.file,
-            line.offset,
-            line.index,
-            line.stamp_ns,
-            line.instance,
-            line.stream,
-            record.record_id,
-            record.entry,
-            self._shelf.put(record.observation),
-            inquiry,
-            appended_ns,
-        )
 
 
 def _is_ahead(record: Record, appended_ns: int) -> bool:
@@ -173,8 +145,6 @@ class IntakeBatch:
                 return
         self.chunks.tell(fact)
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, witness: Witness, line: Numbered) -> None:
         """The running number of a line that has one."""
-        found = numbered(outcome)
-        if found is not None:
-            self._numbers.add(*found)
+        self._numbers.add(witness, line)

@@ -18,8 +18,7 @@ from xxhash import xxh3_64_intdigest
 from clientip.errors import FormatError
 from clientip.joins.coverage import Run
 from clientip.joins.facts import JoinFact, JoinQuestion, kind_of
-from clientip.joins.inquiry import Inquiry
-from clientip.model import Line
+from clientip.pending import Pending, packed
 
 VERSION: Final = 1
 VERSIONS: Final = frozenset({VERSION})  # that can be read
@@ -45,31 +44,6 @@ class Watermark(Struct, frozen=True, gc=False, array_like=True):
     at_end: bool  # nothing was left to read
 
 
-class Waits(Struct, frozen=True, gc=False, array_like=True):
-    """All that a line which asks needs to go on: what it was, and what it was told."""
-
-    raw: bytes
-    text: bytes | None  # None: as `raw`
-    file: str
-    offset: int
-    index: int
-    stamp_ns: int | None
-    instance: str | None
-    stream: str
-    record: str
-    entry: bool
-    seen: bytes  # the observation packed, without its setup; empty: it has to be read again
-    inquiry: Inquiry
-    appended_ns: int  # when the raw line came
-
-    def line(self) -> Line:
-        """The line as its format read it."""
-        text = self.raw if self.text is None else self.text
-        return Line(
-            self.raw, text, self.file, self.offset, self.index, self.stamp_ns, self.instance, self.stream, False
-        )
-
-
 class QuestionItem(Struct, frozen=True, gc=False, array_like=True):
     """One question under way."""
 
@@ -77,8 +51,8 @@ class QuestionItem(Struct, frozen=True, gc=False, array_like=True):
     topology: str  # digest of the configuration under which it walks
     first_ns: int  # append time of its first message; 0: this is the first
     system: str  # whose line it is
-    asked: bytes  # an `JoinQuestion`
-    waits: bytes  # a `Waits`
+    asked: bytes  # a packed `JoinQuestion`
+    pending: bytes  # a packed `Pending`
 
 
 class Facts(Struct, frozen=True, gc=False, array_like=True):
@@ -233,13 +207,13 @@ class Chunks:
         columns.ends.append(len(columns.bodies))
         columns.size += len(body) + 21
 
-    def ask(self, asked: JoinQuestion, topology: str, waits: Waits, first_ns: int = 0) -> None:
+    def ask(self, asked: JoinQuestion, topology: str, pending: Pending, first_ns: int = 0) -> None:
         """One more question of a line."""
         hashed = self._partitions.hash(asked.key)
         columns = self._columns(self._partitions.of(hashed))
-        question = QuestionItem(hashed, topology, first_ns, asked.system, _ENCODE(asked), _ENCODE(waits))
+        question = QuestionItem(hashed, topology, first_ns, asked.system, _ENCODE(asked), packed(pending))
         columns.questions.append(question)
-        columns.size += len(question.asked) + len(question.waits) + 64
+        columns.size += len(question.asked) + len(question.pending) + 64
 
     def messages(
         self,

@@ -5,12 +5,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from clientip.engine import Engine
-from clientip.joins.inquiry import Open
 from clientip.joins.join import Joining
-from clientip.joins.witnesses import settled
-from clientip.model import Record, Resolution
-from clientip.pending import Shelf
-from clientip.stream.join_messages import Chunks, Waits
+from clientip.model import Record
+from clientip.pending import Over, Pending, Reply, Suspensions
+from clientip.stream.join_messages import Chunks
 from clientip.stream.join_partition import Departure
 from clientip.trust.answers import Refused
 
@@ -19,26 +17,20 @@ class Walking:
     """Lines of all systems going on, under one configuration."""
 
     def __init__(self, engine: Engine, joining: Joining, topology: str) -> None:
-        self._inquirer, self._witnesses, self._topology = joining.inquirer, joining.witnesses, topology
-        self._shelves = {system: Shelf(engine, system) for system in engine.sources}
+        self._topology = topology
+        self._lines = {system: Suspensions(engine, joining, system) for system in engine.sources}
 
-    def go_on(self, system: str, waits: Waits, first_ns: int, left: Departure, chunks: Chunks) -> Record | None:
+    def go_on(self, system: str, pending: Pending, first_ns: int, left: Departure, chunks: Chunks) -> Record | None:
         """The record of a line whose question left, or None: it asks again.
 
         `first_ns`: when its first question came. What it asks and tells goes into `chunks`.
         """
-        line = waits.line()
-        seen = self._shelves[system].take(waits.seen, line)
-        found: Open | Resolution
+        reply: Reply = left.answer
         if left.over:
             assert isinstance(left.answer, Refused)
-            found = self._inquirer.end(seen, waits.inquiry, left.answer)
-        else:
-            found = self._inquirer.go_on(seen, waits.inquiry, left.answer)
-        if isinstance(found, Open):
-            chunks.ask(found.question, self._topology, replace(waits, inquiry=found.inquiry), first_ns)
-            return None
-        record = Record(line, seen, found, waits.record, waits.entry)
-        if self._witnesses.tells(system):
-            chunks.tell(settled(record))
-        return record
+            reply = Over(left.answer)
+        [found] = self._lines[system].go_on((pending,), (reply,), chunks.tell)
+        if isinstance(found, Record):
+            return found
+        chunks.ask(found.question, self._topology, replace(pending, inquiry=found.inquiry), first_ns)
+        return None

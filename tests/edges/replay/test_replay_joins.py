@@ -23,7 +23,6 @@ from clientip.config import load as config
 from clientip.edges.disk.files import Block
 from clientip.edges.disk.spill import BlockWriter, BucketReader, BucketWriter, read_blocks
 from clientip.edges.replay import pool
-from clientip.edges.replay.join_files import Hole
 from clientip.edges.replay.join_slices import Desk
 from clientip.edges.replay.plan import ChunkReader, ReplayOptions, Request, chunks_of
 from clientip.edges.replay.run import plan_of, replay
@@ -32,9 +31,9 @@ from clientip.errors import SinkError
 from clientip.formats import FORMATS
 from clientip.joins.inquiry import Inquiry
 from clientip.joins.join import settle
-from clientip.model import Line, Outcome, Record, Setup, System
+from clientip.model import Line, Outcome, Record, Resolution, Setup, System
 from clientip.outputs import OUTPUTS
-from clientip.pending import Shelf
+from clientip.pending import Codec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -398,7 +397,7 @@ def test_a_run_over_damaged_parts_ends_in_words(home: Path, monkeypatch: pytest.
     assert (home / "out/record.ndjson").read_bytes() == settled(home)
 
 
-def test_what_every_format_reads_is_put_away_and_taken_out_the_same() -> None:
+def test_what_every_format_reads_is_suspended_and_read_again_the_same() -> None:
     packed = 0
     for made in FORMATS.values():
         for sample in made.samples:
@@ -407,14 +406,16 @@ def test_what_every_format_reads_is_put_away_and_taken_out_the_same() -> None:
             known = {"timezone": "UTC", "logs_peer": "socket" if made.logs_peer else None}
             setup = Setup(system="web", format=made.name, **(known | dict(sample.setup)))  # type: ignore[arg-type]
             engine = Engine([System(name="web")], [LogSource(setup)], line_bytes=1 << 20)
-            shelf, line = Shelf(engine, "web"), Line(sample.line, sample.line)
+            codec, line = Codec(engine, "web"), Line(sample.line, sample.line)
             seen = engine.again("web", line)
-            body = shelf.put(seen)
+            record = Record(line, seen, Resolution("unknown", None, None, None, ()), "", entry=True)
+            pending = codec.suspend(record, Inquiry())
+            body = pending.observation
             packed += bool(body) and body[:1] != b"{"
             assert body
             assert setup.proof_key == b"" or setup.proof_key not in body
-            hole = Hole(0, 0, b"", None, "", 0, 0, None, None, "", "", True, True, body, Inquiry())
-            assert shelf.take(hole.seen, line) == seen, sample
+            assert pending.line() == line
+            assert codec.observation(pending, line) == seen, sample
     assert packed > 50
 
 

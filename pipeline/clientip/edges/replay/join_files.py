@@ -20,8 +20,7 @@ from clientip.edges.disk.spill import BlockWriter, BucketWriter, damaged
 from clientip.edges.replay.plan import Plan
 from clientip.joins.coverage import Run
 from clientip.joins.facts import JoinFact, JoinQuestion
-from clientip.joins.inquiry import Inquiry
-from clientip.model import Line
+from clientip.pending import Pending
 from clientip.trust.answers import Awaits, Known, Refused, Through
 
 SHEET: Final = 50_000  # holes whose answers are in memory at a time
@@ -57,31 +56,12 @@ def filled(number: int) -> str:
 
 
 class Hole(Struct, frozen=True, gc=False, array_like=True):
-    """A line that waits, with all that it needs to go on."""
+    """The place of a row whose line is pending."""
 
     number: int  # its place among the holes of its chunk
     position: int  # where its row belongs among the bytes of the rows
-    raw: bytes
-    text: bytes | None  # None: as `raw`
-    file: str
-    offset: int
-    index: int
-    stamp_ns: int | None
-    instance: str | None
-    stream: str
-    record: str
-    entry: bool
     shown: bool  # False: out of the range asked for; others may wait for it
-    seen: bytes  # what the line was read as, without its setup; empty: it has to be read again
-    inquiry: Inquiry
-    question: JoinQuestion | None = None  # what it asks again, where a round left it unanswered
-
-    def line(self) -> Line:
-        """The line as the format reads it."""
-        text = self.raw if self.text is None else self.text
-        return Line(
-            self.raw, text, self.file, self.offset, self.index, self.stamp_ns, self.instance, self.stream, False
-        )
+    pending: Pending
 
 
 class Filled(Struct, frozen=True, gc=False, array_like=True):
@@ -107,7 +87,7 @@ class SpilledQuestion(Struct, frozen=True, gc=False, array_like=True):
     body: msgspec.Raw
 
 
-Reply = tuple[int, Through | Known | Refused | Awaits]
+SpilledReply = tuple[int, Through | Known | Refused | Awaits]
 """(number of the hole, what it is told)."""
 
 Runs = tuple[str, str, list[Run]]

@@ -27,7 +27,7 @@ MANY_SLICES: Final = 16  # a fact that reaches over more of them is held for all
 Asker = tuple[int, int]
 """(chunk, number of the hole)."""
 
-Reply = Callable[[Asker, Answer | Awaits], None]
+TakeReply = Callable[[Asker, Answer | Awaits], None]
 Numbered = tuple[int, JoinFact]
 """A fact with its place among all of the key, so that their order stays the same however they are cut."""
 
@@ -40,7 +40,7 @@ class Heavy:
         desk: Desk,
         questions: Callable[[], Iterator[tuple[Asker, JoinQuestion]]],
         facts: Callable[[], Iterator[JoinFact]],
-        reply: Reply,
+        reply: TakeReply,
         scratch: tuple[Path, int],
     ) -> None:
         self._desk, self._questions, self._facts, self._reply = desk, questions, facts, reply

@@ -12,10 +12,11 @@ from clientip.edges.replay.join_files import ROWS, RUNS, Hole, Sinks, Spill, ask
 from clientip.edges.replay.plan import Chunk
 from clientip.edges.replay.read_pass import Done, Job, Moved, Pass, Rows, joined_rows, run_through
 from clientip.joins.coverage import MAX_RUNS, Run, Runs, Witness, stitch
+from clientip.joins.facts import JoinFact
 from clientip.joins.inquiry import Open
-from clientip.joins.join import Joining, numbered
-from clientip.model import Outcome, Record
-from clientip.pending import Shelf
+from clientip.joins.join import Joining
+from clientip.model import Numbered, Outcome, Record
+from clientip.pending import Suspensions
 
 MANY_RUNS: Final = 2 * MAX_RUNS  # of one witness in one chunk, before neighbours are joined
 
@@ -26,10 +27,8 @@ class JoinedPass(Pass):
     def __init__(self, job: Job, joining: Joining, chunk: Chunk, sinks: Sinks) -> None:
         super().__init__(job, chunk)
         self._judged_first = None  # a range cuts records, and never what they tell
-        self._joining, self._sinks = joining, sinks
-        self._spill = Spill(job.plan)
-        self._shelf = Shelf(job.engine, chunk.input.system)
-        self._tells = joining.witnesses.tells(chunk.input.system)
+        self._sinks, self._spill = sinks, Spill(job.plan)
+        self._lines = Suspensions(job.engine, joining, chunk.input.system)
         self._runs: dict[Witness, Runs] = defaultdict(Runs)
         self._position = 0  # bytes of rows so far
         self.open = 0
@@ -45,20 +44,13 @@ class JoinedPass(Pass):
 
     def _take(self, outcome: Outcome, rows: list[bytes], rejected: list[bytes]) -> None:
         """What a line tells and asks; its row, unless it has to wait."""
-        begun: Outcome | Open = outcome
-        if type(outcome) is Record:
-            begun = self._joining.begin(outcome)
-        elif self._tells:
-            self._count(outcome)
+        begun = self._lines.begin(outcome, self._tell, self._count)
         ended = outcome if isinstance(begun, Open) else begun
-        if self._tells:
-            for fact in self._joining.witnesses.facts(ended):
-                self._spill.tell(self._sinks.facts, fact)
         shown = ended if self._judged is None else self._judged(ended)
         if isinstance(begun, Open):
             assert type(outcome) is Record
             # Others may wait for a line out of range, or find their place by the order of its connection.
-            if shown is ended or self._tells or begun.question.serial is not None:
+            if shown is ended or self._lines.tells or begun.question.serial is not None:
                 self._wait(outcome, begun, shown=shown is ended)
             if shown is ended:
                 return
@@ -73,36 +65,19 @@ class JoinedPass(Pass):
         self._position += sum(len(row) + 1 for row in rows[before:])
 
     def _wait(self, record: Record, begun: Open, *, shown: bool) -> None:
-        line = record.line
-        self._sinks.holes.add(
-            Hole(
-                self.open,
-                self._position,
-                line.raw,
-                None if line.text is line.raw else line.text,
-                line.file,
-                line.offset,
-                line.index,
-                line.stamp_ns,
-                line.instance,
-                line.stream,
-                record.record_id,
-                record.entry,
-                shown,
-                self._shelf.put(record.observation),
-                begun.inquiry,
-            )
-        )
+        pending = self._lines.suspend(record, begun.inquiry)
+        self._sinks.holes.add(Hole(self.open, self._position, shown, pending))
         self._spill.ask(self._sinks.asked, self.open, begun.question)
         self.open += 1
 
-    def _count(self, outcome: Outcome) -> None:
-        count = numbered(outcome)
-        if count is not None:
-            runs = self._runs[count[0]]
-            runs.add(count[1])
-            if len(runs.done) > MANY_RUNS:
-                runs.done = fewest(runs.done)
+    def _tell(self, fact: JoinFact) -> None:
+        self._spill.tell(self._sinks.facts, fact)
+
+    def _count(self, witness: Witness, line: Numbered) -> None:
+        runs = self._runs[witness]
+        runs.add(line)
+        if len(runs.done) > MANY_RUNS:
+            runs.done = fewest(runs.done)
 
     def runs(self) -> None:
         """Write down the stretches that were told whole; to be called once, at the end."""

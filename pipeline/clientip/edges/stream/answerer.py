@@ -25,19 +25,18 @@ from clientip.edges.stream.publication import Publication
 from clientip.edges.stream.spool import Spool
 from clientip.errors import FormatError, SinkError
 from clientip.joins.facts import kind_of
+from clientip.pending import unpacked
 from clientip.settings import Settings
 from clientip.stream.changelog import FRESH, standing
 from clientip.stream.checkpoint import Partition, start
 from clientip.stream.compiled import Compiled, Views, compiled, keep_ns
 from clientip.stream.fact_store import Again
-from clientip.stream.join_messages import OPEN, Chunks, JoinChunk, QuestionItem, Waits, decode, unpacked_question
+from clientip.stream.join_messages import OPEN, Chunks, JoinChunk, QuestionItem, decode, unpacked_question
 from clientip.stream.join_partition import Departure
 from clientip.trust.answers import Refused
 
 MESSAGES: Final = 200  # of one turn; each of up to 256 KiB and more
 SHOW_S: Final = 1.0  # how often gauges are set
-
-_WAITS: Final = msgspec.msgpack.Decoder(Waits).decode
 
 
 class _Held:
@@ -272,13 +271,13 @@ class Answerer:
         for each in leaving:
             question = held.spool.get(each.reference)
             held.spool.drop(each.reference)
-            waits, of = _WAITS(question.waits), self._known[question.topology]
+            pending, of = unpacked(question.pending), self._known[question.topology]
             self._count(question, each)
-            record = of.walking.go_on(question.system, waits, question.first_ns, each, turn.chunks)
+            record = of.walking.go_on(question.system, pending, question.first_ns, each, turn.chunks)
             if record is not None:
                 publish(record, of.settings.rules)
-                oldest_ns = min(oldest_ns or waits.appended_ns, waits.appended_ns)
-                turn.publication.youngest_ms = max(turn.publication.youngest_ms, waits.appended_ns // 1_000_000)
+                oldest_ns = min(oldest_ns or pending.appended_ns, pending.appended_ns)
+                turn.publication.youngest_ms = max(turn.publication.youngest_ms, pending.appended_ns // 1_000_000)
         self._tell_again(again, turn.chunks)
         if oldest_ns:
             self._telemetry.took("records.delay", time.time() - oldest_ns / 1e9)
