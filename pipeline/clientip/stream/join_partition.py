@@ -51,7 +51,7 @@ class Departure(NamedTuple):
     over: bool  # no answer, and not even a silence that another key could follow
 
 
-class Pending(Struct, gc=False):
+class OpenQuestion(Struct, gc=False):
     """A question that waits."""
 
     number: int
@@ -81,7 +81,7 @@ class Answering:
         self.next_number = number  # of the next question that is read
         self.unwritten: int | None = None  # message since which stretches were told that no changelog holds
         self.late = 0  # facts that came under a key whose questions have left
-        self._pending: dict[int, Pending] = {}
+        self._pending: dict[int, OpenQuestion] = {}
         self._of: dict[int, str] = {}  # number → drawing, where it is not the usual one
         self._usual = ""
         self._by_key: dict[int, int | array[int]] = {}  # hash → number of its question, or of several
@@ -137,7 +137,7 @@ class Answering:
             if asked.serial is not None:
                 self._remember(offset, question.hash, question.asked)
             return
-        pending = Pending(number, offset, question.hash, question.first_ns or self.clock_ns, refer(question))
+        pending = OpenQuestion(number, offset, question.hash, question.first_ns or self.clock_ns, refer(question))
         self._pending[number] = pending
         self._usual = self._usual or question.topology
         if question.topology != self._usual:
@@ -163,7 +163,7 @@ class Answering:
         alike.append(number)
         return len(alike)
 
-    def _expect(self, pending: Pending, asked: JoinQuestion) -> None:
+    def _expect(self, pending: OpenQuestion, asked: JoinQuestion) -> None:
         heapq.heappush(self._deadlines, _due(pending.first_ns + self._wait_ns(pending.number, asked), pending.number))
 
     def _remember(self, offset: int, hashed: int, asked: bytes) -> None:
@@ -309,7 +309,7 @@ class Answering:
     def _consider(self, hashed: int) -> None:
         pairs = 0
         numbers = self._by_key.get(hashed, ())
-        by_key: dict[str, list[tuple[Pending, JoinQuestion]]] = {}
+        by_key: dict[str, list[tuple[OpenQuestion, JoinQuestion]]] = {}
         for number in (numbers,) if isinstance(numbers, int) else numbers:
             pending = self._pending[number]
             asked = unpacked_question(self._packed(pending))
@@ -329,10 +329,10 @@ class Answering:
 
     def _decide(
         self,
-        pending: Pending,
+        pending: OpenQuestion,
         asked: JoinQuestion,
         facts: list[JoinFact],
-        asking: list[tuple[Pending, JoinQuestion]],
+        asking: list[tuple[OpenQuestion, JoinQuestion]],
     ) -> None:
         view, kind, since = self._view(pending.number), kind_of(asked.key), self.facts.complete_since
 
@@ -363,11 +363,11 @@ class Answering:
         else:
             self._wait(pending, asked, found, hard_ns)
 
-    def _packed(self, pending: Pending) -> bytes:
+    def _packed(self, pending: OpenQuestion) -> bytes:
         packed = self._fresh.get(pending.number)
         return self._asked_of(pending.reference) if packed is None else packed
 
-    def _wait(self, pending: Pending, asked: JoinQuestion, found: Wait, hard_ns: int) -> None:
+    def _wait(self, pending: OpenQuestion, asked: JoinQuestion, found: Wait, hard_ns: int) -> None:
         if found.need_ns is not None:
             view = self._view(pending.number)
             reach = min((view.reach(each, asked.source) for each in asked.witnesses if each in view.systems), default=0)
@@ -378,7 +378,7 @@ class Answering:
         if hard_ns:  # its time is over, and it is patient
             heapq.heappush(self._deadlines, _due(min(hard_ns, self.clock_ns + AGAIN_NS), pending.number))
 
-    def _leave(self, pending: Pending, answer: Answer | Awaits, *, over: bool) -> None:
+    def _leave(self, pending: OpenQuestion, answer: Answer | Awaits, *, over: bool) -> None:
         del self._pending[pending.number]
         self._over.discard(pending.number)
         self._of.pop(pending.number, None)
