@@ -9,7 +9,8 @@ import pytest
 from clientip.config.keys import KEYS, Key, config_help, config_schema
 from clientip.config.lint import warnings
 from clientip.config.load import Settings, load, promise_fault
-from clientip.config.schema_check import shape_faults
+from clientip.config.schema_check import misfits
+from clientip.config.suggest import key_faults
 from clientip.errors import ConfigError
 from clientip.model import Promise
 from clientip.syntax.headers import proof_hash
@@ -204,7 +205,7 @@ def test_a_header_can_only_be_promised_as_it_is_written(source: str, mode: str, 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: f"{key.table}.{key.name}")
 def test_every_example_has_the_shape_of_its_key_and_stands_in_the_help(key: Key) -> None:
     value = tomllib.loads(f"x = {key.example}")["x"]
-    assert list(shape_faults(key.shape, value, key.name)) == []
+    assert list(misfits(key.shape, value, key.name)) == []
     assert f"{key.name} = {key.example}\n    {key.meaning}" in config_help()
 
 
@@ -224,7 +225,7 @@ VALUES = st.recursive(
 
 @given(st.sampled_from(KEYS), VALUES)
 def test_our_check_and_the_json_schema_accept_the_same_values(key: Key, value: object) -> None:
-    assert (list(shape_faults(key.shape, value, "")) == []) == Draft202012Validator(key.shape).is_valid(value)
+    assert (list(misfits(key.shape, value, "")) == []) == Draft202012Validator(key.shape).is_valid(value)
 
 
 def test_the_json_schema_accepts_a_good_configuration_and_refuses_an_unknown_key() -> None:
@@ -232,3 +233,23 @@ def test_the_json_schema_accepts_a_good_configuration_and_refuses_an_unknown_key
     schema.validate(tomllib.loads(WEB + LB))
     assert not schema.is_valid(tomllib.loads(WEB + "pears = 1\n" + LB))
     assert not schema.is_valid(tomllib.loads(LB.replace("systems.lb", "systems.outside")))
+
+
+WRONG = st.one_of(
+    st.text("ab-_/, 12.:{}", max_size=12),
+    st.integers(-3, 70_000),
+    st.booleans(),
+    st.sampled_from(["yes", "1d", "X_Real_IP", "PROXY", "outside", "kafka-1:9092,kafka-2:9092", "10.0.0.0/24"]),
+)
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: f"{key.table}.{key.name}")
+@given(
+    value=st.one_of(WRONG, st.lists(WRONG, max_size=2), st.dictionaries(st.sampled_from(["header", "range"]), WRONG))
+)
+def test_what_a_fault_says_to_write_has_its_shape(key: Key, value: object) -> None:
+    for path, text in key_faults(key, value, f"t.{key.name}"):
+        name, sign, written = text.partition("; write ")[2].partition(f"{key.name} = ")
+        if sign and not name and path == f"t.{key.name}":
+            mended = tomllib.loads(f"mended = {written.partition(' or ')[0]}")["mended"]
+            assert list(misfits(key.shape, mended, "")) == []

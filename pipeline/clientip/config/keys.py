@@ -27,6 +27,8 @@ from clientip.config.value_shapes import (
     WRAPPER,
     Key,
     Table,
+    promised,
+    proved,
 )
 
 OUTSIDE: Final = "outside"
@@ -102,6 +104,7 @@ KEYS: Final = (
         CONVEYS,
         "What it promises to tell the next hop of its own peer, for every request.",
         '["proxy", { header = "x-forwarded-for", mode = "append" }]',
+        meant=promised,
     ),
     Key(
         "systems",
@@ -123,6 +126,7 @@ KEYS: Final = (
         PROOF,
         "Headers that only the real owner of a shared range can have written; secrets stand in files.",
         '[{ header = "x-origin-secret", value_file = "origin.secret" }]',
+        meant=proved,
     ),
     Key(
         "systems",

@@ -22,7 +22,8 @@ from clientip.config.kafka import duration_ns, feed_of, kafka_of, shared_topics,
 from clientip.config.keys import NAME_PATTERN, RESERVED, TABLES, default, keys_of
 from clientip.config.place import ConfigPlace
 from clientip.config.ranges import doubly_owned, ownerships
-from clientip.config.schema_check import instead, nearest, shape_faults
+from clientip.config.schema_check import instead, nearest
+from clientip.config.suggest import bare, key_faults
 from clientip.config.topology import promise_fault, topology_faults
 from clientip.config.value_shapes import Table
 from clientip.errors import ConfigError, Fault, FormatError
@@ -113,7 +114,7 @@ def _systems(documents: Iterable[tuple[ConfigPlace, dict[str, Any]]]) -> list[_D
     for place, document in documents:
         for table in document:
             if table not in TABLES:
-                place.at(table).wrong(f"unknown key; {instead(table, TABLES)}")
+                _stray_table(table, document[table], place, drafts)
         for name, value in _as_table(document.get("systems", {}), place.at("systems")).items():
             at = place.at("systems", name)
             if name in drafts:
@@ -123,6 +124,16 @@ def _systems(documents: Iterable[tuple[ConfigPlace, dict[str, Any]]]) -> list[_D
                 at.wrong(f"cannot be a name: use letters, digits, dots and dashes, but not {_listed(RESERVED)}")
             drafts[name] = _sift(name, at, "systems", _as_table(value, at))
     return list(drafts.values())
+
+
+def _stray_table(name: str, value: object, place: ConfigPlace, drafts: dict[str, _Draft]) -> None:
+    """A table at the top that nobody knows; where it is a system, only its name is wrong."""
+    of_system = isinstance(value, dict) and not keys_of("systems").keys().isdisjoint(value)
+    if not of_system or nearest(name, TABLES) is not None:
+        place.at(name).wrong(f"unknown key; {instead(name, TABLES)}")
+        return
+    place.at(name).wrong(f"unknown key; if it is a system, write [systems.{bare(name)}]")
+    drafts.setdefault(name, _sift(name, place.at(name), "systems", _as_table(value, place.at(name))))
 
 
 def _spread(table: Table, documents: Iterable[tuple[ConfigPlace, dict[str, Any]]]) -> _Spread:
@@ -144,7 +155,8 @@ def _spread(table: Table, documents: Iterable[tuple[ConfigPlace, dict[str, Any]]
 def _as_table(value: object, place: ConfigPlace) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
-    place.wrong(f"must be a table; write [{place.key}]")
+    name = "systems.NAME] for each system, with one pair of brackets" if place.key == "systems" else f"{place.key}]"
+    place.wrong(f"must be a table; write [{name}")
     return {}
 
 
@@ -158,7 +170,7 @@ def _sift(name: str, place: ConfigPlace, table: Table, values: Mapping[str, obje
             at.wrong(f"unknown key; {instead(key, known)}")
             draft.broken.add(nearest(key, known) or key)  # that this one is missing need not be said too
             continue
-        found = [Fault(place.file, *fault) for fault in shape_faults(known[key].shape, value, at.key)]
+        found = [Fault(place.file, *fault) for fault in key_faults(known[key], value, at.key)]
         place.faults.extend(found)
         if found:
             draft.broken.add(key)

@@ -1,4 +1,4 @@
-"""A parsed TOML value against the shape it must have: every fault, in words, with its dotted key.
+"""A parsed TOML value against the shape it must have: every misfit, in words, with its dotted key.
 
 A shape is JSON Schema, of which this module knows: type, enum, pattern, format,
 minLength, minimum, items, properties, required, additionalProperties, anyOf;
@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 Shape = Mapping[str, Any]
 
@@ -30,7 +30,8 @@ def instead(word: str, known: Iterable[str]) -> str:
         return f'did you mean "{near}"?'
     if not words:
         return "there is none to choose from"
-    return "write one of " + ", ".join(f'"{known_word}"' for known_word in words)
+    one_of = "one of " if len(words) > 1 else ""
+    return f"write {one_of}" + ", ".join(f'"{known_word}"' for known_word in words)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -38,32 +39,42 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(word, sorted(known), n=1)), None)
 
 
-def shape_faults(shape: Shape, value: object, path: str) -> Iterator[tuple[str, str]]:
-    """(dotted key, what is wrong) for every place where a value has not its shape."""
+class Misfit(NamedTuple):
+    """A place where a value has not its shape."""
+
+    path: str  # dotted key
+    text: str  # what is wrong
+    shape: Shape
+    value: object
+
+
+def misfits(shape: Shape, value: object, path: str) -> Iterator[Misfit]:
+    """Every place where a value has not its shape; none: it fits."""
     if "anyOf" in shape:
-        fitting = [list(shape_faults(one, value, path)) for one in shape["anyOf"] if _is_a(one["type"], value)]
-        yield from min(fitting, key=len) if fitting else [(path, _must_be(shape, value))]
+        fitting = [list(misfits(one, value, path)) for one in shape["anyOf"] if _is_a(one["type"], value)]
+        nearest_one = min(fitting, key=len) if fitting else [Misfit(path, _must_be(shape, value), shape, value)]
+        yield from (each._replace(shape=shape) if each.path == path else each for each in nearest_one)
     elif not _is_a(shape["type"], value) or not _is_one_of(shape, value):
-        yield path, _must_be(shape, value)
+        yield Misfit(path, _must_be(shape, value), shape, value)
     elif isinstance(value, list) and "items" in shape:
         for index, item in enumerate(value):
-            yield from shape_faults(shape["items"], item, f"{path}[{index}]")
+            yield from misfits(shape["items"], item, f"{path}[{index}]")
     elif isinstance(value, dict):
-        yield from _table_faults(shape, value, path)
+        yield from _table_misfits(shape, value, path)
 
 
-def _table_faults(shape: Shape, value: Mapping[str, object], path: str) -> Iterator[tuple[str, str]]:
+def _table_misfits(shape: Shape, value: Mapping[str, object], path: str) -> Iterator[Misfit]:
     properties, others = shape.get("properties", {}), shape["additionalProperties"]
     for name, item in value.items():
         if name in properties:
-            yield from shape_faults(properties[name], item, f"{path}.{name}")
+            yield from misfits(properties[name], item, f"{path}.{name}")
         elif others is False:
-            yield f"{path}.{name}", f"unknown key; {instead(name, properties)}"
+            yield Misfit(f"{path}.{name}", f"unknown key; {instead(name, properties)}", shape, None)
         else:
-            yield from shape_faults(others, item, f"{path}.{name}")
+            yield from misfits(others, item, f"{path}.{name}")
     for name in shape.get("required", ()):
         if name not in value:
-            yield path, f'lacks "{name}"; write {called(shape)}'
+            yield Misfit(path, f'lacks "{name}"', shape, value)
 
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {

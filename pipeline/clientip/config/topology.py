@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from clientip.config.keys import RESERVED
 from clientip.config.schema_check import instead
+from clientip.config.suggest import bare
 from clientip.model import System
 from clientip.syntax.headers import FORWARDING, is_list
 
@@ -42,15 +43,22 @@ def topology_faults(systems: Sequence[System], logging: Collection[str]) -> Iter
 
 def _of_names(system: System, names: frozenset[str]) -> Iterator[Finding]:
     for name in sorted(system.peers - names - RESERVED):
-        yield system.name, ("peers",), f'"{name}" is not drawn; {instead(name, names | RESERVED)}'
+        yield system.name, ("peers",), _no_system(name, names - {system.name} | RESERVED)
     for key, listed in (("carries", system.carries), ("believes", system.believes)):
         for name in listed:
             if name in RESERVED:
                 yield system.name, (key,), f'"{name}" is no system; name only systems that are drawn'
             elif name not in names:
-                yield system.name, (key,), f'"{name}" is not drawn; {instead(name, names)}'
+                yield system.name, (key,), _no_system(name, names - {system.name})
             elif name not in system.peers:
                 yield system.name, (key, "peers"), f'"{name}" is not in `peers`; add it there, or take it out here'
+
+
+def _no_system(name: str, known: Collection[str]) -> str:
+    mend = instead(name, known)
+    if mend.startswith("write"):
+        mend = f"add it, or {mend.replace('write', 'use', 1)}"
+    return f"no [systems.{bare(name)}]; {mend if known else 'add it'}"
 
 
 def _of_neighbours(system: System, logs: bool) -> Iterator[Finding]:

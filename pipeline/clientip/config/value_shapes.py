@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -10,8 +10,13 @@ from msgspec import Struct
 from clientip.config.schema_check import Shape
 from clientip.framing.kafka_message import MESSAGES
 from clientip.framing.wrappers import WRAPPERS
+from clientip.syntax.headers import is_list
 
 Table = Literal["systems", "limits", "joins", "geo", "secrets", "kafka", "stream"]
+
+
+def _nothing(_value: object) -> Iterable[object]:
+    return ()
 
 
 class Key(Struct, frozen=True):
@@ -24,6 +29,7 @@ class Key(Struct, frozen=True):
     example: str  # what stands right of `=`
     default: int | str | None = None  # None: absent
     of_log: bool = False  # makes sense only for a system that writes a log
+    meant: Callable[[object], Iterable[object]] = _nothing  # tables for which a value without its shape may stand
 
 
 TEXT: Final[Shape] = {"type": "string", "minLength": 1}
@@ -70,6 +76,7 @@ ADDRESSES: Final[Shape] = {
 CONVEYS: Final[Shape] = {
     "type": "array",
     "items": {
+        "description": '"proxy" or { header = …, mode = … }',
         "anyOf": [
             {"type": "string", "enum": ["proxy"], "description": '"proxy" or { header = …, mode = … }'},
             table(
@@ -77,9 +84,26 @@ CONVEYS: Final[Shape] = {
                 "header",
                 "mode",
             ),
-        ]
+        ],
     },
 }
+
+
+def promised(value: object) -> Iterable[object]:
+    """The row of `conveys` that is meant where a header stands alone."""
+    name = value.get("header") if isinstance(value, Mapping) else value
+    if isinstance(name, str):
+        written = name.lower().replace("_", "-")
+        yield {"header": written, "mode": "append" if is_list(written) else "overwrite"}
+
+
+def proved(value: object) -> Iterable[object]:
+    """The row of `proof` that is meant where a header stands alone."""
+    name = value.get("header") if isinstance(value, Mapping) else value
+    if isinstance(name, str):
+        yield {"header": name.lower().replace("_", "-"), "value_file": "origin.secret"}
+
+
 PROOF: Final[Shape] = {
     "type": "array",
     "items": {
