@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clientip.config import load as config
-from clientip.edges.cli.passes import outcomes_of
+from clientip.edges.replay.outcomes import outcomes_of
 from clientip.edges.replay.plan import Request
 from clientip.edges.replay.run import plan_of
 from clientip.engine import Engine, build

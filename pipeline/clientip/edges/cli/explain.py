@@ -18,7 +18,8 @@ from clientip.diagnose.prose import Find, Shown, explain
 from clientip.diagnose.reverse_lookup import ReverseLookup, asked_in, concluded, mirrored, moment, wording
 from clientip.edges.cli.exits import end, fail, warn
 from clientip.edges.cli.options import INPUTS, WIDE, configs, inputs, one_of, one_system
-from clientip.edges.cli.passes import outcomes_of, whole_plan
+from clientip.edges.cli.passes import whole_plan
+from clientip.edges.replay.outcomes import outcomes_of
 from clientip.edges.replay.plan import Plan, Request
 from clientip.edges.replay.run import plan_of
 from clientip.engine import Engine, build

@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from clientip.diagnose.clock_skew import Measuring, Offset, Writer
-from clientip.edges.cli.passes import outcomes_of
+from clientip.edges.replay.outcomes import outcomes_of
 from clientip.edges.replay.plan import Plan, Request
 from clientip.edges.replay.run import plan_of
 from clientip.engine import Engine, build

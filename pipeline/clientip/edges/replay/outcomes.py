@@ -1,0 +1,41 @@
+"""Every line of a plan's inputs through the engine, in this process and in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from clientip.edges.disk.files import Block, Broken, RefusedFrame
+from clientip.edges.disk.inputs import Input
+from clientip.edges.replay.plan import ChunkReader, Plan, chunks_of
+from clientip.engine import BLOCK, Engine, Reading
+from clientip.errors import SinkError
+from clientip.model import Line, Outcome, Rejected
+
+
+def outcomes_of(engine: Engine, plan: Plan, *, walks_facts: bool = True) -> Iterator[Outcome]:
+    """What the engine makes of every line of the inputs; `walks_facts` as in `Engine.reading`.
+
+    Errors: SinkError if an input cannot be read to its end.
+    """
+    for chunk in chunks_of(plan):
+        source = chunk.input
+        reading = engine.reading(source.system, source.instance, walks_facts=walks_facts)
+        for frame in ChunkReader(chunk, plan).frames():
+            if isinstance(frame, Broken):
+                raise SinkError(f"{source.path}: {frame.text}", retry=False)
+            if isinstance(frame, RefusedFrame):
+                yield Rejected(_line(source, frame.head, frame.offset), frame.reason, None, frame.detail)
+            else:
+                yield from _fed(reading, source, frame)
+        yield from reading.end()
+
+
+def _fed(reading: Reading, source: Input, block: Block) -> Iterator[Outcome]:
+    placed = list(block.placed())
+    for first in range(0, len(placed), BLOCK):
+        some = placed[first : first + BLOCK]
+        yield from reading.feed_all([_line(source, raw, offset) for raw, offset in some])
+
+
+def _line(source: Input, raw: bytes, offset: int) -> Line:
+    return Line(raw, raw, source.fingerprint, offset, 0, None, source.instance)
