@@ -325,6 +325,14 @@ class Resolution(Struct, frozen=True, gc=False):
     candidates: tuple[Candidate, ...] = ()
     stop: Stop | None = None  # unknown: what another log could tell
 
+    @property
+    def named(self) -> Endpoint | None:
+        """The client of `seen`, `vouched` and `joined`; None for any other verdict.
+
+        >>> Resolution("internal", Endpoint(Address("10.0.0.7", 167772167, 4, "local")), "socket", None, ()).named
+        """
+        return self.client if self.verdict in ("seen", "vouched", "joined") else None
+
 
 Reader = Callable[[Line], "Observation | Skipped | Heartbeat"]
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from clientip.config.keys import config_schema
+from clientip.outputs.columns import COLUMNS
 from clientip.outputs.meanings import MEANINGS
 from clientip.outputs.notices import CountsRow, DeadRow, FindingRow
 from clientip.outputs.record import RecordRow
@@ -156,7 +157,20 @@ def words_text() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-PAGES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType({"fields.md": fields_text, "words.md": words_text})
+def columns_text() -> str:
+    """What `columns.md` must hold: every column of `clientip.scan`."""
+    text = (
+        "One row is one record. A column is null where nothing said it, or where it is not of this verdict. Further "
+        "columns\nmay come at the end; none goes, and none changes its meaning. `json` is text. `time` is in ns, UTC, "
+        "and null also\noutside of the years 1678 to 2261."
+    )
+    rows = [(f"`{each.name}`", each.kind, each.meaning) for each in COLUMNS]
+    return f"# Columns of `clientip.scan`\n\n{_MADE}\n{text}\n\n" + _table(("column", "kind", "meaning"), rows) + "\n"
+
+
+PAGES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
+    {"columns.md": columns_text, "fields.md": fields_text, "words.md": words_text}
+)
 
 
 def write(folder: Path) -> None:

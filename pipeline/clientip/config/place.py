@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from clientip.errors import Fault
+
+Paths = str | Path | Iterable[str | Path]
+"""One path, or several."""
+
+
+def paths_of(named: Paths) -> tuple[Path, ...]:
+    """The paths, in their order.
+
+    >>> paths_of("clientip.toml"), len(paths_of(["a.toml", Path("b")]))
+    ((PosixPath('clientip.toml'),), 2)
+    """
+    return (Path(named),) if isinstance(named, str | Path) else tuple(map(Path, named))
 
 
 class ConfigPlace(NamedTuple):

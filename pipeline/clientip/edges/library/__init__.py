@@ -1,0 +1,1 @@
+"""What `import clientip` offers: log files to records and tables, in this process."""
