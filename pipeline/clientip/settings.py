@@ -84,6 +84,7 @@ class SystemSettings(Struct, frozen=True):
     inputs: tuple[str, ...] = ()  # glob patterns, each below its configuration file's folder
     wrapper: tuple[str, ...] = ()  # outermost first
     feed: Feed | None = None  # None: no line of it comes through Kafka
+    drops_underscores: bool = False  # its server drops headers whose names hold an underscore
 
 
 class Settings(Struct, frozen=True):
@@ -98,3 +99,4 @@ class Settings(Struct, frozen=True):
     stream: Stream
     topology: str  # 16 hex: what decides, whatever the program version: questions of a stream name it
     digest: str  # 64 hex: everything, inputs and limits too; a run goes on only under the same one
+    proof_key: bytes = b""  # key under which the values of proof headers are hashed; b"": nothing needs one

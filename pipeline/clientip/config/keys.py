@@ -130,6 +130,13 @@ KEYS: Final = (
     ),
     Key(
         "systems",
+        "drops_underscores",
+        FLAG,
+        "Its server drops headers whose names hold an underscore; `clientip.wsgi` believes headers only then.",
+        "true",
+    ),
+    Key(
+        "systems",
         "logs_peer",
         {"type": "string", "enum": ["socket", "proxy", "realip"]},
         "What the address it logs and passes on is: its socket's far end, or what PROXY or realip put in its place.",

@@ -88,7 +88,7 @@ def load(paths: Sequence[Path]) -> Settings:
     digest = _hash([rules, written, bounds, geo.values])
     place, topology = Geo(**places), _hash([deciding, joining])[:16]
     flow = stream_of(stream.values, stream.places)
-    return Settings(tuple(settings), Limits(**bounds), joining, place, rules[:16], cluster, flow, topology, digest)
+    return Settings(tuple(settings), Limits(**bounds), joining, place, rules[:16], cluster, flow, topology, digest, key)
 
 
 def _documents(path: Path, faults: list[Fault]) -> Iterator[tuple[ConfigPlace, dict[str, Any]]]:
@@ -349,7 +349,8 @@ def _with_log(draft: _Draft, system: System, setup: Setup | None, joins: Joins) 
     wrapper = draft.keys.get("wrapper", ())
     wrappers = (wrapper,) if isinstance(wrapper, str) else tuple(wrapper)
     inputs = tuple(str(draft.place.folder / pattern) for pattern in written)
-    return SystemSettings(system, setup, inputs, wrappers, feed_of(draft.keys, joins.horizon_ns))
+    feed, drops = feed_of(draft.keys, joins.horizon_ns), draft.keys.get("drops_underscores", False)
+    return SystemSettings(system, setup, inputs, wrappers, feed, drops)
 
 
 def _check(drafts: Sequence[_Draft], systems: Sequence[System], faults: list[Fault]) -> None:
