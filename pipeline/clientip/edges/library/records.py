@@ -41,8 +41,8 @@ def resolve(engine: Engine, line: bytes | str, system: str | None = None) -> Res
     """The client of one log line's request and how it is known, or why it is not.
 
     `system` wrote the line; it may be left out if only one writes a log.  If the walk needs another log, as after NAT,
-    the client stays `unknown`, as in a log of this line alone; `replay` reads all logs.  A client is named by the verdicts
-    `seen`, `vouched` and `joined`; of `internal`, `client` is where the walk ended.
+    the client stays `unknown`, as in a log of this line alone; `replay` reads all logs.  The client is `named`; `client`
+    of an `internal` request is where the walk ended.
     Errors: FormatError if the line cannot be read or is not one request; ConfigError if there is no such system.
 
     >>> import tempfile
@@ -84,8 +84,9 @@ def replay(
     """The records of log files, in the order of the files and lines: those of `clientip replay`.
 
     `inputs`: files, folders and globs; none: the configured ones.  `system` wrote them; it must be named where the
-    `inputs` of the configuration do not tell.  Lines that cannot be read are no records: `on_rejected` gets each of them.
-    What an operator should know, as a name that matches nothing, is a Python warning.
+    `inputs` of the configuration do not tell.  Lines that cannot be read are no records:
+    `on_rejected` gets each of them.  What an operator should know, as a name that matches nothing, is a Python
+    warning.
 
     Where lines answer for each other (`clientip help config`, `tells`) all files are read before the first record
     comes, and every line is held: about 3 kB of memory a line.  Otherwise memory is flat.
