@@ -41,8 +41,8 @@ def resolve(engine: Engine, line: bytes | str, system: str | None = None) -> Res
     """The client of one log line's request and how it is known, or why it is not.
 
     `system` wrote the line; it may be left out if only one writes a log.  If the walk needs another log, as after NAT,
-    the client stays `unknown`, as in a log of this line alone; `replay` reads all logs.  The client is `named`; `client`
-    of an `internal` request is where the walk ended.
+    the client stays `unknown`, as in a log of this line alone; `replay` reads all logs.  The client is `named`; that
+    of an `internal` request is None, and its `client` is where the walk ended.
     Errors: FormatError if the line cannot be read or is not one request; ConfigError if there is no such system.
 
     >>> import tempfile
