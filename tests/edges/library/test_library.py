@@ -24,6 +24,7 @@ from clientip.model import Record, Rejected
 from clientip.outputs import OUTPUTS, rejected_row
 from clientip.outputs.columns import COLUMNS
 
+from tests.edges.test_geo import BERN, database
 from tests.worlds.lab_logs import NAMES, RECORDED, ROOT
 from tests.worlds.replay_worlds import Shape, world, write
 
@@ -181,6 +182,14 @@ def test_an_internal_end_of_a_walk_is_no_client_of_a_table(tmp_path: Path) -> No
     [inner, outer] = told(configured(tmp_path))
     assert (inner["verdict"], inner["client_address"]) == ("internal", None)
     assert (outer["verdict"], outer["client_address"]) == ("seen", "203.0.113.7")
+
+
+def test_the_place_of_a_client_has_columns(tmp_path: Path) -> None:
+    database(tmp_path / "city.mmdb", "GeoLite2-City", {"203.0.113.0/24": BERN})
+    (tmp_path / "a.log").write_bytes(b"203.0.113.7 200 5\n10.9.9.9 200 5\n")
+    placed, inner = told(configured(tmp_path, WEB + '[geo]\ncity = "city.mmdb"\n'))
+    assert (placed["country"], placed["city"]) == ("CH", "Bern")
+    assert (inner["country"], inner["city"]) == (None, None)
 
 
 def test_numbers_that_no_column_holds_are_null_and_the_row_stays(tmp_path: Path) -> None:
