@@ -334,6 +334,18 @@ def test_systems_and_instances_follow_from_the_paths(home: Path) -> None:
         find_inputs(loaded, ("nowhere",), None)
 
 
+def test_a_path_is_of_its_system_however_it_and_the_pattern_are_written(home: Path) -> None:
+    (home / "logs/one.log").write_bytes(b"1\n")
+    (home / "here").mkdir()
+    text = (home / "c.toml").read_text().replace('"logs/', '"../logs/')
+    (home / "here/c.toml").write_text(text)
+    for place in ("c.toml", "here/c.toml"):
+        loaded = configuration.load([home / place])
+        for name in ("logs/one.log", "here/../logs/one.log", "./logs/one.log"):
+            [found] = find_inputs(loaded, (name,), None).files
+            assert (found.system, found.instance) == ("web", "one")
+
+
 def test_inputs_that_begin_alike_get_ids_of_their_own_and_a_warning(home: Path) -> None:
     for name in ("logs/a.log", "logs/b.log"):
         (home / name).write_bytes(b"same\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
@@ -106,8 +107,9 @@ def _patterns(settings: Settings, system: str | None) -> list[_Pattern]:
 def _patterns_of(each: SystemSettings) -> Iterator[_Pattern]:
     for written in each.inputs:
         pattern = str(Path.cwd() / written)
-        weight = len(_WILDCARD.sub("", pattern))
-        yield _Pattern(each.system.name, pattern.replace(INSTANCE, "*"), _matcher(pattern), weight)
+        plain = os.path.normpath(pattern)
+        weight = len(_WILDCARD.sub("", plain))
+        yield _Pattern(each.system.name, pattern.replace(INSTANCE, "*"), _matcher(plain), weight)
 
 
 def _matcher(pattern: str) -> re.Pattern[str]:
@@ -162,7 +164,8 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _owner(path: str, patterns: Sequence[_Pattern], system: str | None, settings: Settings) -> _Found | None:
-    matches = [(pattern, match) for pattern in patterns if (match := pattern.matcher.fullmatch(path))]
+    plain = path if path == PIPE else os.path.normpath(path)  # only to compare: it may lead elsewhere behind a link
+    matches = [(pattern, match) for pattern in patterns if (match := pattern.matcher.fullmatch(plain))]
     if matches:
         pattern, match = max(matches, key=lambda pair: pair[0].weight)  # the first of equals
         return _Found(path, pattern.system, match.groupdict().get("instance"))
