@@ -1,9 +1,9 @@
 """One Kafka broker (KRaft) on this machine, from the jar files of `install.sh`, for the demo; and its pieces for tests.
 
-    python -m deploy.kafka.broker FOLDER [--keep BYTES]
+    python -m deploy.kafka.broker FOLDER [--keep BYTES] [--port PORT]
 
-runs it until it is terminated, prints the address once it serves, and ends with whoever started it.  Data and log stay
-in the folder, which must be empty or absent.
+runs it until it is terminated, prints the address once it serves, and ends with the process that started it.  Data and
+log stay in the folder, which must be empty or absent.
 """
 
 from __future__ import annotations
@@ -151,9 +151,11 @@ def _run(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def serve(folder: Path, keep: int | None) -> int:
+def serve(folder: Path, keep: int | None, wished: int | None) -> int:
     """Run a broker until SIGTERM or SIGINT; the exit code. Ends with AssertionError where it does not come up."""
-    port, control = free_ports(2)
+    port, control = free_ports(2, () if wished is None else (wished,))
+    if wished not in (None, port):
+        raise AssertionError(f"port {wished} is taken")
     settings, log = _prepared(folder, port, control, keep), folder / "broker.log"
     if _run(formatting(settings, new_cluster()), log).wait(START_SECONDS):
         raise AssertionError(f"the storage cannot be formatted, see {log}")
@@ -179,6 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deploy.kafka.broker", description="Run one Kafka broker.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--keep", type=int, help="bytes after which a partition loses its oldest messages")
+    parser.add_argument("--port", type=int, help="where it listens; default: a free one")
     wanted = parser.parse_args()
     if not JARS.is_dir():
         sys.exit(f"{JARS} is missing: run `sh deploy/kafka/install.sh {sys.prefix}`")
@@ -186,7 +189,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit())
     try:
-        sys.exit(serve(wanted.folder, wanted.keep))
+        sys.exit(serve(wanted.folder, wanted.keep, wanted.port))
     except AssertionError as error:
         sys.exit(str(error))
 
