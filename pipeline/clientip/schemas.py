@@ -160,9 +160,9 @@ def words_text() -> str:
 def columns_text() -> str:
     """What `columns.md` must hold: every column of `clientip.scan`."""
     text = (
-        "One row is one record. A column is null where nothing said it, or where it is not of this verdict. Further "
-        "columns\nmay come at the end; none goes, and none changes its meaning. `json` is text. `time` is in ns, UTC, "
-        "and null also\noutside of the years 1678 to 2261."
+        "One row is one record. A column is null if nothing said it, or if it is not of this verdict. Further columns\n"
+        "may come at the end; none goes, and none changes its meaning. `json` is text. `time` is in ns, UTC, and null\n"
+        "also outside of the years 1678 to 2261."
     )
     rows = [(f"`{each.name}`", each.kind, each.meaning) for each in COLUMNS]
     return f"# Columns of `clientip.scan`\n\n{_MADE}\n{text}\n\n" + _table(("column", "kind", "meaning"), rows) + "\n"

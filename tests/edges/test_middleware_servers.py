@@ -6,11 +6,8 @@ Needs root, iproute2, nginx and haproxy; without them these tests fail and say s
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +24,6 @@ from tests.worlds.front_space import (
     NGINX,
     NGINX6,
     REAL_IP,
-    ROOT,
     SERVERS,
     STRANGER,
     FrontSpace,
@@ -145,24 +141,3 @@ def test_a_unix_socket_has_no_peer_and_names_no_client(space: FrontSpace, tmp_pa
         answer = b"".join(iter(lambda: ours.recv(65536), b""))
     found = json.loads(answer.rpartition(b"\r\n\r\n")[2])
     assert (found["client"], found["verdict"], found["reason"]) == (None, "unknown", "peer_not_logged")
-
-
-# The page.
-
-PAGE = (ROOT / "deploy/middleware/README.md").read_text()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```\n+```text\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-
-
-@pytest.mark.parametrize(("commands", "expected"), BLOCKS, ids=["asgi", "wsgi"])
-def test_the_commands_of_the_page_print_what_it_shows(commands: str, expected: str) -> None:
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands],
-        cwd=ROOT,
-        env=os.environ | {"PATH": programs},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (0, expected), done.stderr

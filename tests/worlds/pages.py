@@ -3,7 +3,8 @@
 The first line of a block may be a comment. It is the reader's, too:
 
     # clientip.toml            a file to write
-    # as root                  the rest of the page happens in a network namespace of its own
+    # as root                  the whole page happens in a network namespace of its own
+    # starts a server          the same, because of its port
     # needs the network        so that packages can be fetched
     # runs until Ctrl-C        goes on beside the blocks that follow
     # in another terminal      tried again until the one that goes on has come so far
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 RECORDED = "tests/golden/"  # pages that `make record` writes
 PATIENCE_S = 180.0
 
-NEEDS = ("as root", "needs the network", "runs until Ctrl-C", "in another terminal")
+NEEDS = ("as root", "starts a server", "needs the network", "runs until Ctrl-C", "in another terminal")
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<kind>[a-z]*)\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -153,18 +154,24 @@ def follow(block: Block, folder: Path, inside: Sequence[str] = ()) -> str:
     return done.stdout + done.stderr
 
 
-def read_on(blocks: Sequence[Block], folder: Path) -> None:
-    """Do everything that a page says, in its order; what runs until Ctrl-C is ended when the page ends."""
-    apart = any(block.needs - {"needs the network"} for block in blocks)
+def read_on(blocks: Sequence[Block], folder: Path, *, edges: bool) -> None:
+    """Do what a page says, in its order, with or without what needs more than a clone; what it shows as printed must
+    have been. What runs until Ctrl-C is ended with the page."""
+    apart = edges and any(block.needs - {"needs the network"} for block in blocks)
     with ExitStack() as running:
-        inside = _namespace(running) if apart else ()
+        inside, printed = _namespace(running) if apart else (), None
         for block in blocks:
-            if "runs until Ctrl-C" in block.needs:
+            if block.kind not in ("sh", "toml"):
+                missing = "" if printed is None else block.missing_in(printed)
+                assert not missing, f"{missing!r} is not in:\n{printed}"
+                continue
+            printed = None
+            if "runs until Ctrl-C" in block.needs and edges:
                 _start(block, folder, inside, running)
-            elif "in another terminal" in block.needs:
+            elif "in another terminal" in block.needs and edges:
                 _until_it_works(block, folder, inside)
-            elif block.kind in ("sh", "toml"):
-                follow(block, folder, () if "needs the network" in block.needs else inside)
+            elif edges or not block.needs:
+                printed = follow(block, folder, () if "needs the network" in block.needs else inside)
 
 
 def _namespace(running: ExitStack) -> list[str]:
