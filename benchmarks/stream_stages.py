@@ -20,10 +20,11 @@ from clientip.edges.telemetry.telemetry import Telemetry
 from clientip.model import Record
 from clientip.pending import unpacked
 from clientip.settings import Settings
-from clientip.stream.checkpoint import Partition
-from clientip.stream.compiled import Compiled, Views, compiled, keep_ns
+from clientip.stream.checkpoint import CheckpointedPartition
+from clientip.stream.compiled import Compiled, Views, compiled
 from clientip.stream.intake import Intake, IntakeBatch, Numbers
 from clientip.stream.join_messages import Chunks, Partitions, QuestionItem, Watermark, decode
+from clientip.stream.waiting_times import keep_ns
 
 from benchmarks.stream_lines import Message
 
@@ -185,7 +186,9 @@ class _Held:
 
     def __init__(self, of: Compiled) -> None:
         self.spool = Spool(None)
-        self.partition = Partition(Views([of]), keep_ns(of.settings), lambda at: self.spool.get(at).asked, 0)
+        self.partition = CheckpointedPartition(
+            Views([of]), keep_ns(of.settings), lambda at: self.spool.get(at).asked, 0
+        )
 
     def refer(self, question: QuestionItem) -> int:
         """Put a question away."""

@@ -13,10 +13,10 @@ from clientip.joins.inquiry import Inquiry
 from clientip.model import Line, Setup, System
 from clientip.pending import Pending
 from clientip.settings import Feed
-from clientip.stream.changelog import EVERY, ChangelogEntry, entries, standing
-from clientip.stream.checkpoint import MAX_METADATA, Checkpoint, Partition, read, start, written
-from clientip.stream.fact_store import MOST, MOST_KEPT, FactStore, Found
-from clientip.stream.intake import FORGIVEN_NS, IntakeBatch, Lateness, Numbers
+from clientip.stream.changelog import COMMITS_PER_BITMAP, ChangelogEntry, committed_state, entries
+from clientip.stream.checkpoint import MAX_METADATA, Checkpoint, CheckpointedPartition, read, start, written
+from clientip.stream.fact_store import MAX_FACTS_PER_KEY, MAX_KEPT_OPEN, FactStore, Found
+from clientip.stream.intake import FORGET_LATENESS_NS, IntakeBatch, Lateness, Numbers
 from clientip.stream.join_messages import (
     OPEN,
     Chunks,
@@ -28,7 +28,7 @@ from clientip.stream.join_messages import (
     decode,
     encode,
 )
-from clientip.stream.join_partition import AT_ONCE, MANY, Answering
+from clientip.stream.join_partition import MAX_DEPARTURES_PER_TURN, MAX_QUESTIONS_PER_KEY, JoinPartition
 from clientip.stream.watermarks import View, Watermarks
 from clientip.trust.answers import Ended, Refused, Through
 from hypothesis import given, settings
@@ -141,7 +141,7 @@ def test_the_ledger_knows_after_every_commit_which_questions_are_open(
         commit += 1
         first = min(open_, default=number)
         state |= {each.key: each.value for each in entries(commit, closed, open_, first, number, ())}
-    said = standing(state.values(), commit)
+    said = committed_state(state.values(), commit)
     first = min(open_, default=number)
     assert {each for each in range(first, number) if said.is_open(each)} == open_
     assert said.is_open(number + data.draw(st.integers(0, 100)))
@@ -150,19 +150,19 @@ def test_the_ledger_knows_after_every_commit_which_questions_are_open(
 def test_a_ledger_that_lacks_a_commit_is_refused() -> None:
     said = [*entries(1, (0,), (), 0, 1, ()), *entries(2, (1,), (), 0, 2, ())]
     with pytest.raises(FormatError):
-        standing([said[1].value], 2)
+        committed_state([said[1].value], 2)
     with pytest.raises(FormatError):
-        standing([b"junk"], 1)
+        committed_state([b"junk"], 1)
 
 
 def test_a_whole_picture_comes_in_pieces_that_brokers_take() -> None:
     open_ = range(0, 3 * 8 * 256 * 1024, 2)
     said: list[ChangelogEntry] = entries(
-        EVERY, (), open_, 0, 3 * 8 * 256 * 1024, [("nodes", "a", (Run("s", 1, 2, 3, 4, True),))]
+        COMMITS_PER_BITMAP, (), open_, 0, 3 * 8 * 256 * 1024, [("nodes", "a", (Run("s", 1, 2, 3, 4, True),))]
     )
     assert len(said) == 3
     assert max(len(each.value) for each in said) < 300_000
-    found = standing([each.value for each in said], EVERY)
+    found = committed_state([each.value for each in said], COMMITS_PER_BITMAP)
     assert found.is_open(1024)
     assert not found.is_open(1025)
     assert found.runs == (("nodes", "a", (Run("s", 1, 2, 3, 4, True),)),)
@@ -171,9 +171,9 @@ def test_a_whole_picture_comes_in_pieces_that_brokers_take() -> None:
 def test_the_stretches_of_many_nodes_that_lose_lines_come_in_pieces_that_brokers_take() -> None:
     stretches = tuple(Run("0123456789abcdef-1", n, n + 1, n * SECOND, n * SECOND + 1, True) for n in range(256))
     told = tuple(("nodes", f"node-{number}.example.org", stretches) for number in range(100))
-    said = entries(EVERY, (), range(10), 0, 10, told)
+    said = entries(COMMITS_PER_BITMAP, (), range(10), 0, 10, told)
     assert max(len(each.value) for each in said) < 1 << 20
-    found = standing([each.value for each in said], EVERY)
+    found = committed_state([each.value for each in said], COMMITS_PER_BITMAP)
     assert found.runs == told
     assert found.is_open(9)
 
@@ -271,12 +271,12 @@ def test_an_open_connection_that_ends_while_it_is_told_again_is_known_by_its_end
 
 
 def test_where_more_connections_are_open_than_can_be_kept_nothing_of_their_teller_is_complete_any_more() -> None:
-    chunks = [[flow(500 * n + port, 5, None, "r") for port in range(500)] for n in range(MOST_KEPT // 500 + 1)]
+    chunks = [[flow(500 * n + port, 5, None, "r") for port in range(500)] for n in range(MAX_KEPT_OPEN // 500 + 1)]
     facts = held(*((10, told) for told in chunks), (20, [flow(1, 5, None, "x")]))
     for _ in chunks:
         facts.evict()
     assert facts.complete_since == {("conn", "nodes"): OPEN}
-    assert len(list(facts.again(0))) == MOST_KEPT + 500
+    assert len(list(facts.again(0))) == MAX_KEPT_OPEN + 500
     facts.evict()
     assert list(facts.again(0)) == []  # no more of them are told again for nothing
 
@@ -285,7 +285,7 @@ def test_too_many_facts_of_an_id_are_none() -> None:
     key = request_key("x-request-id", "one")
     many = [
         JoinFact(key, "lb", "", f"{number}", "request", "", 1, 1, 2, 0, ended=Ended("seen", None, None, None, (), None))
-        for number in range(MOST["request"] + 1)
+        for number in range(MAX_FACTS_PER_KEY["request"] + 1)
     ]
     facts = held((10, many))
     found = facts.under(PARTITIONS.hash(key), key)
@@ -344,9 +344,9 @@ def test_lines_that_come_later_than_promised_hold_the_mark_back_for_a_while() ->
     assert late.excess_ns() == 0
     late.see(100 * SECOND, 1)
     assert late.excess_ns() == 40 * SECOND
-    late.see(0, FORGIVEN_NS + 1)
+    late.see(0, FORGET_LATENESS_NS + 1)
     assert late.excess_ns() == 40 * SECOND
-    late.see(0, 2 * FORGIVEN_NS + 2)
+    late.see(0, 2 * FORGET_LATENESS_NS + 2)
     assert late.excess_ns() == 0
 
 
@@ -372,12 +372,12 @@ class Desk:
         self._view: View | None = None
         self._systems = systems
         heard = Watermarks()
-        self.answering = Answering(self.view, keep * SECOND, lambda ref: self.questions[ref].asked, heard)
+        self.state = JoinPartition(self.view, keep * SECOND, lambda ref: self.questions[ref].asked, heard)
         self.offset = 0
 
     def view(self, _drawing: str) -> View:
         if self._view is None:
-            self._view = view(self.answering.watermarks, self._systems)
+            self._view = view(self.state.watermarks, self._systems)
         return self._view
 
     def at(self, second: float, made: JoinChunk, *, memory: int = 1 << 30) -> list[tuple[object, bool]]:
@@ -385,10 +385,10 @@ class Desk:
             self.questions.append(question)
             return len(self.questions) - 1
 
-        self.answering.take(self.offset, int(second * SECOND), made, refer)
+        self.state.take(self.offset, int(second * SECOND), made, refer)
         self.offset += 1
-        self.answering.give_up(memory)
-        return [(each.answer, each.over) for each in self.answering.turn()]
+        self.state.give_up(memory)
+        return [(each.answer, each.over) for each in self.state.turn()]
 
 
 def mark(second: float, *, at_end: bool = True) -> list[Watermark]:
@@ -450,7 +450,7 @@ def test_a_question_whose_evidence_may_have_been_forgotten_is_too_late() -> None
     desk = Desk(keep=100)
     desk.at(20, chunk([flow(2, 10 * SECOND, 19 * SECOND)], watermarks=mark(20)))
     desk.at(130, chunk(watermarks=mark(130)))
-    desk.answering.forget()
+    desk.state.forget()
     desk.at(131, chunk([], [asked(1, 15 * SECOND)]))
     [(answer, over)] = desk.at(199.5, chunk(watermarks=mark(199.5)))
     assert answer == Refused("too_late")
@@ -464,7 +464,7 @@ def test_what_does_not_fit_into_memory_leaves_the_oldest_first_and_says_so() -> 
     leaving = desk.at(22, chunk([], [asked(1000, 15 * SECOND)]), memory=20 * 450)
     assert {answer.reason for answer, _ in leaving if isinstance(answer, Refused)} == {"overload"}
     assert len(leaving) == 81
-    assert desk.answering.open_count() == 20
+    assert desk.state.open_count() == 20
 
 
 def test_memory_that_is_full_lets_no_connection_speak_for_one_that_was_open_beside_it() -> None:
@@ -476,7 +476,7 @@ def test_memory_that_is_full_lets_no_connection_speak_for_one_that_was_open_besi
     desk = Desk()
     desk.at(12, chunk([opened]))
     desk.at(13, chunk(), memory=1)
-    desk.answering.forget()
+    desk.state.forget()
     leaving = desk.at(31, chunk([beside], [asked(1, 30 * SECOND, target=None)], runs=run))
     leaving += desk.at(120, chunk(watermarks=mark(120)))
     [(answer, _)] = leaving
@@ -485,7 +485,7 @@ def test_memory_that_is_full_lets_no_connection_speak_for_one_that_was_open_besi
 
 def test_many_questions_under_one_key_are_crowded_and_cost_no_time_that_grows_with_their_square() -> None:
     desk = Desk()
-    half = chunk([], [asked(1, 15 * SECOND)] * (MANY // 2 + 100))
+    half = chunk([], [asked(1, 15 * SECOND)] * (MAX_QUESTIONS_PER_KEY // 2 + 100))
     assert desk.at(20, half) == []
     leaving = desk.at(21, half)
     assert len(leaving) == 200
@@ -496,38 +496,38 @@ def test_after_a_pause_no_more_leave_at_once_than_a_transaction_holds() -> None:
     desk = Desk()
     for part in range(5):
         desk.at(16, chunk([], [asked(part * 500 + port, 15 * SECOND) for port in range(500)]))
-    assert len(desk.at(1000, chunk())) == AT_ONCE  # nobody wrote for that long
-    assert len(desk.at(1001, chunk())) == 2500 - AT_ONCE
-    assert desk.answering.open_count() == 0
+    assert len(desk.at(1000, chunk())) == MAX_DEPARTURES_PER_TURN  # nobody wrote for that long
+    assert len(desk.at(1001, chunk())) == 2500 - MAX_DEPARTURES_PER_TURN
+    assert desk.state.open_count() == 0
 
 
 def test_memory_that_shrank_lets_no_more_go_at_once_than_a_transaction_holds() -> None:
     desk = Desk()
     for part in range(5):
         desk.at(16, chunk([], [asked(part * 500 + port, 15 * SECOND) for port in range(500)]))
-    assert len(desk.at(17, chunk(), memory=1)) == AT_ONCE
-    assert len(desk.at(18, chunk(), memory=1)) == 2500 - AT_ONCE
+    assert len(desk.at(17, chunk(), memory=1)) == MAX_DEPARTURES_PER_TURN
+    assert len(desk.at(18, chunk(), memory=1)) == 2500 - MAX_DEPARTURES_PER_TURN
 
 
 def test_messages_that_hold_nothing_leave_nothing_behind() -> None:
     desk = Desk()
     for second in range(1000):
         desk.at(second, chunk(watermarks=mark(second)))
-        desk.answering.forget()
-    assert len(desk.answering._starts) == 1
+        desk.state.forget()
+    assert len(desk.state._messages) == 1
 
 
 def test_a_key_that_takes_long_to_look_through_is_looked_at_less_often_and_still_answers() -> None:
     desk, compared = Desk(keep=1000), 0
-    under = desk.answering.facts.under
+    under = desk.state.facts.under
 
     def counted(hashed: int, key: str) -> Found:
         nonlocal compared
         found = under(hashed, key)
-        compared += len(found.facts) * desk.answering.open_count()
+        compared += len(found.facts) * desk.state.open_count()
         return found
 
-    desk.answering.facts.under = counted  # type: ignore[method-assign]
+    desk.state.facts.under = counted  # type: ignore[method-assign]
     for number in range(200):  # ten a second
         at = int((20 + number / 10) * SECOND)
         desk.at(at / SECOND, chunk([flow(1, at, None, f"r{number}")], [asked(1, at)]))
@@ -535,7 +535,7 @@ def test_a_key_that_takes_long_to_look_through_is_looked_at_less_often_and_still
     leaving = desk.at(41, chunk([flow(1, 39_850_000_000, 40_500_000_000, "whole")]))
     leaving += [left for second in range(42, 50) for left in desk.at(second, chunk())]
     assert any(isinstance(answer, Through) and answer.record == "whole" for answer, _ in leaving)
-    assert sum(map(len, desk.answering._ripening.values())) <= 200  # each question waits there once
+    assert len(desk.state._evidence) <= 200  # each question waits there once
 
 
 def test_silence_says_nothing_once_something_was_forgotten() -> None:
@@ -545,7 +545,7 @@ def test_silence_says_nothing_once_something_was_forgotten() -> None:
         if forgetful:
             desk.at(5, chunk([flow(2, 1 * SECOND, 2 * SECOND)]))
             desk.at(16, chunk())
-            desk.answering.forget()
+            desk.state.forget()
         desk.at(30, chunk([], [asked(1, 29 * SECOND, nat=True)]))
         leaving = desk.at(91, chunk(runs=run))
         if forgetful:
@@ -561,8 +561,8 @@ def test_what_is_resumed_is_what_was_held() -> None:
     desk.at(20, chunk())
     desk.at(21, chunk([], [asked(1, 15 * SECOND)]))
     desk.at(22, chunk([flow(2, 10 * SECOND, 12 * SECOND)]))
-    assert desk.answering.resume() == (1, 0)
-    assert desk.answering.next_number == 1
+    assert desk.state.resume() == (1, 0)
+    assert desk.state.next_number == 1
     assert Facts() == JoinChunk().facts
 
 
@@ -577,7 +577,7 @@ def test_stretches_told_before_the_message_from_which_a_successor_reads_are_in_t
         at = number * 10 * SECOND
         return [("nodes", "node-a", (Run("s", number, number, at, at + 1, number == 1),))]
 
-    partition = Partition(views, 100 * SECOND, lambda _: b"", 0)
+    partition = CheckpointedPartition(views, 100 * SECOND, lambda _: b"", 0)
     for number in range(1, 41):  # no question closes, and readers come and go
         facts = [flow(number, number * 10 * SECOND, number * 10 * SECOND + 1)]
         partition.take(number - 1, number * 10 * SECOND, chunk(facts, runs=told(number)), lambda _: 0)
@@ -586,14 +586,18 @@ def test_stretches_told_before_the_message_from_which_a_successor_reads_are_in_t
         state |= {entry.key: entry.value for entry in commit.entries}
     resume, first = start(commit.metadata, 40)
     assert first > 20
-    after = Partition(views, 100 * SECOND, lambda _: b"", 40, resume, standing(state.values(), resume.commit))
+    after = CheckpointedPartition(
+        views, 100 * SECOND, lambda _: b"", 40, resume, committed_state(state.values(), resume.commit)
+    )
     for number in range(first + 1, 41):
         after.take(number - 1, number * 10 * SECOND, chunk(runs=told(number)), lambda _: 0)
-    assert after.answering.watermarks.listed() == partition.answering.watermarks.listed()
+    assert after.state.watermarks.listed() == partition.state.watermarks.listed()
 
 
 def test_who_begins_without_knowing_what_was_told_before_calls_nothing_of_then_complete() -> None:
     for is_blind in (False, True):
-        partition = Partition(lambda heard, _: view(heard), 200 * SECOND, lambda _: b"", 0, is_blind=is_blind)
+        partition = CheckpointedPartition(
+            lambda heard, _: view(heard), 200 * SECOND, lambda _: b"", 0, is_blind=is_blind
+        )
         partition.take(0, 20 * SECOND, chunk(), lambda _: 0)
-        assert set(partition.answering.facts.complete_since.values()) == ({20 * SECOND} if is_blind else set())
+        assert set(partition.state.facts.complete_since.values()) == ({20 * SECOND} if is_blind else set())

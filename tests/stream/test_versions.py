@@ -16,7 +16,7 @@ from clientip.joins.facts import JoinFact, JoinQuestion, conn_key, trace_key
 from clientip.joins.inquiry import Inquiry
 from clientip.model import Step
 from clientip.pending import Pending, unpacked
-from clientip.stream.changelog import entries, standing
+from clientip.stream.changelog import committed_state, entries
 from clientip.stream.checkpoint import Checkpoint, read, written
 from clientip.stream.join_messages import (
     VERSION,
@@ -90,7 +90,7 @@ def test_a_chunk_of_version_1_is_read() -> None:
 
 
 def test_a_ledger_and_metadata_of_version_1_are_read() -> None:
-    found = standing(recorded("ledger-1.hex"), 65)
+    found = committed_state(recorded("ledger-1.hex"), 65)
     assert [found.is_open(number) for number in (7, 8, 9, 10)] == [True, False, False, True]
     assert found.runs == RUNS
     assert read(recorded("metadata-1.hex")[0].decode()) == RESUME

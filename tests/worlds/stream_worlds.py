@@ -12,11 +12,12 @@ import msgspec
 from clientip.model import Line, Outcome, Record
 from clientip.pending import unpacked
 from clientip.settings import Settings
-from clientip.stream.changelog import standing
-from clientip.stream.checkpoint import Partition, start
-from clientip.stream.compiled import Views, compiled, keep_ns
+from clientip.stream.changelog import committed_state
+from clientip.stream.checkpoint import CheckpointedPartition, start
+from clientip.stream.compiled import Views, compiled
 from clientip.stream.intake import Intake, IntakeBatch, Numbers
 from clientip.stream.join_messages import OPEN, Chunks, Partitions, QuestionItem, Watermark, decode
+from clientip.stream.waiting_times import keep_ns
 from msgspec import Struct
 
 MS = 1_000_000
@@ -60,7 +61,7 @@ class Stream:
         self._first: dict[int, int] = {}
         self._committed = [_Committed() for _ in range(partitions)]
         self._bodies: list[QuestionItem] = []
-        self._live: dict[int, tuple[Partition, int]] = {}
+        self._live: dict[int, tuple[CheckpointedPartition, int]] = {}
 
     def reload(self, settings: Settings) -> None:
         """All workers take up another configuration, and answerers know the ones before."""
@@ -127,7 +128,7 @@ class Stream:
         committed.state |= {entry.key: entry.value for entry in commit.entries}
         self._append(chunks.messages())
 
-    def _take(self, partition: Partition, number: int, offset: int) -> None:
+    def _take(self, partition: CheckpointedPartition, number: int, offset: int) -> None:
         appended_ns, value = self.log[number][offset]
 
         def refer(question: QuestionItem) -> int:
@@ -137,17 +138,19 @@ class Stream:
 
         partition.take(offset, appended_ns, decode(value), refer)
 
-    def _restored(self, number: int) -> tuple[Partition, int]:
+    def _restored(self, number: int) -> tuple[CheckpointedPartition, int]:
         committed = self._committed[number]
 
         def asked_of(reference: int) -> bytes:
             return self._bodies[reference].asked
 
         if committed.metadata is None:
-            return Partition(Views(self._known.values()), self.keep_ns, asked_of, 0), 0
+            return CheckpointedPartition(Views(self._known.values()), self.keep_ns, asked_of, 0), 0
         resume, position = start(committed.metadata, committed.offset)
-        said = standing(committed.state.values(), resume.commit)
-        partition = Partition(Views(self._known.values()), self.keep_ns, asked_of, committed.offset, resume, said)
+        said = committed_state(committed.state.values(), resume.commit)
+        partition = CheckpointedPartition(
+            Views(self._known.values()), self.keep_ns, asked_of, committed.offset, resume, said
+        )
         for offset in range(position, committed.offset):
             self._take(partition, number, offset)
         return partition, committed.offset
@@ -157,12 +160,12 @@ class Stream:
         live = self._live.get(number)
         if live is None or live[1] < len(self.log[number]):
             return 1
-        return live[0].answering.open_count()
+        return live[0].state.open_count()
 
     def crash(self, number: int) -> None:
         """The answerer of this partition is gone; another one begins from what it committed."""
         self._live.pop(number, None)
 
-    def held(self, number: int) -> Partition:
+    def held(self, number: int) -> CheckpointedPartition:
         """The state of one partition."""
         return self._live[number][0]

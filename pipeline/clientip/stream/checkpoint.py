@@ -1,7 +1,8 @@
-"""What an answerer commits beside its offset, and how the next one goes on from there.
+"""What an answerer commits beside its offset, and how the next answerer goes on from there.
 
-The offset is the next message to answer.  From the message named in the metadata on everything is read again, first
-silently up to that offset: facts are held, and of the questions those that have not left by the changelog.
+The offset is the next message to answer. The metadata name an earlier message: everything from there on is read
+again, up to that offset without answering. Of that stretch the facts are kept, and the questions which have not left
+by the changelog.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from msgspec import Struct
 
 from clientip.errors import FormatError
 from clientip.joins.flows import NEVER
-from clientip.stream.changelog import EVERY, FRESH, ChangelogEntry, Standing, entries
+from clientip.stream.changelog import COMMITS_PER_BITMAP, NOTHING_COMMITTED, ChangelogEntry, CommittedState, entries
 from clientip.stream.fact_store import Again, Source
 from clientip.stream.join_messages import JoinChunk, QuestionItem
-from clientip.stream.join_partition import STRATA, Answering, Departure, Reference
+from clientip.stream.join_partition import Departure, JoinPartition
+from clientip.stream.question_index import Reference
+from clientip.stream.waiting_times import STRATA
 from clientip.stream.watermarks import View, Watermarks
 
 VERSION: Final = 1
@@ -38,7 +41,7 @@ _DECODE: Final = msgspec.json.Decoder(Checkpoint).decode
 
 
 def written(resume: Checkpoint) -> str:
-    """The metadata; short enough for a broker, if need be by saying less precisely what was forgotten."""
+    """The metadata. If they are too long for a broker, they say less precisely which facts were forgotten."""
     text = msgspec.json.encode(resume)
     if len(text) > MAX_METADATA:
         latest: dict[str, int] = {}
@@ -71,8 +74,8 @@ class Commit(NamedTuple):
     entries: list[ChangelogEntry]  # for the state topic
 
 
-class Partition:
-    """One partition of the join topic in an answerer's hands."""
+class CheckpointedPartition:
+    """One partition of the join topic in the hands of an answerer, with what has to be committed for it."""
 
     def __init__(
         self,
@@ -81,68 +84,69 @@ class Partition:
         asked_of: Callable[[Reference], bytes],
         upto: int,
         resume: Checkpoint | None = None,
-        standing: Standing = FRESH,
+        committed: CommittedState = NOTHING_COMMITTED,
         *,
         is_blind: bool = False,
     ) -> None:
-        """`upto`: the committed offset; messages before it were answered.
+        """`upto`: the committed offset; the messages before it were answered.
 
-        `is_blind`: facts may have been told before the first message that is read, which nobody knows here.
+        `is_blind`: there may be facts from before the first message that is read, and this answerer cannot know them.
         """
-        watermarks = Watermarks(standing.runs)
+        watermarks = Watermarks(committed.runs)
         forgotten: Mapping[Source, int] = {}
         if resume is not None:
             forgotten = {(kind, system): at for kind, system, at in resume.forgotten}
         number = 0 if resume is None else resume.number
-        self.answering = Answering(
+        self.state = JoinPartition(
             lambda topology: views(watermarks, topology), keep_ns, asked_of, watermarks, number, forgotten
         )
         self.upto, self._is_blind = upto, is_blind
-        self._keep_ns, self._unwritten_ns = keep_ns, 0
-        self._standing, self._commit = standing, 0 if resume is None else resume.commit
+        self._keep_ns, self._unwritten_ns = keep_ns, 0  # append time of the message `state.unwritten`
+        self._committed, self._commit = committed, 0 if resume is None else resume.commit
         self._closed: list[int] = []
 
     def take(self, offset: int, appended_ns: int, chunk: JoinChunk, refer: Callable[[QuestionItem], Reference]) -> None:
         """One message."""
+        state = self.state
         if self._is_blind:
             self._is_blind = False
-            self.answering.facts.complete_since |= {(kind, ""): appended_ns for kind in STRATA}
-        is_open = self._standing.is_open if offset < self.upto else None
-        self.answering.take(offset, appended_ns, chunk, refer, is_open)
-        if chunk.runs and self.answering.unwritten is None:
-            self.answering.unwritten, self._unwritten_ns = offset, self.answering.clock_ns
+            state.facts.complete_since |= {(kind, ""): appended_ns for kind in STRATA}
+        state.take(offset, appended_ns, chunk, refer, self._committed.is_open if offset < self.upto else None)
+        if chunk.runs and state.unwritten is None:
+            state.unwritten, self._unwritten_ns = offset, state.clock_ns
 
     def turn(self, memory: int) -> tuple[list[Departure], list[Again], int]:
-        """Questions that leave, facts to be told again, and how many facts were evicted for want of memory."""
-        self._standing = FRESH
-        evicted = self.answering.give_up(memory)
-        leaving = self.answering.turn()
+        """Questions that leave, facts to be sent again, and how many facts were evicted because memory was full."""
+        self._committed = NOTHING_COMMITTED
+        evicted = self.state.give_up(memory)
+        leaving = self.state.turn()
         self._closed += [each.number for each in leaving]
-        return leaving, self.answering.forget(), evicted
+        return leaving, self.state.forget(), evicted
 
     def commit(self) -> Commit:
         """What to commit now; to be called once per transaction, and only for what is then sent."""
-        answering, whole = self.answering, self._has_to_be_whole()
-        if self._closed or whole:
-            self._commit += EVERY - self._commit % EVERY if whole else 1
-            whole = self._commit % EVERY == 0
-        if whole:
-            answering.unwritten = None
-        first, number = answering.resume()
-        said: list[ChangelogEntry] = []
-        if self._closed or whole:
-            runs = answering.watermarks.listed() if whole else ()
-            said = entries(self._commit, self._closed, answering.open(), number, answering.next_number, runs)
+        state, needs_bitmap = self.state, self._needs_bitmap()
+        is_written = bool(self._closed) or needs_bitmap
+        if is_written:
+            self._commit += COMMITS_PER_BITMAP - self._commit % COMMITS_PER_BITMAP if needs_bitmap else 1
+        is_bitmap = is_written and self._commit % COMMITS_PER_BITMAP == 0
+        if is_bitmap:
+            state.unwritten = None
+        first, number = state.resume()
+        changelog: list[ChangelogEntry] = []
+        if is_written:
+            runs = state.watermarks.listed() if is_bitmap else ()
+            changelog = entries(self._commit, self._closed, state.open(), number, state.next_number, runs)
             self._closed = []
-        since = self.answering.facts.complete_since
+        since = state.facts.complete_since
         forgotten = tuple((kind, system, at) for (kind, system), at in sorted(since.items()))
         resume = Checkpoint(VERSION, -1 if first is None else first, number, self._commit, forgotten)
-        return Commit(written(resume), said)
+        return Commit(written(resume), changelog)
 
-    def _has_to_be_whole(self) -> bool:
-        """Whether stretches were told so long ago that a successor would no longer read them."""
-        answering = self.answering
-        return answering.unwritten is not None and answering.clock_ns - self._unwritten_ns > self._keep_ns // 2
+    def _needs_bitmap(self) -> bool:
+        """Whether runs came so long ago that a successor would soon not read their message any more."""
+        state = self.state
+        return state.unwritten is not None and state.clock_ns - self._unwritten_ns > self._keep_ns // 2
 
 
 def start(metadata: str, upto: int) -> tuple[Checkpoint, int]:

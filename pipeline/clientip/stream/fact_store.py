@@ -19,11 +19,11 @@ from clientip.stream.join_messages import CROWDED, OPEN, Facts, unpacked_fact
 Source = tuple[str, str]
 """(kind of key, telling system)."""
 
-MOST: Final = {"conn": 4096, "request": 257, "trace": 257, "line": 257}  # facts under one key; more are `crowded`
+MAX_FACTS_PER_KEY: Final = {"conn": 4096, "request": 257, "trace": 257, "line": 257}  # more are `crowded`
 _BITS: Final = 20  # of a reference: place in its chunk
 _PLACE: Final = (1 << _BITS) - 1
 _NONE: Final = -1
-MOST_KEPT: Final = 20_000  # open connections whose messages were evicted, on their way through the topic once more
+MAX_KEPT_OPEN: Final = 20_000  # open connections whose messages were evicted, on their way through the topic once more
 _PER_FACT: Final = 120  # bytes of memory beside the body: columns, and an entry of the index
 
 
@@ -130,15 +130,15 @@ class FactStore:
 
     def under(self, hashed: int, key: str) -> Found:
         """The facts under a key."""
-        references = self._references(hashed, MOST[kind_of(key)] + 1)
-        if hashed in self._crowded or len(references) > MOST[kind_of(key)]:
+        references = self._references(hashed, MAX_FACTS_PER_KEY[kind_of(key)] + 1)
+        if hashed in self._crowded or len(references) > MAX_FACTS_PER_KEY[kind_of(key)]:
             return Found([], crowded=True)
         bodies = {self._body(reference) for reference in references}
         bodies.update(self._kept[reference].body for reference in self._kept_under.get(hashed, ()))
         facts = [unpacked_fact(body) for body in sorted(bodies) if body]
         return Found([fact for fact in facts if fact.key == key], crowded=False)
 
-    def _references(self, hashed: int, most: int = MOST["conn"]) -> list[int]:
+    def _references(self, hashed: int, most: int = MAX_FACTS_PER_KEY["conn"]) -> list[int]:
         """The facts under a hash, the youngest first, and no more than that."""
         found: list[int] = []
         reference, held = self._index.get(hashed, _NONE), self._by_number
@@ -204,7 +204,7 @@ class FactStore:
         kept = {at: _Kept(held.hashes[at], held.source(at), held.body(at), held.appended_ns) for at in self._left(held)}
         self._forget(frozenset(kept))
         for at, each in kept.items():
-            if len(self._kept) >= MOST_KEPT:
+            if len(self._kept) >= MAX_KEPT_OPEN:
                 self._give_up(next(iter(self._kept)))
             reference = held.number << _BITS | at
             self._kept[reference] = each

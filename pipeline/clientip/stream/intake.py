@@ -17,9 +17,9 @@ from clientip.pending import Suspensions
 from clientip.stream.join_messages import Chunks
 from clientip.trust.answers import Refused
 
-MOST: Final = 256  # facts under one id that a batch tells; one more, and the key is crowded
-FORGIVEN_NS: Final = 600_000_000_000
-AHEAD_NS: Final = 300_000_000_000  # a stamp so far ahead of its message's is no time
+MAX_FACTS_PER_ID: Final = 256  # facts under one id that a batch tells; one more, and the key is crowded
+FORGET_LATENESS_NS: Final = 600_000_000_000
+MAX_AHEAD_NS: Final = 300_000_000_000  # a stamp so far ahead of its message's is no time
 
 
 class Intake:
@@ -62,7 +62,7 @@ class Intake:
 def _is_ahead(record: Record, appended_ns: int) -> bool:
     seen = record.observation
     moment = seen.end_ns if seen.start_latest_ns is None else seen.start_latest_ns
-    return appended_ns > 0 and moment is not None and moment > appended_ns + AHEAD_NS
+    return appended_ns > 0 and moment is not None and moment > appended_ns + MAX_AHEAD_NS
 
 
 class Lateness:
@@ -77,7 +77,7 @@ class Lateness:
 
     def see(self, late_ns: int, now_ns: int) -> None:
         """The latest line of a batch came so long after its event."""
-        if now_ns - self._since_ns >= FORGIVEN_NS:
+        if now_ns - self._since_ns >= FORGET_LATENESS_NS:
             self._since_ns, self._before, self._now = now_ns, self._now, 0
         self._now = max(self._now, late_ns - self._arrives_ns)
 
@@ -139,8 +139,8 @@ class IntakeBatch:
         if kind in ("request", "trace"):
             self._under[fact.key] += 1
             times = self._under[fact.key]
-            if times > MOST:
-                if times == MOST + 1:
+            if times > MAX_FACTS_PER_ID:
+                if times == MAX_FACTS_PER_ID + 1:
                     self.chunks.crowd(fact)
                 return
         self.chunks.tell(fact)

@@ -27,12 +27,13 @@ from clientip.errors import FormatError, SinkError
 from clientip.joins.facts import kind_of
 from clientip.pending import unpacked
 from clientip.settings import Settings
-from clientip.stream.changelog import FRESH, standing
-from clientip.stream.checkpoint import Partition, start
-from clientip.stream.compiled import Compiled, Views, compiled, keep_ns
+from clientip.stream.changelog import NOTHING_COMMITTED, committed_state
+from clientip.stream.checkpoint import CheckpointedPartition, start
+from clientip.stream.compiled import Compiled, Views, compiled
 from clientip.stream.fact_store import Again
 from clientip.stream.join_messages import OPEN, Chunks, JoinChunk, QuestionItem, decode, unpacked_question
 from clientip.stream.join_partition import Departure
+from clientip.stream.waiting_times import keep_ns
 from clientip.trust.answers import Refused
 
 MESSAGES: Final = 200  # of one turn; each of up to 256 KiB and more
@@ -44,7 +45,7 @@ class _Held:
 
     __slots__ = ("began_s", "committed", "items", "partition", "position", "spool")
 
-    def __init__(self, partition: Partition, position: int, spool: Spool) -> None:
+    def __init__(self, partition: CheckpointedPartition, position: int, spool: Spool) -> None:
         self.partition, self.position, self.spool = partition, position, spool
         self.committed: Upto | None = None  # what we committed last
         self.began_s, self.items = time.monotonic(), 0
@@ -162,14 +163,14 @@ class Answerer:
             # Of a later generation, or where an operator chose the offset, nobody knows what was told before.
             begin = 0 if upto is None else upto.offset
             is_blind = upto is not None or self._cluster.kafka.generation > 1
-            return _Held(Partition(views, self._keep_ns, asked_of, begin, is_blind=is_blind), begin, spool)
+            return _Held(CheckpointedPartition(views, self._keep_ns, asked_of, begin, is_blind=is_blind), begin, spool)
         try:
             resume, position = start(upto.metadata, upto.offset)
-            state = standing(said, resume.commit) if resume.commit else FRESH
+            state = committed_state(said, resume.commit) if resume.commit else NOTHING_COMMITTED
         except FormatError as error:
             text = f"what {self._join} or its state holds was not written by this release: {error.reason}"
             raise SinkError(text, retry=False) from error
-        partition = Partition(views, self._keep_ns, asked_of, upto.offset, resume, state)
+        partition = CheckpointedPartition(views, self._keep_ns, asked_of, upto.offset, resume, state)
         return _Held(partition, position, spool)
 
     def _revoked(self, places: Sequence[TopicPlace]) -> None:
@@ -302,7 +303,7 @@ class Answerer:
         self._telemetry.set("rebuild.running", sum(not each.is_restored() for each in self._held.values()))
 
     def _show_held(self, place: TopicPlace, held: _Held) -> None:
-        answering, telemetry, label = held.partition.answering, self._telemetry, str(place.partition)
+        answering, telemetry, label = held.partition.state, self._telemetry, str(place.partition)
         telemetry.set("questions.open", answering.open_count(), label)
         telemetry.set("facts.held", answering.facts.count, label)
         telemetry.set("memory.held", answering.size(), label)
