@@ -46,7 +46,8 @@ UNKNOWN: Final = MappingProxyType(
         ),
         "header_missing": Reason(
             "the hop promises a header for every request, and the log shows none (left) for it",
-            "check that the hop always writes it, and that the log keeps it",
+            "name paths of health checks in `probes`; "
+            "check that the hop always writes the header, and that the log keeps it",
         ),
         "header_not_logged": Reason(
             "the hop promises a header that this log has no column for",

@@ -117,7 +117,7 @@ KEYS: Final = (
         "systems",
         "shared",
         FLAG,
-        "Strangers send from its addresses too (CDN egress, a pod network): it vouches only with a `proof`.",
+        "Strangers send from its addresses, too (CDN, pod network): its word for its peer counts only with a `proof`.",
         "true",
     ),
     Key(

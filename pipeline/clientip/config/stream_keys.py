@@ -70,7 +70,7 @@ OF_STREAM: Final = (
         default=1,
     ),
     Key("kafka", "tls", FLAG, "Speak TLS with the brokers. Default: true where a file or `sasl` is given.", "true"),
-    Key("kafka", "ca_file", TEXT, "Certificates that brokers' ones hang on; else this machine's.", '"ca.pem"'),
+    Key("kafka", "ca_file", TEXT, "Certificates that sign those of the brokers; else this machine's.", '"ca.pem"'),
     Key("kafka", "cert_file", TEXT, "Our own certificate, where brokers ask for one.", '"worker.pem"'),
     Key("kafka", "key_file", TEXT, "The key of `cert_file`.", '"worker.key"'),
     Key(

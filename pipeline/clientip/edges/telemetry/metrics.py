@@ -102,7 +102,13 @@ _TABLE: Final = (
         "Contradictions and attacks noticed (`clientip help reasons`).",
         (_SYSTEM, _words("kind", FINDINGS)),
     ),
-    Metric("questions.open", "gauge", "{question}", "Questions that wait for their answer.", _HELD),
+    Metric(
+        "questions.open",
+        "gauge",
+        "{question}",
+        "Questions (who was behind a connection, or which request had an id?) that wait for their answer.",
+        _HELD,
+    ),
     Metric(
         "questions.answered",
         "counter",
@@ -110,7 +116,13 @@ _TABLE: Final = (
         "Questions that left, by the kind of their key and how: answered, refused, or their time was over.",
         (_words("key", ("conn", "request", "trace", "line")), _words("how", ("answered", "refused", "over"))),
     ),
-    Metric("facts.held", "gauge", "{fact}", "Facts held for questions that may come.", _HELD),
+    Metric(
+        "facts.held",
+        "gauge",
+        "{fact}",
+        "Facts (a line's proof of one connection or id) held for questions that may come.",
+        _HELD,
+    ),
     Metric("memory.held", "gauge", "By", "Bytes of waiting facts and questions; bound by `stream.memory`.", _HELD),
     Metric("evidence.late", "counter", "{fact}", "Facts that came after the questions they might have answered left."),
     Metric(
