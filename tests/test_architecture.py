@@ -65,6 +65,7 @@ HOMES = {  # third-party package → the only rooms or modules that may import i
         "edges.telemetry.telemetry",
         "edges.telemetry.otlp_export",
     },
+    "prometheus_client": {"edges.telemetry.prometheus_page"},
     "confluent_kafka": {"edges.kafka", "edges.stream", "edges.replay.kafka_fetch", "edges.replay.kafka_send"},
     "pyarrow": {"edges.library.arrow"},
     "zstandard": {"edges.disk.compression"},

@@ -353,7 +353,8 @@ def test_the_page_shows_all_workers_and_readiness_is_that_of_all(stream: Stream)
     assert f'clientip_worker_ready{{worker="{READER}"}} 1' in page
     assert f'clientip_worker_ready{{worker="{ANSWERER}"}} 1' in page
     stream.process.send_signal(signal.SIGHUP)
-    stream.wait(lambda: 'reloads_total{worker="here-supervisor",outcome="taken"} 1' in asked(address, "/metrics")[1])
+    taken = 'reloads_total{outcome="taken",worker="here-supervisor"} 1'
+    stream.wait(lambda: taken in asked(address, "/metrics")[1])
     stream.order(ANSWERER, "unready")
     stream.wait(lambda: asked(address, "/readyz")[0] == 503)
     stream.order(ANSWERER, "fail")

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clientip.edges.telemetry.figures import MAX_SERIES, SILENT_S, Histogram, Snapshot, alive, merged, read, ready
+from clientip.edges.telemetry.figures import MAX_SERIES, SILENT_S, Histogram, Snapshot, alive, read, ready
 from clientip.edges.telemetry.metrics import METRICS, metrics_help
+from clientip.edges.telemetry.prometheus_page import prometheus_page
 from clientip.edges.telemetry.telemetry import Telemetry
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -47,7 +48,7 @@ def samples(page: str) -> dict[Series, float]:
 
 
 def page_of(*workers: Telemetry) -> str:
-    return merged({f"w{number}": read(worker.snapshot()) for number, worker in enumerate(workers)})
+    return prometheus_page({f"w{number}": read(worker.snapshot()) for number, worker in enumerate(workers)})
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -90,7 +91,7 @@ def test_buckets_rise_to_the_count_and_hold_every_value_up_to_their_bound(values
     st.floats(allow_nan=False, allow_infinity=False),
 )
 def test_no_label_value_breaks_the_page(hostile: Mapping[str, list[tuple[str, str]]], value: float) -> None:
-    page = merged(
+    page = prometheus_page(
         {
             worker: Snapshot(True, 0.0, {"lines": [(labels, value) for labels in pairs]}, {}, {})
             for worker, pairs in hostile.items()
@@ -116,6 +117,38 @@ def test_a_page_has_help_and_type_once_before_all_samples_of_a_metric() -> None:
     seen = [re.sub(r"(_bucket|_sum|_count)?\{.*", "", line) for line in lines if not line.startswith("#")]
     assert list(dict.fromkeys(seen)) == announced
     assert sorted(seen, key=announced.index) == seen
+
+
+def test_every_metric_is_on_the_page_under_its_name_with_its_meaning_and_kind() -> None:
+    everything: dict[str, dict[str, list[Any]]] = {"counter": {}, "gauge": {}, "histogram": {}}
+    for metric in METRICS.values():
+        value = Histogram([1] * (len(metric.bounds) + 1), 2.0) if metric.kind == "histogram" else 3.0
+        everything[metric.kind][metric.name] = [(("x",) * len(metric.labels), value)]
+    page = prometheus_page({"w": Snapshot(True, 0.0, *everything.values())})
+    heads = [line for line in page.splitlines() if line.startswith("#")]
+    assert heads == [
+        line
+        for metric in METRICS.values()
+        for line in (f"# HELP {metric.exposed} {metric.meaning}", f"# TYPE {metric.exposed} {metric.kind}")
+    ]
+    labels = {name: {label for label, _ in pairs} for name, pairs in samples(page)}
+    for metric in METRICS.values():
+        names = {"worker", *(label.name for label in metric.labels)}
+        if metric.kind == "histogram":
+            assert labels[f"{metric.exposed}_bucket"] == names | {"le"}
+        else:
+            assert labels[metric.exposed] == names
+
+
+@pytest.mark.parametrize(
+    "text", ['"} 1\nclientip_forged{a="b', "\\", '\\"', "\r\n# TYPE x counter", "\ud800", "\u2028\x85", "\x00"]
+)
+def test_a_label_value_stays_inside_its_quotes(text: str) -> None:
+    page = prometheus_page({text: Snapshot(True, 0.0, {"lines": [((text, text), 1.0)]}, {}, {})})
+    assert page.encode().count(b"\n") == 3  # help, type, one sample
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    labels = frozenset({("worker", shown), ("system", shown), ("outcome", shown)})
+    assert samples(page) == {("clientip_lines_total", labels): 1}
 
 
 def test_names_are_those_prometheus_and_opentelemetry_ask_for() -> None:

@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 import pytest
 from clientip.edges.telemetry import figures
 from clientip.edges.telemetry.health import DEFAULT, MAX_CONNECTIONS, MAX_REQUEST, REQUEST_S, serve
+from clientip.edges.telemetry.prometheus_page import prometheus_page
 from clientip.edges.telemetry.telemetry import Telemetry
 from clientip.errors import ConfigError, SinkError
 from hypothesis import given, settings
@@ -69,7 +70,7 @@ def test_health_follows_the_beats_of_the_workers() -> None:
     def ready() -> bool:
         return figures.ready(snapshots(), workers)
 
-    with serve("127.0.0.1:0", lambda: figures.merged(snapshots()), live, ready) as address:
+    with serve("127.0.0.1:0", lambda: prometheus_page(snapshots()), live, ready) as address:
         assert get(address, "/livez") == (200, "live\n")
         assert get(address, "/readyz") == (503, "not ready\n")
         workers["reader-0"].beat(ready=True)

@@ -21,6 +21,7 @@ from clientip.edges.stream.child import PAUSES_S, Child, running
 from clientip.edges.stream.settings_log import SettingsLog
 from clientip.edges.telemetry import figures
 from clientip.edges.telemetry.health import DEFAULT, serve
+from clientip.edges.telemetry.prometheus_page import prometheus_page
 from clientip.edges.telemetry.systemd import ALIVE, READY, STOPPING, notify, reloading
 from clientip.edges.telemetry.telemetry import Telemetry
 from clientip.errors import ConfigError, Fault
@@ -105,7 +106,8 @@ class _Supervisor:
     def page(self) -> str:
         """The figures of all processes, for Prometheus."""
         workers = {child.name: figures.ABSENT for child in self._children} | self._snapshots()
-        return figures.merged({**workers, f"{self._options.name}-supervisor": figures.read(self._telemetry.snapshot())})
+        own = figures.read(self._telemetry.snapshot())
+        return prometheus_page({**workers, f"{self._options.name}-supervisor": own})
 
     def is_live(self) -> bool:
         """Whether this process and every worker that runs come round."""

@@ -1,12 +1,9 @@
-"""The figures of the workers: values of the metrics in one process, their snapshot, and the page of all processes.
-
-https://prometheus.io/docs/instrumenting/exposition_formats/ (text format 0.0.4)
-"""
+"""The figures of a worker: the values of its metrics in one process, and their snapshot for another process."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from math import inf
 from threading import Lock
 from typing import Final
@@ -14,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from clientip.edges.telemetry.metrics import METRICS, Metric
+from clientip.edges.telemetry.metrics import METRICS
 
 Labels = tuple[str, ...]  # values, in the order of `Metric.labels`
 
@@ -151,47 +148,3 @@ def alive(snapshots: Mapping[str, Snapshot], now: float) -> bool:
 def ready(snapshots: Mapping[str, Snapshot], workers: Iterable[str]) -> bool:
     """Whether each of the workers that there should be does its work."""
     return all(worker in snapshots and snapshots[worker].ready for worker in workers)
-
-
-def merged(snapshots: Mapping[str, Snapshot]) -> str:
-    """One page of all workers' figures, in the text format of Prometheus; the keys are the workers' names."""
-    workers = sorted(snapshots.items())
-    lines = [line for metric in METRICS.values() for line in _family(metric, workers)]
-    return "".join(line + "\n" for line in lines)
-
-
-def _family(metric: Metric, workers: list[tuple[str, Snapshot]]) -> Iterator[str]:
-    samples = [sample for worker, snapshot in workers for sample in _samples(metric, worker, snapshot)]
-    if samples:
-        meaning = metric.meaning.replace("\\", r"\\").replace("\n", r"\n")
-        yield f"# HELP {metric.exposed} {meaning}"
-        yield f"# TYPE {metric.exposed} {metric.kind}"
-        yield from samples
-
-
-def _samples(metric: Metric, worker: str, snapshot: Snapshot) -> Iterator[str]:
-    plain = snapshot.counters if metric.kind == "counter" else snapshot.gauges
-    for labels, value in sorted(plain.get(metric.name, ())):
-        yield f"{metric.exposed}{{{_pairs(metric, worker, labels)}}} {_number(value)}"
-    for labels, histogram in sorted(snapshot.histograms.get(metric.name, ()), key=lambda series: series[0]):
-        pairs, count = _pairs(metric, worker, labels), 0
-        for bound, times in zip((*metric.bounds, inf), histogram.counts, strict=True):
-            count += times
-            yield f'{metric.exposed}_bucket{{{pairs},le="{_number(bound)}"}} {count}'
-        yield f"{metric.exposed}_sum{{{pairs}}} {_number(histogram.total)}"
-        yield f"{metric.exposed}_count{{{pairs}}} {count}"
-
-
-def _pairs(metric: Metric, worker: str, labels: Labels) -> str:
-    names = ("worker", *(label.name for label in metric.labels))
-    return ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(names, (worker, *labels), strict=True))
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-
-
-def _number(value: float) -> str:
-    if value == inf:
-        return "+Inf"
-    return str(int(value)) if value.is_integer() and abs(value) < 1 << 53 else repr(value)
