@@ -7,11 +7,12 @@ import os
 import re
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
 import pytest
+
+from tests.worlds.patience import until
 
 ROOT = Path(__file__).parent.parent
 
@@ -41,8 +42,7 @@ def _start_broker(address: Path, log: Path, run: int) -> None:
         process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
-    while process.poll() is None and not address.exists():
-        time.sleep(0.05)
+    until(lambda: process.poll() is not None or address.exists(), log.read_text)
 
 
 @pytest.fixture

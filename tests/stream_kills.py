@@ -3,7 +3,7 @@
     python -m tests.stream_kills --kills 100 --lines 1000000 --brokers 3 --broker-kills 5
 
 prints a row of a table, and ends with 1 where anything is wrong.  Killed workers are started again at once, as a
-supervisor does; a killed broker after some seconds.
+supervisor does; a killed broker after two more kills.  A kill comes when so many more records have come out.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.worlds.brokers import Brokers
+from tests.worlds.patience import until
 from tests.worlds.stream_lines import World
 from tests.worlds.stream_replays import Found
 from tests.worlds.stream_runs import WORKERS, Feeder, settled, stream_of
-from tests.worlds.streams import Stream
+from tests.worlds.streams import Counter, Stream
 
-BROKER_AWAY_S = 4.0
+KILLS_AWAY = 2  # of workers, while a broker of three is away
+ONES = 0.4  # of the lines become records, and more
 
 
 class Plan(NamedTuple):
@@ -33,7 +35,7 @@ class Plan(NamedTuple):
     brokers: int = 1
     broker_kills: int = 0
     seed: int = 1
-    kill_s: float = 1.5  # from one kill to the next, in the mean
+    kill_s: float = 1.5  # from one kill to the next, in the mean, where the machine keeps up
 
 
 class Run(NamedTuple):
@@ -68,7 +70,7 @@ def run(plan: Plan, folder: Path, kafka: Brokers, prefix: str) -> Run:
             stream.start(name)
         with Feeder(stream, World(plan.seed).items(plan.lines), pace):
             broker_kills = _kill(plan, dice, stream, kafka)
-        found = settled(stream, 120 + plan.lines / 2000, meanwhile=lambda: revive(stream))
+        found = settled(stream, meanwhile=lambda: revive(stream))
         revive(stream)
         for name in WORKERS:
             assert stream.kill(name, 15) == 0, stream.log()[-3000:]
@@ -78,23 +80,34 @@ def run(plan: Plan, folder: Path, kafka: Brokers, prefix: str) -> Run:
 def _kill(plan: Plan, dice: random.Random, stream: Stream, kafka: Brokers) -> int:
     """Kill as planned; how many brokers."""
     due = set(dice.sample(range(plan.kills), plan.broker_kills))
-    away: tuple[float, int] | None = None
+    away: tuple[int, int] | None = None
+    assert stream.settings.kafka is not None
+    counter = Counter(stream.address, stream.settings.kafka.topic("records"))
     for number in range(plan.kills):
         if number in due and away is None:
-            node = dice.randrange(plan.brokers) + 1
-            kafka.kill(node)
-            away = time.monotonic() + BROKER_AWAY_S, node
-        time.sleep(dice.uniform(0.0, 2.0) * plan.kill_s)
-        revive(stream)
+            away = number + (KILLS_AWAY if plan.brokers > 2 else 0), dice.randrange(plan.brokers) + 1
+            kafka.kill(away[1])
+        if away is not None and number >= away[0]:
+            kafka.start(away[1])
+            away = None
+        _await(stream, counter, ONES * plan.lines * (number + dice.random()) / plan.kills)
         name = dice.choice(WORKERS)
         stream.kill(name)
         stream.start(name)
-        if away is not None and time.monotonic() >= away[0]:
-            kafka.start(away[1])
-            away = None
     if away is not None:
         kafka.start(away[1])
+    counter.close()
     return len(due)
+
+
+def _await(stream: Stream, counter: Counter, count: float) -> None:
+    """Until so many records have come."""
+
+    def have_come() -> bool:
+        revive(stream)
+        return counter.count() >= count
+
+    until(have_come, lambda: f"{count:.0f} records\n{stream.log()[-6000:]}")
 
 
 def revive(stream: Stream) -> None:

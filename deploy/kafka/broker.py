@@ -31,7 +31,7 @@ JARS: Final = Path(sys.prefix) / "kafka" / "jars"
 HOST: Final = "127.0.0.1"
 # Below the range from which the kernel takes ports for outgoing connections: a stopped broker gets its port again.
 PORTS: Final = range(21000, 30000)
-START_SECONDS, STOP_SECONDS = 90.0, 10.0
+START_SECONDS, STOP_SECONDS = 300.0, 10.0
 HEAP: Final = 512  # MB
 
 _PR_SET_PDEATHSIG: Final = 1

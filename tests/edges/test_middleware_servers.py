@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,10 +27,10 @@ from tests.worlds.front_space import (
     STRANGER,
     FrontSpace,
 )
+from tests.worlds.patience import LIMIT_S, until
 
 pytestmark = pytest.mark.edge
 
-PATIENCE = 120  # seconds
 FORGED = {
     "nothing": (),
     "one line": ("X-Forwarded-For: 6.6.6.6",),
@@ -101,16 +100,13 @@ def test_a_websocket_has_its_client(space: FrontSpace, server: str, proxy: str) 
 
 
 def until_said(space: FrontSpace, log: str, text: str) -> None:
-    limit = time.monotonic() + PATIENCE
-    while text not in space.log(log):
-        assert time.monotonic() < limit, space.log(log)
-        time.sleep(0.05)
+    until(lambda: text in space.log(log), lambda: space.log(log))
 
 
 @pytest.mark.parametrize("how", [(), ("--loop", "uvloop", "--http", "httptools"), ("--lifespan", "on")], ids=" ".join)
 def test_behind_proxy_headers_of_uvicorn_it_does_not_start(space: FrontSpace, how: tuple[str, ...]) -> None:
     refused = space.uvicorn("refused", "--host", APP, "--port", "8100", *how)
-    assert refused.wait(PATIENCE) != 0
+    assert refused.wait(LIMIT_S) != 0
     assert "start uvicorn with --no-proxy-headers" in space.log("refused")
 
 

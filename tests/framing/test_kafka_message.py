@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData, ResourceLogs, ScopeLogs
 
+from tests.worlds.patience import processor_s
 from tests.worlds.sizes import EXAMPLES
 
 MEGABYTE = 1 << 20
@@ -189,13 +189,12 @@ def test_the_number_of_lines_is_bounded_exactly(kind: str) -> None:
 
 def seconds(kind: str, message: bytes) -> float:
     """Processor time of the faster of two runs; nothing below 5 ms can be told apart."""
-    taken = []
-    for _ in range(2):
-        started = time.process_time()
+
+    def cut_it() -> None:
         with contextlib.suppress(FormatError):
             cut(kind, message)
-        taken.append(time.process_time() - started)
-    return max(0.005, min(taken))
+
+    return max(0.005, processor_s(cut_it, runs=2))
 
 
 @pytest.mark.parametrize(

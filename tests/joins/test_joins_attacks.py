@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from clientip.joins.coverage import Coverage, Run
@@ -35,6 +35,7 @@ from tests.worlds.nat_worlds import (
     translation,
     wrong,
 )
+from tests.worlds.patience import processor_s
 from tests.worlds.walks import XFF, claim, system
 
 CLIENT, OTHER, AS = "203.0.113.7:51000", "203.0.113.8:52000", f"{NODE}:40001"
@@ -416,9 +417,9 @@ def test_many_questions_and_many_facts_under_one_key_take_no_product_of_time(
     facts = [each for n in range(MANY) for each in told(n)]
     random.Random(1).shuffle(facts)
     key = facts[0].key
-    began = time.process_time()
-    found = answers(key, facts, questions(key), lambda *_: "yes", Bounds(2 * MS, 600 * SECOND))
-    assert time.process_time() - began < 15  # 400 million pairs would take minutes
+    found: list[object] = []
+    ask = partial(answers, key, facts, questions(key), lambda *_: "yes", Bounds(2 * MS, 600 * SECOND))
+    assert processor_s(lambda: found.extend(ask())) < 15  # 400 million pairs would take minutes
     named = sum(isinstance(each, Through) or (each is not None and not isinstance(each, Refused)) for each in found)
     assert named >= answered * MANY
 
@@ -429,9 +430,12 @@ def test_a_log_of_many_losses_and_many_nodes_is_looked_up_and_not_searched() -> 
     runs = [Run("s", 10 * k, 10 * k + 5, 1000 * k, 1000 * k + 500, fresh=k % 2 == 0) for k in range(MANY)]
     of = Coverage({"nodes": nodes}, {("nodes", "n7"): runs})
     address = rows[7][1][0].address
-    began = time.process_time()
-    found = [of.of("nodes", address, 1000 * k, 1000 * k + 500, fresh=True) for k in range(MANY)]
-    assert time.process_time() - began < 5
+    found: list[str] = []
+
+    def look_up() -> None:
+        found.extend(of.of("nodes", address, 1000 * k, 1000 * k + 500, fresh=True) for k in range(MANY))
+
+    assert processor_s(look_up) < 5
     assert found == ["yes", "lost"] * (MANY // 2)
 
 

@@ -21,13 +21,12 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 
 from deploy.kafka.broker import HEAP, HOST, JARS, SETTINGS, formatting, free_ports, known_to, new_cluster, serving
-
-START_SECONDS, STOP_SECONDS = 90.0, 30.0
+from tests.worlds.patience import LIMIT_S, until
 
 SECURE_SETTINGS = """
 sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
@@ -89,19 +88,20 @@ class Brokers:
                 self._running[node] = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
-        deadline = time.monotonic() + START_SECONDS
         for node in nodes:
-            while not set(nodes) <= known_to(f"{HOST}:{self._plain[node]}"):
-                if self._running[node].poll() is not None or time.monotonic() > deadline:
-                    self.kill(node)
-                    raise AssertionError(f"broker {node} does not come up:\n{self.log_tail(node)}")
-                time.sleep(0.05)
+            until(lambda node=node: self._is_up(node, nodes), lambda node=node: self.log_tail(node))  # type: ignore[misc]
+
+    def _is_up(self, node: int, nodes: Collection[int]) -> bool:
+        if self._running[node].poll() is not None:
+            self.kill(node)
+            raise AssertionError(f"broker {node} does not come up:\n{self.log_tail(node)}")
+        return set(nodes) <= known_to(f"{HOST}:{self._plain[node]}")
 
     def stop(self, node: int) -> None:
         """Ask a broker to end, as an operator does, and wait until it has ended."""
         self._running[node].terminate()
         try:
-            self._running[node].wait(STOP_SECONDS)
+            self._running[node].wait(LIMIT_S)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"broker {node} does not stop:\n{self.log_tail(node)}") from None
         del self._running[node]
@@ -149,7 +149,7 @@ class Brokers:
             with self._log(node).open("wb") as log:
                 running.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
         for node, process in enumerate(running, 1):
-            if process.wait(START_SECONDS):
+            if process.wait(LIMIT_S):
                 raise AssertionError(f"storage of broker {node} cannot be formatted:\n{self.log_tail(node)}")
 
     def _settings(self, node: int) -> str:
@@ -180,7 +180,7 @@ def _make_certificates(folder: Path) -> None:
     server = shlex.split("-keyout server.key -out server.crt -subj /CN=localhost -CA ca.pem -CAkey ca.key")
     names = ["-addext", f"subjectAltName=IP:{HOST},DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]
     for command in ([*new_key, *ca], [*new_key, *server, *names]):
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=LIMIT_S)
     (folder / "server.pem").write_text((folder / "server.key").read_text() + (folder / "server.crt").read_text())
 
 

@@ -20,6 +20,8 @@ from clientip.model import Outcome, Record
 from clientip.settings import Settings
 from msgspec import Struct
 
+from tests.worlds.patience import LIMIT_S
+
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "tests/lab/recorded"
 NAMES = sorted(path.name for path in RECORDED.iterdir() if (path / "clientip.toml").exists())
@@ -63,5 +65,5 @@ def clientip(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     main = [sys.executable, "-c", "from clientip.edges.cli.main import main; main()"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [*main, *arguments], capture_output=True, text=True, timeout=60, check=False, cwd=folder, env=environment
+        [*main, *arguments], capture_output=True, text=True, timeout=LIMIT_S, check=False, cwd=folder, env=environment
     )

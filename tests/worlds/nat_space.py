@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.worlds.patience import LIMIT_S
+
 CLIENT, SERVER, ROUTER = "203.0.113.10", "10.9.0.5", "10.9.0.1"
 OUTSIDE = "203.0.113.1"  # the router's address on the client's side
 CLIENT6, SERVER6, ROUTER6 = "2001:db8:1::10", "2001:db8:9::5", "2001:db8:9::1"
@@ -22,7 +24,7 @@ NODE_PORT, POD_PORT = 30080, 8080
 
 def run(*command: str) -> str:
     """Run a command that must succeed; what it printed."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     if done.returncode:
         raise AssertionError(f"{' '.join(command)}: {done.stderr.strip()} (this needs root, iproute2 and iptables)")
     return done.stdout
@@ -71,6 +73,8 @@ class NatSpace:
             run("ip", "-n", host, "-6", "route", "add", "default", "via", gateway6)
         self.set("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         self.set("net.netfilter.nf_conntrack_events=1", "net.netfilter.nf_conntrack_timestamp=1")
+        # Flows that are over stay in the table for as long as a test may need to look at them.
+        self.set(*(f"net.netfilter.nf_conntrack_{kind}=3600" for kind in ("udp_timeout", "tcp_timeout_time_wait")))
         for command in ("iptables", "ip6tables"):
             self.nat(command, "-A", "POSTROUTING", "-o", "west", "-j", "MASQUERADE", "--random-fully")
         target = f"{SERVER}:{POD_PORT}"

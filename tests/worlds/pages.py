@@ -17,15 +17,15 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.worlds.patience import LIMIT_S, until
+
 ROOT = Path(__file__).parents[2]
 RECORDED = "tests/golden/"  # pages that `make record` writes
-PATIENCE_S = 180.0
 
 NEEDS = ("as root", "starts a server", "needs the network", "runs until Ctrl-C", "in another terminal")
 
@@ -197,17 +197,18 @@ def _interrupt(process: subprocess.Popen[bytes]) -> None:
     """Ctrl-C, as a terminal sends it: to all that the block has started."""
     assert process.poll() is None, "it ended by itself"
     os.killpg(process.pid, signal.SIGINT)
-    process.wait(PATIENCE_S)
+    process.wait(LIMIT_S)
 
 
 def _until_it_works(block: Block, folder: Path, inside: Sequence[str]) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while True:
+    said: list[AssertionError] = []
+
+    def works() -> bool:
         try:
             follow(block, folder, inside)
-        except AssertionError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.2)
-        else:
-            return
+        except AssertionError as error:
+            said.append(error)
+            return False
+        return True
+
+    until(works, lambda: said[-1], 0.2)

@@ -102,7 +102,7 @@ class Item(NamedTuple):
     text: bytes
 
 
-def config(prefix: str, arrives: str = "2m") -> str:
+def config(prefix: str, arrives: str = "10m") -> str:
     """The drawing of a world whose topics begin with `prefix`."""
     instances = ", ".join(f'{name} = ["{address}"]' for name, address in NODES.items())
     addresses = json.dumps(list(NODES.values()))

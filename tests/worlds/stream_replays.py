@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -21,6 +20,8 @@ from clientip.stream.compiled import compiled
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 from msgspec.structs import replace
 from xxhash import xxh3_128_digest
+
+from tests.worlds.patience import LIMIT_S, until
 
 # Which event of a flow is named as its proof, its begin or its end, hangs on which of them have come.
 _PROOF = re.compile(rb'(?<="conntrack"),("evidence":"joined",)?"record":"[0-9a-f]+"')
@@ -57,13 +58,15 @@ def messages(address: str, topics: Iterable[str], *, committed: bool = True) -> 
     )
     try:
         left = {
-            (topic, number) for topic in topics for number in consumer.list_topics(topic, 10).topics[topic].partitions
+            (topic, number)
+            for topic in topics
+            for number in consumer.list_topics(topic, LIMIT_S).topics[topic].partitions
         }
         consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for topic, number in left])
-        until_s = time.monotonic() + 600
+        found: list[Message] = []
         while left:
-            assert time.monotonic() < until_s, left
-            for message in consumer.consume(5000, 1.0):
+            until(lambda: found.extend(consumer.consume(5000, 1.0)) or found, lambda: left)
+            for message in found:
                 error = message.error()
                 if error is None:
                     yield message
@@ -71,6 +74,7 @@ def messages(address: str, topics: Iterable[str], *, committed: bool = True) -> 
                     left.discard((message.topic(), message.partition()))
                 elif not error.retriable():
                     raise AssertionError(error.str())
+            found.clear()
     finally:
         consumer.close()
 

@@ -11,6 +11,7 @@ from types import TracebackType
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
+from tests.worlds.patience import LIMIT_S, until
 from tests.worlds.stream_lines import Item, config
 from tests.worlds.stream_replays import Found, Replay, compared, replayed
 from tests.worlds.streams import Counter, Stream
@@ -19,7 +20,7 @@ WORKERS = ("reader-0", "reader-1", "answerer-0", "answerer-1")
 
 
 def stream_of(
-    folder: Path, address: str, prefix: str, *, arrives: str = "2m", partitions: int = 4, more: str = ""
+    folder: Path, address: str, prefix: str, *, arrives: str = "10m", partitions: int = 4, more: str = ""
 ) -> Stream:
     """A stream of `stream_lines` with its topics."""
     folder.mkdir(exist_ok=True)
@@ -76,7 +77,7 @@ class Feeder:
             self.put(item)
             if self._pace and self.count % 50 == 0:
                 time.sleep(max(0.0, began + (self.count - before) / self._pace - time.monotonic()))
-        assert self._producer.flush(120) == 0
+        assert self._producer.flush(LIMIT_S) == 0
         return self.count - before
 
     def put(self, item: Item, partition: int = -1, headers: list[tuple[str, bytes | None]] | None = None) -> None:
@@ -92,33 +93,26 @@ class Feeder:
 
     def flush(self) -> None:
         """Wait until all is there."""
-        assert self._producer.flush(120) == 0
+        assert self._producer.flush(LIMIT_S) == 0
 
 
-def settled(
-    stream: Stream, seconds: float, expected: Replay | None = None, meanwhile: Callable[[], None] = lambda: None
-) -> Found:
-    """The stream beside the replay, once there are as many records; or after that time as it is then."""
+def settled(stream: Stream, expected: Replay | None = None, meanwhile: Callable[[], None] = lambda: None) -> Found:
+    """The stream beside the replay, once there are as many records."""
     assert stream.settings.kafka is not None
     expected = expected or replayed(stream.address, stream.settings)
     for name, count in (("records", len(expected.records)), ("rejected", expected.rejected.total())):
-        counter, until = Counter(stream.address, stream.settings.kafka.topic(name)), time.monotonic() + seconds
-        while counter.count() < count and time.monotonic() < until:
+        counter = Counter(stream.address, stream.settings.kafka.topic(name))
+
+        def have_come(counter: Counter = counter, count: int = count) -> bool:
             meanwhile()
+            return counter.count() >= count
+
+        until(have_come, lambda name=name, count=count: f"{count} in {name}\n{stream.log()[-6000:]}")  # type: ignore[misc]
         counter.close()
     found = compared(stream.address, stream.settings, expected)
     if not found.is_exact or found.waited:
         print(found, stream.log()[-6000:], sep="\n")
     return found
-
-
-def until(what: Callable[[], bool], seconds: float, step_s: float = 0.05) -> float:
-    """How long it took until it was so; an assertion fails after that time."""
-    began = time.monotonic()
-    while not what():
-        assert time.monotonic() - began < seconds, f"not within {seconds} s"
-        time.sleep(step_s)
-    return time.monotonic() - began
 
 
 def committed(stream: Stream, group: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
@@ -127,14 +121,18 @@ def committed(stream: Stream, group: str, topic: str, partitions: Iterable[int])
     # No admin client: https://github.com/confluentinc/librdkafka/issues/4605
     consumer = Consumer({"bootstrap.servers": stream.address, "group.id": stream.settings.kafka.topic(group)})
     try:
-        for tries in range(100):
+        found: dict[int, int] = {}
+
+        def is_told() -> bool:
             try:
-                asked = consumer.committed([TopicPartition(topic, number) for number in partitions], 30)
-                return {each.partition: each.offset for each in asked}
-            except KafkaException as error:  # the coordinator of a new group comes up
-                assert error.args[0].retriable() or tries < 99, error
-                time.sleep(0.1)
-        raise AssertionError(group)
+                asked = consumer.committed([TopicPartition(topic, number) for number in partitions], LIMIT_S)
+            except KafkaException:  # the coordinator of a new group comes up
+                return False
+            found.update({each.partition: each.offset for each in asked})
+            return True
+
+        until(is_told, lambda: group)
+        return found
     finally:
         consumer.close()
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,8 @@ from clientip.config import load as config
 from clientip.edges.kafka.topic_admin import look
 from clientip.settings import Settings
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+
+from tests.worlds.patience import LIMIT_S, until
 
 ROOT = Path(__file__).parents[2]
 SESSION_S = 6
@@ -65,7 +66,7 @@ class Stream:
         """Send a signal and wait for the end; the exit code."""
         worker = self._workers.pop(name)
         worker.send_signal(number)
-        return worker.wait(30)
+        return worker.wait(LIMIT_S)
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal."""
@@ -98,7 +99,7 @@ class Stream:
                     break
                 except BufferError:
                     producer.poll(0.1)
-        assert producer.flush(60) == 0
+        assert producer.flush(LIMIT_S) == 0
         return count
 
     def rows(self, name: str) -> list[dict[str, Any]]:
@@ -109,16 +110,11 @@ class Stream:
         """Everything committed in a topic by now."""
         return read_all(self.address, topic)
 
-    def wait(self, count: int, seconds: float, name: str = "records") -> list[dict[str, Any]]:
+    def await_rows(self, count: int, name: str = "records") -> list[dict[str, Any]]:
         """The rows of a topic, once there are so many."""
-        until = time.monotonic() + seconds
         counter = Counter(self.address, self.settings.kafka.topic(name))  # type: ignore[union-attr]
         try:
-            while counter.count() < count:
-                if time.monotonic() > until:
-                    raise AssertionError(
-                        f"{counter.count()} of {count} rows in {name} after {seconds} s\n{self.log()[-6000:]}"
-                    )
+            until(lambda: counter.count() >= count, lambda: f"{count} rows in {name}\n{self.log()[-6000:]}")
         finally:
             counter.close()
         return self.rows(name)
@@ -130,7 +126,7 @@ class Counter:
     def __init__(self, address: str, topic: str) -> None:
         self._consumer = _consumer(address)
         self._count = 0
-        partitions = self._consumer.list_topics(topic, 10).topics[topic].partitions
+        partitions = self._consumer.list_topics(topic, LIMIT_S).topics[topic].partitions
         self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
 
     def count(self) -> int:
@@ -160,7 +156,7 @@ def read_all(address: str, topic: str) -> list[bytes]:
     """Everything committed in a topic by now."""
     consumer = _consumer(address, **{"enable.partition.eof": True})
     try:
-        left = set(consumer.list_topics(topic, 10).topics[topic].partitions)
+        left = set(consumer.list_topics(topic, LIMIT_S).topics[topic].partitions)
         consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in left])
         found: list[bytes] = []
         while left:

@@ -21,7 +21,7 @@ from deploy.demo.stream.screen import View, line, screen, summary
 from deploy.demo.stream.truth import Truths
 
 EVERY_S: Final = 1.0
-FIRST_S: Final = 60.0  # until there is a record
+FIRST_S: Final = 300.0  # until there is a record
 _PAGE_S: Final = 2.0
 
 
@@ -42,7 +42,7 @@ class Watch:
             }
         )
         topic = kafka.topic("records")
-        partitions = self._consumer.list_topics(topic, 10).topics[topic].partitions
+        partitions = self._consumer.list_topics(topic, FIRST_S).topics[topic].partitions
         self._consumer.assign([TopicPartition(topic, each, OFFSET_BEGINNING) for each in partitions])
 
     @property

@@ -29,7 +29,7 @@ CONFIGS: Final = ("deploy/demo/clientip.toml", "deploy/demo/stream/network")
 PAGE_PORT: Final = 9464  # if it is free
 KEEP: Final = 64 << 20  # bytes of a partition
 END_S: Final = 15.0
-READY_S: Final = 120.0  # a busy machine takes long to start all programs
+READY_S: Final = 300.0  # a busy machine takes long to start all programs
 
 SETTINGS: Final = """\
 [kafka]

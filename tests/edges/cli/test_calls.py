@@ -13,6 +13,8 @@ import pytest
 from click.testing import CliRunner
 from clientip.edges.cli.main import COMMANDS, app
 
+from tests.worlds.patience import LIMIT_S
+
 PACKAGE = Path(__file__).parents[3] / "pipeline"
 CONTEXT = click.Context(app, info_name="clientip")
 
@@ -42,7 +44,7 @@ def python(code: str, *arguments: str, **environment: str) -> subprocess.Complet
         env=os.environ | {"PYTHONPATH": str(PACKAGE)} | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
     )
 

@@ -7,11 +7,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.worlds.patience import LIMIT_S
 
 pytestmark = pytest.mark.edge  # each test starts the program
 
@@ -47,7 +48,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def clientip(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*MAIN, *arguments], capture_output=True, text=True, timeout=60, check=False, **options)
+    return subprocess.run([*MAIN, *arguments], capture_output=True, text=True, timeout=LIMIT_S, check=False, **options)
 
 
 def replayed(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -69,7 +70,7 @@ def test_standard_input_is_read(home: Path, packed: bool) -> None:
         [*MAIN, "replay", "-", "-c", "c.toml", "-o", "-"],
         input=gzip.compress(text) if packed else text,
         capture_output=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=True,
     )
     ids = [json.loads(row)["clientip"]["record_id"] for row in done.stdout.splitlines()]
@@ -92,16 +93,12 @@ def test_a_line_in_a_pipe_comes_out_at_once(home: Path) -> None:
     )
     assert process.stdin
     assert process.stdout
-    waits = []
-    for _ in range(20):
-        began = time.monotonic()
+    for _ in range(20):  # each is read before the next one is written
         process.stdin.write(LINE.encode() + b"\n")
         process.stdin.flush()
         assert process.stdout.readline()
-        waits.append(time.monotonic() - began)
     process.stdin.close()
-    assert process.wait(timeout=20) == 0
-    assert sorted(waits[1:])[len(waits) // 2] < 0.05
+    assert process.wait(timeout=LIMIT_S) == 0
 
 
 def test_a_closed_pipe_ends_the_run_quietly(home: Path) -> None:
@@ -112,7 +109,7 @@ def test_a_closed_pipe_ends_the_run_quietly(home: Path) -> None:
     assert process.stdout
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(timeout=30) == 141
+    assert process.wait(timeout=LIMIT_S) == 141
     assert process.stderr
     assert process.stderr.read() == b""
 

@@ -24,6 +24,7 @@ from clientip.formats.conntrack.json_lines import CONNTRACK_JSON
 from clientip.model import Heartbeat, Observation
 
 from tests.worlds.nat_space import CLIENT, NODE_PORT, OUTSIDE, POD_PORT, ROUTER, SERVER, SERVER6, NatSpace, run
+from tests.worlds.patience import LIMIT_S, until
 from tests.worlds.samples_check import line_of, reader_of
 
 pytestmark = pytest.mark.edge
@@ -59,12 +60,16 @@ while True:
             _, peer = datagrams.recvfrom(100)
             datagrams.sendto(tell(peer, datagrams.getsockname()), peer)
 """
-# Asks for each argument `tcp|udp|hold|quiet HOST PORT`; prints what both ends saw.
+# Asks for each argument `tcp|udp|hold|quiet|endless HOST PORT`; prints what both ends saw.
 _ASK = """
 import json, socket, sys, time
 held = []
 for asked in sys.argv[1:]:
     kind, host, port = asked.split()
+    while kind == "endless":
+        with socket.create_connection((host, int(port))) as connection:
+            connection.makefile().readline()
+        time.sleep(0.002)  # no faster than ports become free again
     begun = time.time_ns()
     if kind in ("tcp", "hold"):
         connection = socket.create_connection((host, int(port)))
@@ -146,13 +151,6 @@ def collect(space: NatSpace, tmp_path: Path) -> Iterator[Callable[..., subproces
         process.communicate()
 
 
-def until(holds: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "in vain"
-        time.sleep(0.05)
-
-
 def asking(space: NatSpace, *questions: str) -> subprocess.Popen[bytes]:
     command = (sys.executable, "-c", _ASK, *questions)
     return space.start(space.client, *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -161,7 +159,7 @@ def asking(space: NatSpace, *questions: str) -> subprocess.Popen[bytes]:
 def ask(space: NatSpace, *questions: str) -> list[dict[str, Any]]:
     """Make connections from the client, close them, and say what both ends saw."""
     process = asking(space, *questions)
-    told, _ = process.communicate(timeout=60)
+    told, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0
     return [json.loads(line) for line in told.splitlines()]
 
@@ -170,7 +168,7 @@ def ended(process: subprocess.Popen[bytes], file: Path, closed: int = 0) -> Coll
     """Wait for so many ends of flows, then end the collector as a supervisor does; everything it wrote."""
     until(lambda: file.read_bytes().count(b'"DESTROY"') >= closed)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, errors.decode()
     return Collected(file.read_bytes())
 
@@ -240,7 +238,7 @@ def test_flows_that_were_there_are_listed_and_end_with_the_same_start(
     assert holder.stdout is not None
     truths = [json.loads(holder.stdout.readline()) for _ in range(2)]
     process = collect()
-    holder.communicate(timeout=20)
+    holder.communicate(timeout=LIMIT_S)
     collected = ended(process, tmp_path / "out", closed=2)
     collected.check_numbers()
     assert [row["event"] for row in collected.rows[:2]] == ["LIST", "LIST"]
@@ -253,18 +251,22 @@ def test_flows_that_were_there_are_listed_and_end_with_the_same_start(
 def test_what_is_there_can_be_listed_once(space: NatSpace, tmp_path: Path, collect: Any) -> None:
     (truth,) = ask(space, f"udp {SERVER} {UDP_PORT}")
     process = collect("--once")
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=LIMIT_S) == 0
     listed, mark = Collected((tmp_path / "out").read_bytes()).rows
     assert (listed["event"], listed["orig"], mark["mark"]) == ("LIST", truth["orig"], True)
 
 
-def test_a_mark_comes_every_second_and_holds_what_it_says(space: NatSpace, tmp_path: Path, collect: Any) -> None:
-    process = collect()
+def test_marks_go_on_a_second_apart_where_nothing_happens_and_hold_what_they_say(
+    space: NatSpace, tmp_path: Path, collect: Any
+) -> None:
+    process, file = collect(), tmp_path / "out"
     truths = [ask(space, f"tcp {SERVER} {POD_PORT}")[0] for _ in range(25)]
-    time.sleep(5)
-    collected = ended(process, tmp_path / "out", closed=len(truths))
+    until(lambda: file.read_bytes().count(b'"DESTROY"') == len(truths))
+    before = file.read_bytes().count(b'"mark"')
+    until(lambda: file.read_bytes().count(b'"mark"') >= before + 6)
+    collected = ended(process, file)
     marks = [row["at"] for row in collected.rows if "mark" in row]
-    assert 0.9 * SECOND < median(later - before for before, later in itertools.pairwise(marks)) < 1.5 * SECOND
+    assert median(later - before for before, later in itertools.pairwise(marks)) > 0.9 * SECOND
     told_by = 0
     for row in collected.rows:
         assert row.get("event") != "NEW" or row["start"] > told_by
@@ -275,7 +277,7 @@ def test_a_mark_comes_every_second_and_holds_what_it_says(space: NatSpace, tmp_p
 def test_a_stalled_reader_makes_a_gap_and_a_new_list(space: NatSpace, tmp_path: Path, collect: Any) -> None:
     process = collect("--receive-buffer", "8192")
     (before,) = ask(space, f"udp {SERVER} {UDP_PORT}")
-    time.sleep(0.3)
+    until(lambda: b'"NEW"' in (tmp_path / "out").read_bytes())
     process.send_signal(signal.SIGSTOP)
     truths = ask(space, *[f"tcp {SERVER} {POD_PORT}"] * 200)
     process.send_signal(signal.SIGCONT)
@@ -302,17 +304,14 @@ def test_a_stalled_reader_makes_a_gap_and_a_new_list(space: NatSpace, tmp_path: 
 
 
 def test_killed_at_any_moment_only_whole_lines_are_left(space: NatSpace, tmp_path: Path, collect: Any) -> None:
-    load = asking(space, *[f"tcp {SERVER} {POD_PORT}"] * 3000)
-    written = 0
+    load, file = asking(space, f"endless {SERVER} {POD_PORT}"), tmp_path / "out"
     for turn in range(6):
         process = collect()
-        time.sleep(0.1 + 0.07 * turn)
+        written = file.read_bytes().count(b"\n")
+        until(lambda: file.read_bytes().count(b"\n") > written + 30 * turn, step_s=0.001)  # noqa: B023
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        text = (tmp_path / "out").read_bytes()
-        assert text.endswith(b"\n")
-        assert text.count(b"\n") > written
-        written = text.count(b"\n")
+        assert file.read_bytes().endswith(b"\n")
     load.kill()
     load.communicate()
     collected = Collected((tmp_path / "out").read_bytes())
@@ -327,7 +326,7 @@ print("ready", flush=True)
 sys.stdin.read()
 while (read := events.read()) is not None:
     for entry in read.entries:
-        print(entry.event, entry.status & 0x10, entry.state)
+        print(entry.number, entry.stamp, entry.event, entry.status & 0x10, entry.state)
 """
 
 
@@ -340,9 +339,15 @@ def test_the_kernel_itself_drops_what_nobody_needs(space: NatSpace) -> None:
     with pytest.raises(AssertionError):
         ask(space, f"tcp {OUTSIDE} 81")  # tracked, and not translated
     until(lambda: "TIME_WAIT" in run(*space.inside(space.router), "conntrack", "-L", "-p", "tcp"))
-    read, _ = listening.communicate(timeout=20)
-    # NEW in SYN_SENT, UPDATE to TIME_WAIT, NEW of UDP; nothing of the five UPDATEs between.
-    assert read.decode().splitlines() == ["0 16 1", "1 16 7", "0 16 None"]
+    read, _ = listening.communicate(timeout=LIMIT_S)
+    # By flow, in the order of the kernel's stamps: it may hand over events of two flows in another one.
+    flows: dict[str, list[tuple[int, str]]] = {}
+    for line in read.decode().splitlines():
+        flow, stamp, what = line.split(maxsplit=2)
+        flows.setdefault(flow, []).append((int(stamp), what))
+    # NEW in SYN_SENT, UPDATE to TIME_WAIT; NEW of UDP; nothing of the five UPDATEs between.
+    found = [[what for _, what in sorted(events)] for events in flows.values()]
+    assert sorted(found, key=len) == [["0 16 None"], ["0 16 1", "1 16 7"]]
 
 
 def test_only_flows_of_the_zone_asked_for_are_told(space: NatSpace, tmp_path: Path, collect: Any) -> None:
@@ -357,7 +362,7 @@ def test_only_flows_of_the_zone_asked_for_are_told(space: NatSpace, tmp_path: Pa
 
 def test_a_line_that_was_cut_does_not_spoil_the_next(space: NatSpace, tmp_path: Path, collect: Any) -> None:
     (tmp_path / "out").write_bytes(b'{"n":1,"sess')
-    assert collect("--once").wait(timeout=20) == 0
+    assert collect("--once").wait(timeout=LIMIT_S) == 0
     cut, *whole = (tmp_path / "out").read_bytes().splitlines(keepends=True)
     assert cut == b'{"n":1,"sess\n'
     Collected(b"".join(whole))
@@ -384,12 +389,13 @@ def test_without_kernel_stamps_the_times_are_of_arrival_and_it_says_what_to_swit
     process = collect()
     (truth,) = ask(space, f"tcp {SERVER} {POD_PORT}")
     until(lambda: b'"DESTROY"' in (tmp_path / "out").read_bytes())
+    told_ns = time.time_ns()
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=LIMIT_S)
     collected = Collected((tmp_path / "out").read_bytes())
     lines = collected.of(truth["orig"])
     assert lines["NEW"]["start"] == lines["DESTROY"]["start"]
-    assert abs(lines["NEW"]["start"] - truth["begun"]) < SECOND
+    assert truth["begun"] <= lines["NEW"]["start"] <= lines["DESTROY"]["end"] <= told_ns
     listed = collected.of(held["orig"])["LIST"]
     assert "start" not in listed
     assert listed["seen"] >= held["begun"]
@@ -397,7 +403,7 @@ def test_without_kernel_stamps_the_times_are_of_arrival_and_it_says_what_to_swit
     said = errors.decode().splitlines()
     assert len(said) == 1
     assert "net.netfilter.nf_conntrack_events=1 net.netfilter.nf_conntrack_timestamp=1" in said[0]
-    holder.communicate(timeout=20)
+    holder.communicate(timeout=LIMIT_S)
 
 
 def test_a_reader_that_goes_away_ends_it_with_the_documented_code(space: NatSpace) -> None:
@@ -406,7 +412,7 @@ def test_a_reader_that_goes_away_ends_it_with_the_documented_code(space: NatSpac
     os.close(writing)
     assert os.read(reading, 1) == b"{"
     os.close(reading)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=LIMIT_S)
     assert (process.returncode, errors) == (141, b"")
 
 
@@ -417,7 +423,7 @@ def test_a_reader_that_stands_still_does_not_keep_it_from_ending(space: NatSpace
     assert os.read(reading, 1) == b"{"
     ask(space, *[f"tcp {SERVER} {POD_PORT}"] * 300)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=LIMIT_S)
     os.close(reading)
     assert process.returncode == 3
     assert b"nobody reads" in errors
@@ -425,7 +431,7 @@ def test_a_reader_that_stands_still_does_not_keep_it_from_ending(space: NatSpace
 
 def test_without_the_right_to_see_events_it_says_so_in_one_line() -> None:
     command = ("setpriv", "--bounding-set=-net_admin", CLIENTIP, "collect", "conntrack")
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=LIMIT_S, check=False)
     assert (done.returncode, done.stdout) == (3, b"")
     assert done.stderr == b"clientip: the kernel shows its NAT events to CAP_NET_ADMIN only; run this as root\n"
 
@@ -433,7 +439,7 @@ def test_without_the_right_to_see_events_it_says_so_in_one_line() -> None:
 @pytest.mark.parametrize("given", ["198.51.100.0/33", "example.org", ""])
 def test_a_destination_that_is_none_is_refused_before_anything_starts(given: str) -> None:
     command = (CLIENTIP, "collect", "conntrack", "--to", given)
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=LIMIT_S, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.startswith(b"clientip: --to: ")
     assert done.stderr.count(b"\n") == 1
@@ -463,6 +469,6 @@ for number in range(REMEMBERED):
 flows.end_list()
 print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60, text=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=LIMIT_S, text=True)
     print(f"{int(done.stdout)} kB with all flows remembered and listed anew, IPv6")
     assert int(done.stdout) <= 50_000

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,24 +14,25 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.worlds.brokers import HOST, Brokers
+from tests.worlds.patience import LIMIT_S, until
 
 pytestmark = pytest.mark.edge
 
 
 def make_topic(address: str, name: str, *, partitions: int = 1, copies: int = 1) -> None:
     admin = AdminClient({"bootstrap.servers": address})
-    admin.create_topics([NewTopic(name, partitions, copies)])[name].result(30)
+    admin.create_topics([NewTopic(name, partitions, copies)])[name].result(LIMIT_S)
 
 
 def produce(address: str, topic: str, *values: bytes, partition: int = 0) -> None:
     producer = Producer({"bootstrap.servers": address, "acks": "all", "enable.idempotence": True})
     for value in values:
         producer.produce(topic, value, partition=partition)
-    assert producer.flush(30) == 0
+    assert producer.flush(LIMIT_S) == 0
 
 
 def read(address: str, group: str, topic: str, count: int) -> list[bytes]:
-    """The first `count` committed values of a topic, or fewer when no more come within 15 seconds."""
+    """The first `count` committed values of a topic."""
     consumer = Consumer(
         {
             "bootstrap.servers": address,
@@ -43,11 +43,14 @@ def read(address: str, group: str, topic: str, count: int) -> list[bytes]:
     )
     consumer.subscribe([topic])
     values: list[bytes] = []
-    deadline = time.monotonic() + 15
-    while len(values) < count and time.monotonic() < deadline:
-        for message in consumer.consume(count, timeout=1):
+
+    def have_come() -> bool:
+        for message in consumer.consume(count, 0.2):
             assert message.error() is None, message.error()
             values.append(message.value() or b"")
+        return len(values) >= count
+
+    until(have_come)
     consumer.close()
     return values
 
@@ -69,21 +72,21 @@ def test_only_committed_transactions_are_read(kafka: str, topic_prefix: str) -> 
     topic = f"{topic_prefix}out"
     make_topic(kafka, topic)
     producer = Producer({"bootstrap.servers": kafka, "transactional.id": f"{topic_prefix}writer"})
-    producer.init_transactions(30)
+    producer.init_transactions(LIMIT_S)
     for value, commit in ((b"first", True), (b"taken back", False), (b"second", True)):
         producer.begin_transaction()
         producer.produce(topic, value)
-        producer.flush(30)
+        producer.flush(LIMIT_S)
         if commit:
-            producer.commit_transaction(30)
+            producer.commit_transaction(LIMIT_S)
         else:
-            producer.abort_transaction(30)
+            producer.abort_transaction(LIMIT_S)
     assert read(kafka, f"{topic_prefix}readers", topic, 2) == [b"first", b"second"]
 
 
 def test_topics_are_made_by_nobody_but_who_asks(kafka: str, topic_prefix: str) -> None:
     admin = AdminClient({"bootstrap.servers": kafka})
-    missing = admin.list_topics(f"{topic_prefix}absent", timeout=30)
+    missing = admin.list_topics(f"{topic_prefix}absent", timeout=LIMIT_S)
     assert missing.topics[f"{topic_prefix}absent"].error is not None
 
 
@@ -95,11 +98,11 @@ def test_brokers_serve_on_when_one_is_killed_and_take_it_back(count: int, killed
             produce(kafka.address, "lines", b"before", partition=partition)
         kafka.kill(killed)
         writer = Producer({"bootstrap.servers": kafka.address, "transactional.id": "writer"})
-        writer.init_transactions(60)
+        writer.init_transactions(LIMIT_S)
         writer.begin_transaction()
         for partition in range(3):
             writer.produce("lines", b"without", partition=partition)
-        writer.commit_transaction(60)
+        writer.commit_transaction(LIMIT_S)
         kafka.start(killed)
         values = read(kafka.address, "readers", "lines", 6)
     assert sorted(values) == [*3 * [b"before"], *3 * [b"without"]]
@@ -123,7 +126,7 @@ def test_a_paused_broker_answers_only_when_resumed(tmp_path: Path) -> None:
         with pytest.raises(KafkaException):
             admin.list_topics(timeout=1)
         kafka.resume(1)
-        assert set(admin.list_topics(timeout=30).brokers) == {1}
+        assert set(admin.list_topics(timeout=LIMIT_S).brokers) == {1}
 
 
 def test_a_broker_that_does_not_come_up_shows_its_log(tmp_path: Path) -> None:
@@ -137,19 +140,22 @@ def test_a_broker_that_does_not_come_up_shows_its_log(tmp_path: Path) -> None:
 
 
 def served(settings: dict[str, str]) -> bool:
-    return set(AdminClient({**settings, "log_level": 0}).list_topics(timeout=30).brokers) == {1}
+    return set(AdminClient({**settings, "log_level": 0}).list_topics(timeout=LIMIT_S).brokers) == {1}
 
 
 def refused(settings: dict[str, str], reason: str) -> bool:
     """A client with these settings is never served, and is told this reason (librdkafka's name)."""
     seen: set[str] = set()
     client = Producer({**settings, "error_cb": lambda error: seen.add(error.name()), "log_level": 0})
-    deadline = time.monotonic() + 30
-    while reason not in seen and time.monotonic() < deadline:
+
+    def is_told() -> bool:
         with pytest.raises(KafkaException):
             client.list_topics(timeout=0.2)
         client.poll(0)  # hands over what stood in the way
-    return reason in seen
+        return reason in seen
+
+    until(is_told)
+    return True
 
 
 def test_the_secure_listener_serves_only_the_right_password_over_tls_it_can_prove(tmp_path: Path) -> None:
@@ -181,10 +187,7 @@ def test_a_broker_ends_with_who_started_it_and_with_whom_it_was_started_for(who:
             assert address == (folder / "address").read_text()
             assert len(processes_of(folder)) == 2  # the starter and the broker
             (starter if who == "the starter" else other).send_signal(signal.SIGKILL)
-            deadline = time.monotonic() + 10
-            while processes_of(folder) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            assert processes_of(folder) == []
+            until(lambda: processes_of(folder) == [])
         finally:
             starter.kill()
             other.kill()

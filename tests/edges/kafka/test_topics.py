@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from confluent_kafka.admin import (
 
 from tests.worlds import brokers
 from tests.worlds.brokers import Brokers
+from tests.worlds.patience import LIMIT_S, until
 
 pytestmark = pytest.mark.edge
 
@@ -58,7 +58,7 @@ class Cluster:
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
         command = [CLIENTIP, "kafka", "topics", "-c", str(self.config), *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
     def fits(self, *options: str) -> str:
         done = self.run(*options)
@@ -92,7 +92,7 @@ class Cluster:
         future.result()
 
     def partitions(self) -> dict[str, int]:
-        topics = self.admin.list_topics(timeout=10).topics
+        topics = self.admin.list_topics(timeout=LIMIT_S).topics
         return {name: len(topic.partitions) for name, topic in topics.items() if name.startswith(f"{self.prefix}.")}
 
     def everything(self) -> dict[str, Any]:
@@ -100,9 +100,7 @@ class Cluster:
 
     def remove(self, topic: str) -> None:
         self.admin.delete_topics([topic])[topic].result()
-        deadline = time.monotonic() + 10
-        while topic in self.partitions() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: topic not in self.partitions())
 
 
 @pytest.fixture
@@ -223,10 +221,8 @@ def test_a_lost_join_topic_is_not_made_again_beside_its_old_state(cluster: Clust
 
 
 def test_where_nobody_answers_it_ends_with_3_and_one_line(tmp_path: Path) -> None:
-    began = time.monotonic()
     done = Cluster(tmp_path, "127.0.0.1:9", "nobody").run("--create")
     assert done.returncode == 3
-    assert time.monotonic() - began < 15
     [line] = done.stderr.splitlines()
     assert line.startswith("clientip: no answer from Kafka at 127.0.0.1:9: ")
     assert "refused" in line
@@ -264,7 +260,7 @@ def test_three_brokers_give_three_copies_of_which_two_must_be_written(tmp_path: 
         cluster.make(cluster.name("records"), 3)
         text = cluster.fails("--create", "--raw")
         assert "has 1 copies instead of 3; add some with kafka-reassign-partitions" in text
-        topics = cluster.admin.list_topics(timeout=10).topics
+        topics = cluster.admin.list_topics(timeout=LIMIT_S).topics
         for name in (*(cluster.name(topic) for topic in OURS[1:]), cluster.raw):
             assert {len(partition.replicas) for partition in topics[name].partitions.values()} == {3}
             assert cluster.settings(name)["min.insync.replicas"] == "2"

@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.worlds.patience import until
 from tests.worlds.sizes import SIZE
 
 MIB = 1 << 20
@@ -65,6 +65,10 @@ def peak_kib(arguments: list[str]) -> int:
     return int(done.stdout)
 
 
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -89,9 +93,11 @@ def test_memory_after_a_hundred_times_the_input_is_as_before(tmp_path: Path) -> 
 def test_killed_again_and_again_in_the_middle_of_much_work_it_gives_the_same_bytes(tmp_path: Path) -> None:
     write_log(tmp_path, 300)
     subprocess.run(command(tmp_path, "whole"), check=True, stderr=subprocess.DEVNULL)
-    for _ in range(max(3, SIZE // 5)):
+    done = tmp_path / "killed" / "manifest.ndjson"
+    for number in range(max(3, SIZE // 5)):
         run = subprocess.Popen(command(tmp_path, "killed"), stderr=subprocess.DEVNULL, start_new_session=True)
-        time.sleep(0.7)
+        wanted = number // 2  # half of the kills come before anything more is done
+        until(lambda run=run, wanted=wanted: run.poll() is not None or lines(done) >= wanted)  # type: ignore[misc]
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)
         run.wait()

@@ -14,7 +14,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,9 @@ from clientip.errors import ConfigError, SinkError
 from clientip.formats.otlp.samples import TRACE_SAMPLES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from tests.worlds.patience import LIMIT_S
+from tests.worlds.standing import Moment, Standing
 
 CONFIG = """
 [systems.lb]
@@ -119,7 +121,7 @@ def run(home: Path, *inputs: str, out: str = "out", workers: int = 1, **options:
 
 
 def command(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*MAIN, *arguments], capture_output=True, timeout=120, check=False, **options)
+    return subprocess.run([*MAIN, *arguments], capture_output=True, timeout=LIMIT_S, check=False, **options)
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -382,26 +384,12 @@ def test_a_folder_with_somebody_elses_results_is_left_alone(home: Path) -> None:
     assert (home / "out/rejected.ndjson").read_text() == "precious"
 
 
-def interrupted(home: Path, when: Callable[[Path], bool], sent: signal.Signals, out: str) -> int:
-    """Start a run and stop it as soon as its folder looks as wanted; the exit code, 0 if it was done before."""
-    arguments = ["replay", "-c", "c.toml", "-o", out, "--workers", "3", "--chunk-size", "20000"]
-    process = subprocess.Popen([*MAIN, *arguments], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while process.poll() is None and not when(home / out):
-        time.sleep(0.001)
-    process.send_signal(sent)
-    return process.wait(timeout=30)
-
-
-def has_finished(count: int) -> Callable[[Path], bool]:
-    def when(out: Path) -> bool:
-        manifest = out / "manifest.ndjson"
-        return manifest.exists() and manifest.read_bytes().count(b"\n") >= count
-
-    return when
-
-
-def has(name: str) -> Callable[[Path], bool]:
-    return lambda out: (out / name).exists()
+def interrupted(home: Path, moment: Moment, sent: signal.Signals) -> int:
+    """Start a run into `out`, or go on with it, and stop it at this moment; the exit code."""
+    arguments = ["replay", "-c", "c.toml", "-o", "out", "--workers", "3", "--chunk-size", "20000"]
+    run = Standing(home / "out", moment, arguments, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    assert run.stands()
+    return run.end(sent)
 
 
 @pytest.mark.edge
@@ -410,17 +398,17 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(home: Path) -> Non
         (home / f"logs/w{number}.log").write_bytes(text_of(log_lines(2000, seed=number)))
     run(home, out="clean", chunk_bytes=20_000)
     moments = [
-        has("plan.json"),
-        has("parts"),
-        *map(has_finished, (1, 2, 5, 9, 14, 20)),
-        has("enriched.ndjson.partial"),
-        has("enriched.ndjson"),
-        has("rejected.ndjson"),
-        has("summary.json"),
+        Moment("plan.json"),
+        Moment("parts", more=4),
+        *(Moment("manifest.ndjson", count) for count in (1, 2, 5, 9, 14, 20)),
+        Moment("enriched.ndjson.partial"),
+        Moment("enriched.ndjson"),
+        Moment("rejected.ndjson"),
+        Moment("summary.json"),
     ]
-    killed = [interrupted(home, when, signal.SIGKILL, "out") for when in moments]
-    assert killed.count(-signal.SIGKILL) >= 6
-    interrupted(home, lambda _: False, signal.SIGKILL, "out")
+    for moment in moments:
+        assert interrupted(home, moment, signal.SIGKILL) == -signal.SIGKILL
+    assert command("replay", "-c", "c.toml", "-o", "out", "--chunk-size", "20000").returncode == 0
     assert digest(home / "out") == digest(home / "clean")
 
 
@@ -460,7 +448,7 @@ def test_a_killed_merge_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: p
 def test_a_stopped_run_says_so_and_can_go_on(home: Path, sent: signal.Signals, code: int) -> None:
     for number in range(3):
         (home / f"logs/w{number}.log").write_bytes(text_of(log_lines(4000, seed=number)))
-    assert interrupted(home, has_finished(3), sent, "out") == code
+    assert interrupted(home, Moment("manifest.ndjson", 3), sent) == code
     assert not (home / "out/summary.json").exists()
     done = command("replay", "-c", "c.toml", "-o", "out", "--chunk-size", "20000")
     assert done.returncode == 0, done.stderr
@@ -473,13 +461,13 @@ def test_a_dead_worker_is_an_error_and_no_hang(home: Path) -> None:
     for number in range(6):
         (home / f"logs/w{number}.log").write_bytes(text_of(log_lines(8000, seed=number)))
     arguments = ["replay", "-c", "c.toml", "-o", "out", "--workers", "2"]
-    process = subprocess.Popen([*MAIN, *arguments], stderr=subprocess.PIPE)
-    children: list[int] = []
-    while len(children) < 2:
-        children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    os.kill(children[-1], signal.SIGKILL)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 3
+    run = Standing(home / "out", Moment("manifest.ndjson", 1), arguments, stderr=subprocess.PIPE)
+    pid = run.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    run.go_on()
+    _, said = run.process.communicate(timeout=LIMIT_S)
+    assert run.process.returncode == 3
     assert b"a worker process ended" in said
 
 
@@ -489,7 +477,7 @@ def test_a_full_disk_is_told_in_words_and_the_run_goes_on_later(home: Path) -> N
     done = subprocess.run(
         [*limited, *MAIN, "replay", "-c", "c.toml", "-o", "out", "--workers", "1"],
         capture_output=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
     )
     assert done.returncode == 3

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -37,9 +36,12 @@ from clientip.pending import Codec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.worlds.patience import LIMIT_S
 from tests.worlds.replay_worlds import BEGIN, MS, Files, Shape, world, write
 from tests.worlds.sizes import SIZE
+from tests.worlds.standing import Moment, Standing
 
+REPLAY = ["replay", "-c", "c.toml", "-o", "out", "--output", "record", "--chunk-size", "20000", "--workers", "2"]
 MAIN = [sys.executable, "-c", "from clientip.edges.cli.main import main; main()"]
 ROOT = str(Path(__file__).parents[3] / "pipeline")
 
@@ -205,44 +207,22 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(home: Path) -> Non
     write(world(Shape(flows=400, balancer=True, outer=True, ports=6, lost=0.02)), home)
     run(home, out="clean", chunk_bytes=20_000)
     moments = [
-        has("manifest.ndjson"),
-        *(counts("parts/stages.ndjson", count) for count in (1, 3, 5, 9, 14, 20, 30)),
-        counts("manifest.ndjson", 31),
-        has("record.ndjson.partial"),
-        has("summary.json"),
+        Moment("manifest.ndjson"),
+        *(Moment("parts/stages.ndjson", count, 1 + count % 3) for count in (1, 3, 5, 9, 14, 20, 30)),
+        Moment("manifest.ndjson", 31),
+        Moment("record.ndjson.partial"),
+        Moment("summary.json"),
     ]
-    killed = 0
-    dice = random.Random(7)
-    for when in moments:
-        killed += interrupted(home, when, dice) == -signal.SIGKILL
-    assert killed >= 6
-    interrupted(home, lambda _: False, dice)
+    for moment in moments:
+        assert interrupted(home, moment) == -signal.SIGKILL, moment
+    subprocess.run([*MAIN, *REPLAY], check=True, stderr=subprocess.DEVNULL, timeout=LIMIT_S)
     assert digest(home / "out") == digest(home / "clean")
 
 
-def interrupted(home: Path, when: Callable[[Path], bool], dice: random.Random) -> int:
-    """Start or go on with a run and kill it a little after its folder looks as wanted; 0 if it was done before."""
-    arguments = ["replay", "-c", "c.toml", "-o", "out", "--output", "record", "--chunk-size", "20000", "--workers", "2"]
-    process = subprocess.Popen([*MAIN, *arguments], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while process.poll() is None and not when(home / "out"):
-        time.sleep(0.001)
-    time.sleep(dice.random() * 0.02)
-    process.kill()
-    return process.wait(timeout=60)
-
-
-def has(name: str) -> Callable[[Path], bool]:
-    return lambda out: (out / name).exists()
-
-
-def counts(name: str, lines: int) -> Callable[[Path], bool]:
-    def when(out: Path) -> bool:
-        try:
-            return (out / name).read_bytes().count(b"\n") >= lines
-        except FileNotFoundError:
-            return False
-
-    return when
+def interrupted(home: Path, moment: Moment) -> int:
+    """Start or go on with a run and kill it at this moment; the exit code."""
+    standing = Standing(home / "out", moment, REPLAY, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return standing.end(signal.SIGKILL)
 
 
 class Killed(BaseException):

@@ -21,7 +21,7 @@ def test_records_of_a_live_stream_are_those_of_a_replay_once_each(
             stream.start(name)
         with Feeder(stream, World().items(10_000 * SIZE), pace=10_000):
             pass
-        found = settled(stream, 60 + 2 * SIZE)
+        found = settled(stream)
         assert found.is_exact, found
         assert found.waited == 0
         assert found.records > 5000 * SIZE and found.rejected

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import confluent_kafka
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
+from tests.worlds.patience import LIMIT_S, until
 from tests.worlds.stream_lines import SECOND, World
-from tests.worlds.stream_runs import Feeder, committed, settled, stream_of, until
+from tests.worlds.stream_runs import Feeder, committed, settled, stream_of
 from tests.worlds.streams import Stream, by_id
 
 pytestmark = pytest.mark.edge
@@ -65,12 +66,12 @@ def test_a_message_that_cannot_be_cut_is_a_dead_letter_whole_and_its_neighbours_
         for number, message in enumerate(poison):
             producer.produce(topic, GOOD % number)
             producer.produce(topic, message)
-            assert producer.flush(30) == 0
+            assert producer.flush(LIMIT_S) == 0
         producer.produce(topic, b"[" + b",".join([GOOD[1:-1] % 99] * 3) + b"]")
         producer.flush()
         for name in TWO:
             stream.start(name)
-        assert len(by_id(stream.wait(len(poison) + 3, 120))) == len(poison) + 3
+        assert len(by_id(stream.await_rows(len(poison) + 3))) == len(poison) + 3
         dead = {row["offset"]: row for row in stream.rows("dead")}
         assert stream.code("reader-0") is None
     empty = [2 * number + 1 for number, message in enumerate(poison) if message is None]
@@ -132,7 +133,7 @@ def test_hostile_headers_keys_and_lines_harm_nobody_else(kafka: str, topic_prefi
             for item in other.flow("node-11", ("203.0.113.7", 4711), time.time_ns()):
                 feeder.put(item._replace(key=key))
         feeder.feed(world.items(500))
-        found = settled(stream, 120)
+        found = settled(stream)
         assert found.is_exact, found
         assert all(stream.code(name) is None for name in TWO)
 
@@ -144,7 +145,7 @@ def test_a_system_of_which_nothing_can_be_read_stops_the_worker_and_its_lines_st
     with stream_of(tmp_path, kafka, topic_prefix, partitions=1) as stream:
         stream.produce(f"{topic_prefix}.raw.web", (b"none of ours %d" % number for number in range(count)))
         stream.start("reader-0")
-        until(lambda: stream.code("reader-0") is not None, 120)
+        until(lambda: stream.code("reader-0") is not None, stream.log)
         assert stream.code("reader-0") == 2
         assert "systems.web" in stream.log() and "`format`" in stream.log()
         upto = committed(stream, "readers", f"{topic_prefix}.raw.web", [0])[0]
@@ -163,16 +164,16 @@ def test_a_message_in_the_join_topic_that_is_none_of_ours_stops_the_answerer_bef
             stream.start(name)
         feeder, world = Feeder(stream), World()
         count = sum(item.system in ("lb", "api", "app") for item in _fed(feeder, world, 300))
-        until(lambda: sum("/web/" not in json.dumps(row) for row in stream.rows("records")) >= count, 120)
+        until(lambda: sum("/web/" not in json.dumps(row) for row in stream.rows("records")) >= count, stream.log)
         join = stream.settings.kafka.generational("join")  # type: ignore[union-attr]
         stream.produce(join, [message])
-        until(lambda: stream.code("answerer-0") is not None, 120)
+        until(lambda: stream.code("answerer-0") is not None, stream.log)
         assert stream.code("answerer-0") == 3
         assert f"({word})" in stream.log() and f"topic {join}, partition 0, offset" in stream.log()
         before = committed(stream, "answerers", join, [0])[0]
         stream.release("answerer-0")
         stream.start("answerer-0")
-        until(lambda: stream.code("answerer-0") is not None, 120)
+        until(lambda: stream.code("answerer-0") is not None, stream.log)
         assert stream.code("answerer-0") == 3
         offset = int(stream.log().rpartition(" cannot be read")[0].rpartition("offset ")[2])
         assert before <= committed(stream, "answerers", join, [0])[0] <= offset
@@ -190,7 +191,7 @@ def test_raw_lines_deleted_before_they_were_read_are_told(kafka: str, topic_pref
         for name in TWO:
             stream.start(name)
         Feeder(stream).feed(World().items(500))
-        stream.wait(100, 120)
+        stream.await_rows(100)
         stream.kill("reader-0", 15)
         topic = f"{topic_prefix}.raw.web"
         stream.produce(topic, [b"later"] * 100)
@@ -198,7 +199,7 @@ def test_raw_lines_deleted_before_they_were_read_are_told(kafka: str, topic_pref
         [answer] = admin.delete_records([TopicPartition(topic, 0, -1)]).values()
         answer.result()
         stream.start("reader-0")
-        until(lambda: stream.code("reader-0") is not None, 120)
+        until(lambda: stream.code("reader-0") is not None, stream.log)
         assert stream.code("reader-0") == 3
         assert f"topic {topic}, partition 0: what was to be read next" in stream.log()
 
@@ -212,24 +213,35 @@ def test_a_raw_topic_that_is_deleted_or_made_anew_is_told(
             stream.start(name)
         Feeder(stream).feed(World().items(500))
         topic = f"{topic_prefix}.raw.web"
-        until(lambda: committed(stream, "readers", topic, [0])[0] > 50, 120)
+        until(lambda: committed(stream, "readers", topic, [0])[0] > 50, stream.log)
         if how.endswith("read"):
             assert stream.kill("reader-0", 15) == 0
         admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
         admin.delete_topics([topic])[topic].result()
         if how == "deleted":
-            until(lambda: topic in _trouble(stream) and "Unknown topic" in _trouble(stream), 120)
+            until(lambda: topic in _trouble(stream) and "Unknown topic" in _trouble(stream), stream.log)
             return
-        time.sleep(1)
-        admin.create_topics([NewTopic(topic, 1, 1)])[topic].result()
+        until(lambda: topic not in admin.list_topics(timeout=LIMIT_S).topics)
+        until(lambda: _is_made(admin, topic))
         stream.produce(topic, [b"new"] * 500)  # so many that the old offsets are there again
         if how.endswith("read"):  # the group has forgotten how far it was in a topic that is gone: all is read
             stream.start("reader-0")
-            until(lambda: sum("new" in row["raw"] for row in stream.rows("rejected") if "raw" in row) == 500, 120)
+            until(
+                lambda: sum("new" in row["raw"] for row in stream.rows("rejected") if "raw" in row) == 500, stream.log
+            )
             return
-        until(lambda: stream.code("reader-0") is not None, 120)
+        until(lambda: stream.code("reader-0") is not None, stream.log)
         assert stream.code("reader-0") == 3
         assert topic in _trouble(stream) and "made anew" in _trouble(stream), stream.log()
+
+
+def _is_made(admin: AdminClient, topic: str) -> bool:
+    try:
+        admin.create_topics([NewTopic(topic, 1, 1)])[topic].result()
+    except KafkaException as error:
+        assert error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS  # as long as the old one is not wholly gone
+        return False
+    return True
 
 
 def _trouble(stream: Stream) -> str:
@@ -254,8 +266,8 @@ def test_clocks_that_jump_harm_only_the_lines_of_their_own(kafka: str, topic_pre
                 ahead += 1
                 line = world.api(f"far-{number}", f"/far/{number}", far_ns)
                 producer.produce(f"{topic_prefix}.raw.api", line.text, timestamp=stamp_ms)
-        assert producer.flush(30) == 0
-        found = settled(stream, 120)
+        assert producer.flush(LIMIT_S) == 0
+        found = settled(stream)
         rows: Mapping[str, Mapping[str, str]] = by_id(stream.rows("records"))
         kinds = [row["kind"] for row in stream.rows("findings")]
     far = [row["clientip"] for row in rows.values() if "/far/" in str(row)]

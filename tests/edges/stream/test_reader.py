@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 from clientip.edges.kafka.client import TopicPlace
@@ -18,6 +18,7 @@ from clientip.stream.join_messages import decode
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.worlds.patience import LIMIT_S, until
 from tests.worlds.replay_worlds import Shape, world
 from tests.worlds.streams import Stream, _consumer
 
@@ -45,11 +46,18 @@ def stream_of(folder: Path, address: str, prefix: str) -> tuple[Stream, list[byt
     return stream, files.logs["nat/node.jsonl"][:-1]
 
 
-def read(stream: Stream, seconds: float) -> None:
-    """Be a reader for so long."""
-    until = time.monotonic() + seconds
-    told = Quiet()
-    context = Context(stream.settings, (), "test", told, lambda: time.monotonic() > until, lambda: None)  # type: ignore[arg-type]
+def read(stream: Stream, done: Callable[[], bool]) -> None:
+    """Be a reader until then."""
+    told, over = Quiet(), Event()
+
+    def watch() -> None:
+        try:
+            until(done, stream.log, 0.5)
+        finally:
+            over.set()
+
+    Thread(target=watch).start()
+    context = Context(stream.settings, (), "test", told, over.is_set, lambda: None)  # type: ignore[arg-type]
     StreamReader(context, stream.settings).run()
 
 
@@ -62,6 +70,14 @@ def appended(consumer: Consumer, topic: str, count: int) -> list[int]:
     return found
 
 
+def _facts(values: list[bytes]) -> int:
+    return sum(len(decode(value).facts.sources) for value in values)
+
+
+def _marks(values: list[bytes]) -> int:
+    return sum(mark.system == "nodes" for value in values for mark in decode(value).watermarks)
+
+
 def test_a_mark_and_the_numbers_of_a_batch_speak_of_what_it_and_those_before_it_told(
     kafka: str, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,9 +88,10 @@ def test_a_mark_and_the_numbers_of_a_batch_speak_of_what_it_and_those_before_it_
     consumer = _consumer(kafka)
     came = appended(consumer, topic, len(lines))
     consumer.close()
-    read(stream, 8)
+    join = stream.settings.kafka.generational("join")  # type: ignore[union-attr]
+    read(stream, lambda: _marks(stream.values(join)) > 3 and _facts(stream.values(join)) == len(lines) - 1)
     told = marks = 0
-    for value in stream.values(stream.settings.kafka.generational("join")):  # type: ignore[union-attr]
+    for value in stream.values(join):
         chunk = decode(value)
         told += len(chunk.facts.sources)
         for mark in chunk.watermarks:
@@ -92,21 +109,19 @@ def test_a_mark_and_the_numbers_of_a_batch_speak_of_what_it_and_those_before_it_
 def test_what_lies_in_an_open_transaction_of_a_shipper_is_not_taken_for_read(kafka: str, topic_prefix: str) -> None:
     topic = f"{topic_prefix}raw"
     admin = AdminClient({"bootstrap.servers": kafka})
-    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(20)
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(LIMIT_S)
     producer = Producer({"bootstrap.servers": kafka, "transactional.id": topic, "log_level": 0})
-    producer.init_transactions(20)
+    producer.init_transactions(LIMIT_S)
     producer.begin_transaction()
     producer.produce(topic, b"one", partition=0)
-    assert producer.flush(20) == 0
+    assert producer.flush(LIMIT_S) == 0
     place, ends = TopicPlace(topic, 0), RawEnds(Kafka((kafka,), "", 1, tls=False))
 
     def look(reached: int) -> int | None:
-        until = time.monotonic() + 2
-        while time.monotonic() < until:
-            ends.look([place], lambda _: reached)
-            time.sleep(0.05)
+        ends.look([place], lambda _: reached)
         return ends.read_ns(place)
 
-    assert look(0) is None
-    producer.commit_transaction(20)
-    assert look(2) is not None
+    until(lambda: look(0) is not None or ends.waits(place))
+    assert look(0) is None  # the cluster has told where the end is: behind what is not committed
+    producer.commit_transaction(LIMIT_S)
+    until(lambda: look(2) is not None)
