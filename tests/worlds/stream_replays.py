@@ -89,7 +89,7 @@ class Replay(NamedTuple):
 def replayed(address: str, settings: Settings) -> Replay:
     """All raw topics of a configuration through the engine at once, as `clientip replay` reads files."""
     assert settings.kafka is not None
-    rules = compiled(settings)
+    whole = compiled(settings)
     feeds = {
         topic: (each.system.name, each.feed) for each in settings.systems if each.feed for topic in each.feed.topics
     }
@@ -106,7 +106,7 @@ def replayed(address: str, settings: Settings) -> Replay:
             told = headers_ids(message)
             reading = readings.get((topic, number, instance))
             if reading is None:
-                reading = readings[topic, number, instance] = rules.engine.reading(system, instance, walks_facts=False)
+                reading = readings[topic, number, instance] = whole.engine.reading(system, instance, walks_facts=False)
             for index, text in enumerate(cut(feed.messages, message.value() or b"")):
                 line = Line(text, text, f"{ids[topic]}/{number}", message.offset() or 0, index, None, instance)
                 for outcome in reading.feed(line):
@@ -119,7 +119,7 @@ def replayed(address: str, settings: Settings) -> Replay:
 
     records = {}
     render, rules = OUTPUTS[settings.stream.output], settings.rules
-    for outcome in settle(rules.joining, outcomes()):
+    for outcome in settle(whole.joining, outcomes()):
         if isinstance(outcome, Record):
             assert outcome.record_id.encode() not in records
             records[outcome.record_id.encode()] = _digest(render(outcome, rules))
