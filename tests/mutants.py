@@ -38,6 +38,7 @@ TEXTS: Final = ("syntax/test_addresses.py", "syntax/test_entries.py", "syntax/te
 JOINS: Final = ("joins/test_joins_edges.py", "joins/test_joins.py")
 MODULES: Final = {  # module → the tests that answer for it, the quickest first
     "trust.walk": WALKS,
+    "trust.graph": WALKS,
     "trust.header_cursor": WALKS,
     "trust.owners": WALKS,
     "syntax.addresses": TEXTS,

@@ -35,7 +35,8 @@ from clientip.model import (
 )
 from clientip.reasons import REJECTED
 from clientip.settings import Joins, Settings
-from clientip.trust.walk import Graph, draw, resolve
+from clientip.trust.graph import Graph, draw
+from clientip.trust.walk import resolve
 
 Walk = Callable[[Graph, Observation], Resolution]
 

@@ -14,7 +14,8 @@ from clientip.model import Coverage, Endpoint, Http, Observation, Resolution, Se
 from clientip.settings import Settings
 from clientip.syntax.addresses import parse_address
 from clientip.syntax.headers import FORWARDING, sort_headers
-from clientip.trust.walk import draw, resolve
+from clientip.trust.graph import draw
+from clientip.trust.walk import resolve
 
 Shown = tuple[str, tuple[str, ...], Coverage]
 

@@ -7,7 +7,8 @@ import random
 import pytest
 from clientip.joins.coverage import Run, Runs, stitch
 from clientip.model import Http, Ids, Numbered, Outcome, Record
-from clientip.trust.walk import Graph, resolve
+from clientip.trust.graph import Graph
+from clientip.trust.walk import resolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace

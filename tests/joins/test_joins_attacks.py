@@ -15,7 +15,7 @@ from clientip.joins.witnesses import Witnesses
 from clientip.model import Fact, Heartbeat, Http, Ids, Outcome, Record, Setup, System
 from clientip.syntax.addresses import read_endpoint
 from clientip.trust.answers import Answer, Awaits, Ended, Refused, Through
-from clientip.trust.walk import Graph
+from clientip.trust.graph import Graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace

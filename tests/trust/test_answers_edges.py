@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from clientip.model import Candidate, Observation, Promise, Resolution, Step, Stop, System
 from clientip.trust.answers import Answer, Ended, Known, Refused, Site, Through
-from clientip.trust.walk import draw, resolve
+from clientip.trust.graph import draw
+from clientip.trust.walk import resolve
 from msgspec.structs import replace
 
 from tests.worlds.walks import FORWARDED, PROXY, XFF, claim, endpoint, found, owns, request, system

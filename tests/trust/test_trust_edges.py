@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from clientip.model import Proof, System
 from clientip.syntax.addresses import parse_address
+from clientip.trust.graph import Graph, draw
 from clientip.trust.owners import Owners, networks_of
-from clientip.trust.walk import MAX_STEPS, Graph, draw, resolve
+from clientip.trust.walk import MAX_STEPS, resolve
 
 from tests.worlds.walks import FORWARDED, PROXY, XFF, claim, found, owns, request, system, walk
 

@@ -12,7 +12,8 @@ from clientip.joins.join import Joining, settle
 from clientip.model import Endpoint, Fact, Heartbeat, Http, Line, Numbered, Observation, Outcome, Record, Setup, System
 from clientip.settings import Joins
 from clientip.syntax.addresses import read_endpoint
-from clientip.trust.walk import Graph, draw, resolve
+from clientip.trust.graph import Graph, draw
+from clientip.trust.walk import resolve
 from msgspec import Struct
 from msgspec.structs import replace
 

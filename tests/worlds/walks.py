@@ -17,7 +17,8 @@ from clientip.model import (
     System,
 )
 from clientip.syntax.addresses import parse_address, parse_range, read_endpoint
-from clientip.trust.walk import draw, resolve
+from clientip.trust.graph import draw
+from clientip.trust.walk import resolve
 
 XFF = Promise("x-forwarded-for", "append")
 FORWARDED = Promise("forwarded", "append")

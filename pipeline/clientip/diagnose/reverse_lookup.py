@@ -17,8 +17,9 @@ from msgspec.structs import replace
 from clientip.model import Endpoint, Http, Line, Observation, Record, Resolution, Setup, System
 from clientip.syntax.addresses import format_endpoint
 from clientip.syntax.times import SECOND_NS, resolution_of, rfc3339_ns
+from clientip.trust.graph import Graph, draw
 from clientip.trust.owners import networks_of
-from clientip.trust.walk import Graph, draw, resolve
+from clientip.trust.walk import resolve
 
 #: What a walk says that only misses what the question does not show: the hop told *us* nothing.
 _UNSHOWN: Final = frozenset({"header_missing", "header_not_logged", "proxy_missing"})

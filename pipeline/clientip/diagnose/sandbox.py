@@ -17,7 +17,8 @@ from clientip.model import Endpoint, Mode, Observation, Ownership, Promise, Setu
 from clientip.syntax.addresses import holds, parse_range, read_endpoint
 from clientip.syntax.headers import sort_headers
 from clientip.syntax.proxyheader import parse_proxy
-from clientip.trust.walk import Graph, draw, resolve
+from clientip.trust.graph import Graph, draw
+from clientip.trust.walk import resolve
 
 MAX_HOPS = 30
 MAX_SYSTEMS = 1000  # of one row, hops counted one by one; a walk takes far fewer steps

@@ -14,7 +14,8 @@ from clientip.joins.facts import JoinQuestion, line_key
 from clientip.joins.questions import Questions
 from clientip.model import Observation, Resolution
 from clientip.trust.answers import Answer, Awaits, Known, Refused, Through
-from clientip.trust.walk import Graph, resolve
+from clientip.trust.graph import Graph
+from clientip.trust.walk import resolve
 
 MAX_ANSWERS: Final = 12  # of one line: hops that only other logs know; more are a loop
 

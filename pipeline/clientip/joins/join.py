@@ -21,7 +21,7 @@ from clientip.joins.witnesses import Witnesses, settled
 from clientip.model import Address, Fact, Heartbeat, Numbered, Outcome, Record, Resolution
 from clientip.settings import Joins
 from clientip.trust.answers import Answer, Awaits
-from clientip.trust.walk import Graph
+from clientip.trust.graph import Graph
 
 
 class Joining:

@@ -9,7 +9,7 @@ from clientip.joins.facts import JoinQuestion, conn_key, request_key, trace_key
 from clientip.joins.witnesses import Witnesses
 from clientip.model import Endpoint, Observation, Resolution, Stop
 from clientip.trust.answers import Refused, site
-from clientip.trust.walk import Graph
+from clientip.trust.graph import Graph
 
 MAX_REQUEST_IDS: Final = 4  # of one line; more are an attack
 

@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 from clientip.joins.facts import JoinFact, Role, conn_key, line_key, request_key, trace_key
 from clientip.model import Fact, Ids, Observation, Outcome, Record, Skipped, System
 from clientip.trust.answers import Ended, ended, site
+from clientip.trust.graph import Graph
 from clientip.trust.owners import networks_of
-from clientip.trust.walk import Graph
 
 #: Header a system mints → schemes of the trace ids it then makes (`Ids.scheme`).
 _TRACE_HEADERS: Final = MappingProxyType(

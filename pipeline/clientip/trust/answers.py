@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from clientip.model import Candidate, Endpoint, Resolution, Step
+from clientip.model import Candidate, Endpoint, Resolution, Step, Verdict
 from clientip.syntax.addresses import parse_address
 
 Site = tuple[str, int | None]  # an endpoint as plain data
@@ -16,7 +16,7 @@ Site = tuple[str, int | None]  # an endpoint as plain data
 class Ended(Struct, frozen=True, gc=False, array_like=True):
     """How a line's own walk ended."""
 
-    verdict: str
+    verdict: Verdict
     client: Site | None
     method: str | None
     reason: str | None

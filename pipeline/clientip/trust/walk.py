@@ -1,8 +1,8 @@
 """Whom we believe. The security page: everything that decides about trust is in this file.
 
 The operator draws who connects to whom (`model.System`). A walk starts at the
-address the observing system's socket met and goes outward, one step at a time.
-Two rules for whoever edits this file:
+address that the observing system's socket met and goes outward, one step at a time.
+Two rules hold for every change of this file:
 
 1. An address becomes the client only if every system between it and us vouched,
    one by one. When in doubt the walk ends with a reason, never with a guess.
@@ -14,21 +14,20 @@ The numbers in the comments are the rules of ARCHITECTURE.md, "The walk".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from clientip.model import Endpoint, Observation, Resolution, Step, Stop, System, Verdict
 from clientip.trust.answers import Answer, Known, Refused, Through, endpoint
 from clientip.trust.findings import findings
-from clientip.trust.header_cursor import EXHAUSTED, Said
-from clientip.trust.owners import Owners
+from clientip.trust.graph import Graph, logs_socket
+from clientip.trust.header_cursor import Said, Stopped
 
-MAX_STEPS = 32
+MAX_STEPS: Final = 32
 
-#: Reasons after which another log may know more: a system was met that did not vouch.
-ASKING = frozenset(
+#: Reasons after which another log may know more: the walk met a system that did not vouch.
+ASKING: Final = frozenset(
     {
         "snat_no_witness",
         "header_missing",
@@ -43,256 +42,100 @@ ASKING = frozenset(
     }
 )
 
-
-class Graph(Struct, frozen=True):
-    """The drawing, compiled: systems by name, owners by address, who may state what."""
-
-    systems: Mapping[str, System]
-    owners: Owners
-    may_state: Mapping[str, frozenset[str]]  # neighbours whose address a system's *statement* may be
-    logging: frozenset[str] = frozenset()  # systems with inputs of their own
-    witnesses: frozenset[str] = frozenset()  # those of them whose lines may answer for others
-    behind: Mapping[str, System] = {}  # `resolve` only: who owns whatever address a system met
-    private_outside: bool = False  # `resolve` only: unowned private addresses are outside too
+_NO_WITNESS: Final = Stopped("snat_no_witness")
+_CONTRADICTION: Final = Stopped("contradiction")
+_UNPROVED: Final = Stopped("owner_unproved")
+_AMBIGUOUS: Final = Stopped("ambiguous")
+_LOCAL: Final = Stopped("proxy_missing", by_itself=True)  # PROXY LOCAL: a connection of the sender's own
+_NO_ENDS: Final = Stop((), None, None, (), 0)
 
 
-def draw(systems: Iterable[System], logging: Iterable[str] = ()) -> Graph:
-    """The graph of these systems; `logging` names those with inputs of their own.
-
-    >>> draw([System(name="a", peers=frozenset({"outside"}))]).may_state["a"]
-    frozenset({'outside'})
-    """
-    by_name = {system.name: system for system in systems}
-    may_state = {name: _may_state(by_name, system) for name, system in by_name.items()}
-    with_log = frozenset(logging)
-    witnesses = frozenset(name for name in with_log if name in by_name and by_name[name].tells)
-    return Graph(
-        systems=by_name, owners=Owners(by_name.values()), may_state=may_state, logging=with_log, witnesses=witnesses
-    )
-
-
-def _may_state(systems: Mapping[str, System], system: System) -> frozenset[str]:
-    """Whose address `system` may name as its peer: its own peers, or those of whom it believes (7)."""
-    if system.logs_peer in (None, "socket"):
-        return system.peers
-    allowed, waiting, met = set(system.peers), list(system.believes), set[str]()
-    while waiting:
-        name = waiting.pop()
-        if name in met or name not in systems:
-            continue
-        met.add(name)
-        hop = systems[name]
-        if hop.carries:
-            waiting += hop.carries
-            continue
-        allowed |= hop.peers
-    return frozenset(allowed)
-
-
-def resolve(  # noqa: PLR0915 - one loop; cut up it costs a tenth of the whole engine
+def resolve(
     graph: Graph, seen: Observation, owner: System | None = None, answers: tuple[Answer, ...] = ()
 ) -> Resolution:
     """Walk from the peer to the client, or to the reason why it cannot be known.
 
-    `owner`: who owns the peer, where that is known although its address is not.  `answers`: what other
-    logs told at the places where this walk stopped before, in order; the walk goes on with each of them.
+    `owner`: who owns the peer, if that is known although its address is not.  `answers`: what other logs said
+    of the connections at which this walk stopped before, in order; the walk goes on with each of them.
     """
+    # Hot: the stage `resolve` of `python -m benchmarks`. Cut up further, it costs a tenth of the whole engine.
     here = graph.systems[seen.setup.system]
-    stated = seen.peer is None and owner is None
-    believed = _is_believed(graph, here)
+    stated, believed = seen.peer is None and owner is None, _is_believed(graph, here)
     said, path = Said(seen, stated=stated, believed=believed), list[Step]()
-    at, by, evidence, allowed = seen.peer, "socket", "seen", here.peers
-    wire, target, used, record = True, seen.local, 0, None  # wire: still on the observer's own connection
-    carried: tuple[str, ...] = ()  # whom the hop that another log saw through should only have passed on
+    at, by, evidence, record, allowed = seen.peer, "socket", "seen", None, here.peers
+    target, on_wire, used = seen.local, True, 0  # on_wire: this is still the observer's own connection
+    known = owner if at is None else None  # who stands here, if that is known without the address
+    witness: System | None
+    stop: Stopped | None
     if stated:
-        # The socket was not logged: begin at the statement.
+        # 7. The socket was not logged: begin at the system's statement.
+        if seen.stated is None or not believed:
+            reason = "peer_not_logged" if seen.stated is None else "not_believed"
+            return _stopped(reason, path, said, answers, None, _NO_ENDS)
         at, by, evidence, allowed = seen.stated, here.logs_peer or "realip", "stated", graph.may_state[here.name]
-        wire, target = False, None
-        reason = "peer_not_logged" if at is None else None if believed else "not_believed"
-        if reason is not None:
-            return _stopped(graph, seen, reason, path, said, answers, None)
+        target, on_wire = None, False
         said.over = tuple(own for name in here.believes for own in graph.systems[name].owns)
-    probe = here.probes and _is_probe(here, seen)
-    sole: System | None = None  # whose process it must be on a device that passed nobody on
+    is_probe = here.probes and _is_probe(here, seen)
     for _ in range(MAX_STEPS):
-        hop, reason = (owner, None) if at is None else _owner(graph, here, at, seen)
-        if sole is not None:
-            hop, reason, sole = sole, None, None
-        name = hop.name if hop is not None else None
-        step = Step(name, at.address.text, at.port, by, evidence, record) if at is not None else _unshown(name)
+        # 1. Who owns the address?
+        hop = known if known is not None or at is None else _owner(graph, here, at, seen)
+        known, name = None, hop.name if type(hop) is System else None
+        step = _unshown(name) if at is None else Step(name, at.address.text, at.port, by, evidence, record)
         path.append(step)
-        if carried and name not in carried:
-            said.noticed = ("reached_around",)
-        carried = ()
-        if reason is None and hop is None:
-            return _unowned(graph, allowed, path, at, said, seen)
-        if hop is not None and hop.name not in allowed:  # 2. May it be there?
-            return _unknown("unexpected_neighbour", path, said, seen, hop)
-        # 10. A header-less request to a probe's path from an owner's own address; behind NAT that may be anybody.
-        if probe and hop is not None and not (hop.translates and name in graph.witnesses):
-            return Resolution("internal", at, "probe", None, tuple(path), said.unread(), seen.notes)
-        told: Endpoint | str
-        witness: System | str
         if hop is None:
-            witness = told = reason or "ambiguous"
+            return _unowned(graph, allowed, path, at, said)  # 3. Nobody owns it.
+        if isinstance(hop, System):
+            if name not in allowed:  # 2. May it be there?
+                return _unknown("unexpected_neighbour", path, said, hop)
+            # 10. A request without headers to a probe's path, from an owner's own address: behind NAT, anybody's.
+            if is_probe and not (hop.translates and name in graph.witnesses):
+                return Resolution("internal", at, "probe", None, tuple(path), said.unread(), seen.notes)
+            witness, stop = hop, None
+            if hop.shared or hop.carries:
+                witness, stop = _witness(graph, hop, path, seen)  # 5. It carries.  6. Its range is shared.
+            vouched = stop or _vouch(witness, at, said, on_wire)  # 4. A system owns it: it must vouch.
+            if isinstance(vouched, Endpoint):
+                # 7, further out: what a system writes after PROXY or realip replaced its peer is a statement, too.
+                evidence = "vouched" if logs_socket(witness) else "stated"
+                if evidence == "stated" and not _is_believed(graph, witness):
+                    return _unknown("not_believed", path, said, witness)
+                here, at, target, record, on_wire = witness, vouched, None, None, False
+                source, allowed = here.conveys[0].source, graph.may_state[here.name]
+                by = (seen.proxied_by or "proxy") if source == "proxy" else source
+                continue
+            if at is not None and _began_here(graph, hop, witness, path, vouched):
+                return _resolution("internal", at, path, said)
         else:
-            witness = _witness(graph, hop, seen, path) if hop.shared or hop.carries else hop
-            told = witness if isinstance(witness, str) else _vouch(witness, said, wire)
-        if told == EXHAUSTED:
-            # Every entry was written by a system that vouched, and the last one read names a
-            # system, which wrote nothing itself: the request began there, not outside.
-            if at is not None and witness is hop and hop.name not in graph.behind and not hop.anywhere:
-                return _resolution("internal", at, path, said, seen)
-            told = "header_missing"
-        if told == "proxy_missing" and len(path) == 1 and by == "proxy":
-            # The PROXY source is the balancer itself: LOCAL, it spoke for itself (a health check).
-            return _resolution("internal", seen.stated, path, said, seen)  # type: ignore[arg-type]
-        if told.__class__ is str:
-            # 8. It did not vouch: another log may have seen this connection.
-            through = answers[used] if used < len(answers) else None
-            if through.__class__ is not Through or through.system not in allowed:
-                at_hop = hop if witness.__class__ is str else witness
-                stop = _stop(graph, here, at, target, path, used, seen, allowed)
-                return _stopped(graph, seen, told, path, said, answers, at_hop, stop)  # type: ignore[arg-type]
-            used += 1
-            here, owner = graph.systems[through.system], None
-            if path[-1].system != here.name:
-                path[-1] = Step(here.name, step.address, step.port, by, evidence, record)
-            at, record = endpoint(through.peer), through.record
-            target = None if through.local is None else endpoint(through.local)
-            moved = at.address.text != step.address or at.port != step.port
-            if through.own:
-                # The device itself began it: if a drawn proxy runs there, that one; otherwise a workload.
-                tenants, certain = _tenants(graph, here, at, seen)
-                if len(tenants) > 1 or not certain:
-                    return _unknown("ambiguous", path, said, seen, here)
-                sole = tenants[0] if tenants and tenants[0].name in allowed else None
-                if sole is None:
-                    if moved:
-                        path.append(Step(here.name, at.address.text, at.port, through.method, "joined", record))
-                    return _resolution("internal", at, path, said, seen)
-                if not moved:
-                    path.pop()
-            if moved or not through.own:
-                by, evidence = through.method, "joined"
-            if not through.own:
-                allowed, carried = graph.may_state[here.name], here.carries
-            wire = wire and not through.stated
-            continue
-        here, owner, record = witness, None, None  # type: ignore[assignment]
-        source = here.conveys[0].source
-        if source == "proxy" and at is not None and told.address == at.address:  # type: ignore[union-attr]
-            # PROXY LOCAL: the system opened this connection for itself (a health check).
-            return _resolution("internal", at, path, said, seen)
-        at, target, wire = told, None, False  # type: ignore[assignment]
-        by = (seen.proxied_by or "proxy") if source == "proxy" else source
-        # 7, further out: what a system writes after PROXY or realip replaced its peer is a statement too.
-        evidence = "vouched" if here.logs_peer in (None, "socket") else "stated"
-        if evidence == "stated" and not _is_believed(graph, here):
-            return _unknown("not_believed", path, said, seen, here)
-        allowed = graph.may_state[here.name]
-    return _unknown("too_many_steps", path, said, seen)
+            witness, vouched = None, hop
+        # 8. It did not vouch: another log may have seen this connection.
+        through = answers[used] if used < len(answers) else None
+        if not isinstance(through, Through) or through.system not in allowed:
+            ends = _stop(graph, here, at, target, path, used, allowed, seen)
+            return _stopped(vouched.reason, path, said, answers, witness, ends)
+        beyond = _go_through(graph, through, path, step, said, allowed)
+        if isinstance(beyond, Resolution):
+            return beyond
+        here, at, target, by, evidence, record, allowed, known = beyond
+        used, on_wire = used + 1, on_wire and not through.stated
+    return _unknown("too_many_steps", path, said)
 
 
-def _tenants(graph: Graph, device: System, at: Endpoint, seen: Observation) -> tuple[list[System], bool]:
-    """The other systems drawn with an address of the device's own, as proxies on its network; whether that is sure."""
-    owners, certain = graph.owners.of(device.network, at.address, seen.start_ns, seen.start_latest_ns)
-    return [owner for owner in owners if owner.name != device.name], certain
+# 1. Who owns the address?
 
 
-def _stop(
-    graph: Graph,
-    here: System,
-    at: Endpoint | None,
-    target: Endpoint | None,
-    path: list[Step],
-    used: int,
-    seen: Observation,
-    allowed: frozenset[str],
-) -> Stop:
-    """What the walk would have to know of the connection it stopped at."""
-    owners: tuple[System, ...] = ()
-    if at is not None:
-        owners, _ = graph.owners.of(here.network, at.address, seen.start_ns, seen.start_latest_ns)
-    systems = tuple(owner.name for owner in owners if owner.name in allowed)
-    passed = tuple(dict.fromkeys(step.system for step in path[:-1] if step.system is not None))
-    return Stop(systems, at, target, passed, used)
-
-
-def _stopped(
-    graph: Graph,
-    seen: Observation,
-    reason: str,
-    path: list[Step],
-    said: Said,
-    answers: tuple[Answer, ...],
-    hop: System | None,
-    stop: Stop | None = None,
-) -> Resolution:
-    """The end of a walk that nobody vouched further for: adopted from another line, refused, or to be asked."""
-    last = answers[-1] if answers else None
-    if isinstance(last, Known):
-        return _adopted(last, path, said, seen)
-    if isinstance(last, Refused):
-        return replace(_unknown(reason, path, said, seen, hop), reason=last.reason, candidates=last.candidates)
-    found = _unknown(reason, path, said, seen, hop)
-    if reason in ASKING:
-        found = replace(found, stop=stop or Stop((), None, None, (), 0))
-    return found
-
-
-def _adopted(answer: Known, path: list[Step], said: Said, seen: Observation) -> Resolution:
-    """The end of the walk of the line that is this very request, with the steps of both."""
-    told = answer.ended
-    steps = told.path
-    if steps:
-        path = [*path, replace(steps[0], evidence="joined", record=answer.record), *steps[1:]]
-    verdict: Verdict = "joined"
-    if told.verdict in ("internal", "unknown"):
-        verdict = told.verdict  # type: ignore[assignment]
-    method = answer.method if told.verdict != "unknown" else None
-    client = None if told.client is None else endpoint(told.client)
-    found = findings(seen, tuple(path[: len(path) - len(steps)]), told.reason, None, None)
-    return Resolution(verdict, client, method, told.reason, tuple(path), said.unread(), found, told.stopped_at)
-
-
-def _is_believed(graph: Graph, server: System) -> bool:
-    """7. A statement counts if its server accepts headers from drawn peers only, and these are systems, not anybody."""
-    from_peers = bool(server.believes) and server.peers.issuperset(server.believes)
-    return from_peers and all(name in graph.systems for name in server.believes)
-
-
-def _owner(graph: Graph, here: System, at: Endpoint, seen: Observation) -> tuple[System | None, str | None]:
-    """1. Who owns the address, then? (None, None): nobody; (None, reason): that cannot be said."""
+def _owner(graph: Graph, here: System, at: Endpoint, seen: Observation) -> System | Stopped | None:
+    """The owner of the address as `here` met it; None: nobody owns it."""
     if graph.behind and here.name in graph.behind:
-        return graph.behind[here.name], None
+        return graph.behind[here.name]
     sole = graph.owners.sole[here.network].get(at.address.text, here)
-    if sole is not here:  # `here` stands for "not asked before", a system's own address for "ask again"
-        return sole, None
+    if sole is not here:  # `here` stands for "not looked up before"; for a system's own address it looks up again
+        return sole
     owners, certain = graph.owners.of(here.network, at.address, seen.start_ns, seen.start_latest_ns)
     if not owners:
-        return None, None
+        return None
     if not certain or (len(owners) > 1 and not all(_alike(other, owners[0]) for other in owners)):
-        return None, "ambiguous"
-    return owners[0], None
-
-
-def _witness(graph: Graph, hop: System, seen: Observation, path: list[Step]) -> System | str:
-    """Who must vouch for the next step: the owner, or whom it carries; or why nobody may."""
-    if hop.shared and not _proved(hop, seen):  # 6. Shared with strangers: needs a proof.
-        return "owner_unproved"
-    if not hop.carries:
-        return hop
-    if hop.connects and hop.name in graph.witnesses:
-        return "snat_no_witness"  # Its own log knows each connection: that decides, not the drawing.
-    # 5. It passes bytes and hides its peer: go on as if the carried system had connected.
-    first, *others = [graph.systems[name] for name in hop.carries]
-    if not all(_alike(other, first) for other in others):
-        return "ambiguous"
-    path.append(_unshown(first.name))
-    if first.shared and not _proved(first, seen):
-        return "owner_unproved"
-    return first
+        return _AMBIGUOUS
+    return owners[0]
 
 
 def _alike(one: System, other: System) -> bool:
@@ -308,41 +151,53 @@ def _alike(one: System, other: System) -> bool:
     )
 
 
-def _unowned(
-    graph: Graph, allowed: frozenset[str], path: list[Step], at: Endpoint | None, said: Said, seen: Observation
-) -> Resolution:
-    """3. Nobody owns it: the client if the last system may meet clients; a workload; or unlisted."""
+def _unshown(system: str | None) -> Step:
+    """A step whose address no line shows; the drawing says who stands there."""
+    return Step(system, None, None, "config", "config")
+
+
+# 3. Nobody owns it.
+
+
+def _unowned(graph: Graph, allowed: frozenset[str], path: list[Step], at: Endpoint | None, said: Said) -> Resolution:
+    """The client, if the last system may meet clients; a workload; or an address that is not listed."""
     assert at is not None
     scope = at.address.scope
     if "outside" in allowed and (scope == "global" or (scope == "local" and graph.private_outside)):
         joined = any(step.evidence == "joined" for step in path)
         verdict: Verdict = "joined" if joined else "seen" if path[-1].evidence == "seen" else "vouched"
-        return _resolution(verdict, at, path, said, seen)
+        return _resolution(verdict, at, path, said)
     if "internal" in allowed and scope == "local":
-        return _resolution("internal", at, path, said, seen)
-    return _unknown("peer_unlisted", path, said, seen)
+        return _resolution("internal", at, path, said)
+    return _unknown("peer_unlisted", path, said)
 
 
-def _vouch(hop: System, said: Said, at_socket: bool) -> Endpoint | str:
-    """4. What the hop told of its peer. Several promises must all be kept, and agree."""
+# 4. A system owns it: it must vouch.
+
+
+def _vouch(hop: System, at: Endpoint | None, said: Said, on_wire: bool) -> Endpoint | Stopped:
+    """What the hop said of its peer. Several promises must all be kept, and agree."""
     if not hop.conveys:
-        return "snat_no_witness"
-    told = said.take(hop.conveys[0], at_socket)
+        return _NO_WITNESS
+    first = hop.conveys[0]
+    vouched = said.take(first, on_wire)
     for promise in hop.conveys[1:]:
-        other = said.take(promise, at_socket)
-        if told.__class__ is str:
-            return told
-        if other.__class__ is str:
-            return "header_missing" if other == EXHAUSTED else other
-        agreed = _agreed(told, other)  # type: ignore[arg-type]
+        other = said.take(promise, on_wire)
+        if isinstance(vouched, Stopped):
+            return vouched
+        if isinstance(other, Stopped):
+            return Stopped(other.reason)
+        agreed = _agreed(vouched, other)
         if agreed is None:
-            return "contradiction"
-        told = agreed
-    return told
+            return _CONTRADICTION
+        vouched = agreed
+    if first.source == "proxy" and at is not None and isinstance(vouched, Endpoint) and vouched.address == at.address:
+        return _LOCAL  # a health check
+    return vouched
 
 
 def _agreed(one: Endpoint, other: Endpoint) -> Endpoint | None:
-    """The endpoint both name; a port that only one of them says is taken from it."""
+    """The endpoint that both name; a port that only one of them says is taken from it."""
     if one.address != other.address:
         return None
     if one.port is not None and other.port is not None and one.port != other.port:
@@ -350,34 +205,174 @@ def _agreed(one: Endpoint, other: Endpoint) -> Endpoint | None:
     return one if one.port is not None else other
 
 
-def _proved(hop: System, seen: Observation) -> bool:
-    """6. Whether the line shows a secret that only the true owner of the range can have written."""
+def _began_here(graph: Graph, hop: System, witness: System, path: list[Step], stopped: Stopped) -> bool:
+    """Whether the request began at this hop: it did not vouch because there was no peer of whom to speak."""
+    if stopped.by_itself:
+        return True
+    if stopped.at_end:
+        # Every entry was written by a system that vouched, and the last one names a system that wrote none.
+        return witness is hop and hop.name not in graph.behind and not hop.anywhere
+    # The statement is the source that PROXY gave, and it is the balancer itself: LOCAL again.
+    return stopped.reason == "proxy_missing" and len(path) == 1 and path[0].by == "proxy"
+
+
+# 5. It carries.  6. Its range is shared.
+
+
+def _witness(graph: Graph, hop: System, path: list[Step], seen: Observation) -> tuple[System, Stopped | None]:
+    """The system that must vouch for the next step, the owner or the one it carries; or why none may."""
+    if hop.shared and not _is_proved(hop, seen):
+        return hop, _UNPROVED
+    if not hop.carries:
+        return hop, None
+    if hop.connects and hop.name in graph.witnesses:
+        return hop, _NO_WITNESS  # Its own log knows each connection: that decides, not the drawing.
+    # It passes bytes and hides its peer: go on as if the carried system had connected.
+    first, *others = [graph.systems[name] for name in hop.carries]
+    if not all(_alike(other, first) for other in others):
+        return hop, _AMBIGUOUS
+    path.append(_unshown(first.name))
+    return (hop, _UNPROVED) if first.shared and not _is_proved(first, seen) else (first, None)
+
+
+def _is_proved(hop: System, seen: Observation) -> bool:
+    """Whether the line shows a secret that only the true owner of the range can have written."""
     return any((proof.header, proof.value) in seen.proofs for proof in hop.proof)
 
 
+# 7. Statements.
+
+
+def _is_believed(graph: Graph, server: System) -> bool:
+    """Whether a statement counts: the server accepts headers from peers alone, and these are drawn systems."""
+    from_peers = bool(server.believes) and server.peers.issuperset(server.believes)
+    return from_peers and all(name in graph.systems for name in server.believes)
+
+
+# 8. It did not vouch: what other logs know.
+
+
+class _Beyond(NamedTuple):
+    """Where a walk goes on behind a connection that another log saw through."""
+
+    here: System
+    at: Endpoint
+    target: Endpoint | None
+    by: str
+    evidence: str
+    record: str
+    allowed: frozenset[str]
+    known: System | None
+
+
+def _go_through(
+    graph: Graph, through: Through, path: list[Step], step: Step, said: Said, allowed: frozenset[str]
+) -> _Beyond | Resolution:
+    """Go on behind a connection that another log saw through, or end at the device that began it."""
+    device, at = graph.systems[through.system], endpoint(through.peer)
+    if path[-1].system != device.name:
+        path[-1] = replace(step, system=device.name)
+    target = None if through.local is None else endpoint(through.local)
+    behind = graph.may_state[device.name]
+    beyond = _Beyond(device, at, target, through.method, "joined", through.record, behind, None)
+    if through.own:
+        return _begun_on(graph, beyond, path, step, said, allowed)
+    if device.carries:
+        hop = _owner(graph, device, at, said.seen)
+        if not isinstance(hop, System) or hop.name not in device.carries:
+            said.noticed = ("reached_around",)
+    return beyond
+
+
+def _begun_on(
+    graph: Graph, beyond: _Beyond, path: list[Step], step: Step, said: Said, allowed: frozenset[str]
+) -> _Beyond | Resolution:
+    """The device itself began the connection: if a drawn proxy runs there, that one; otherwise a workload."""
+    device, at, seen = beyond.here, beyond.at, said.seen
+    owners, certain = graph.owners.of(device.network, at.address, seen.start_ns, seen.start_latest_ns)
+    tenants = [owner for owner in owners if owner.name != device.name]
+    if len(tenants) > 1 or not certain:
+        return _unknown("ambiguous", path, said, device)
+    moved = at.address.text != step.address or at.port != step.port
+    if not tenants or tenants[0].name not in allowed:
+        if moved:
+            path.append(Step(device.name, at.address.text, at.port, beyond.by, "joined", beyond.record))
+        return _resolution("internal", at, path, said)
+    beyond = beyond._replace(allowed=allowed, known=tenants[0])
+    if moved:
+        return beyond
+    path.pop()  # the same address again, now with its tenant
+    return beyond._replace(by=step.by, evidence=step.evidence)
+
+
+def _stop(
+    graph: Graph,
+    here: System,
+    at: Endpoint | None,
+    target: Endpoint | None,
+    path: list[Step],
+    used: int,
+    allowed: frozenset[str],
+    seen: Observation,
+) -> Stop:
+    """What the walk would have to know of the connection at which it stopped."""
+    owners: tuple[System, ...] = ()
+    if at is not None:
+        owners, _ = graph.owners.of(here.network, at.address, seen.start_ns, seen.start_latest_ns)
+    systems = tuple(owner.name for owner in owners if owner.name in allowed)
+    passed = tuple(dict.fromkeys(step.system for step in path[:-1] if step.system is not None))
+    return Stop(systems, at, target, passed, used)
+
+
+def _stopped(
+    reason: str, path: list[Step], said: Said, answers: tuple[Answer, ...], hop: System | None, stop: Stop
+) -> Resolution:
+    """The end of a walk for which no system vouched further: adopted from another line, refused, or to be asked."""
+    last = answers[-1] if answers else None
+    if isinstance(last, Known):
+        return _adopted(last, path, said)
+    found = _unknown(reason, path, said, hop)
+    if isinstance(last, Refused):
+        return replace(found, reason=last.reason, candidates=last.candidates)
+    return replace(found, stop=stop) if reason in ASKING else found
+
+
+def _adopted(answer: Known, path: list[Step], said: Said) -> Resolution:
+    """The end of the walk of the line that is this very request, with the steps of both."""
+    end, own = answer.ended, tuple(path)
+    walked = own
+    if end.path:
+        first = replace(end.path[0], evidence="joined", record=answer.record)
+        walked = (*own, first, *end.path[1:])
+    verdict: Verdict = end.verdict if end.verdict in ("internal", "unknown") else "joined"
+    method = answer.method if end.verdict != "unknown" else None
+    client = None if end.client is None else endpoint(end.client)
+    found = findings(said.seen, own, end.reason, None, None)
+    return Resolution(verdict, client, method, end.reason, walked, said.unread(), found, end.stopped_at)
+
+
+# 9. Everything left over is a claim: kept, shown, never believed.
+
+
+def _resolution(verdict: Verdict, client: Endpoint, path: list[Step], said: Said) -> Resolution:
+    walked = tuple(path)
+    found = findings(said.seen, walked, None, client, None) + said.noticed
+    return Resolution(verdict, client, walked[-1].by, None, walked, said.unread(), found)
+
+
+def _unknown(reason: str, path: list[Step], said: Said, hop: System | None = None) -> Resolution:
+    """No client; `hop`: the system that did not vouch."""
+    walked, stopped_at = tuple(path), None if hop is None else hop.name
+    found = findings(said.seen, walked, reason, None, hop) + said.noticed
+    return Resolution("unknown", None, None, reason, walked, said.unread(), found, stopped_at)
+
+
+# 10. Probes.
+
+
 def _is_probe(here: System, seen: Observation) -> bool:
-    """10. A request without any header to a path of health checks."""
+    """Whether this is a request without any header to a path of health checks."""
     target = seen.http.target if seen.http is not None else None
     if target is None or target.partition("?")[0] not in here.probes or seen.proxied is not None:
         return False
     return not any(claim.values for claim in seen.claims)
-
-
-def _unshown(system: str | None) -> Step:
-    """A step whose address no line shows; the drawing says who stands there."""
-    return Step(system, None, None, "config", "config")
-
-
-def _resolution(verdict: Verdict, client: Endpoint, path: list[Step], said: Said, seen: Observation) -> Resolution:
-    walked = tuple(path)
-    found = findings(seen, walked, None, client, None) + said.noticed
-    return Resolution(verdict, client, walked[-1].by, None, walked, said.unread(), found)
-
-
-def _unknown(reason: str, path: list[Step], said: Said, seen: Observation, hop: System | None = None) -> Resolution:
-    """No client. 9. Whatever nobody vouched for stays a claim: kept, shown, never believed."""
-    walked = tuple(path)
-    found = findings(seen, walked, reason, None, hop) + said.noticed
-    return Resolution(
-        "unknown", None, None, reason, walked, said.unread(), found, hop.name if hop is not None else None
-    )

@@ -1,0 +1,60 @@
+"""The drawing, compiled: which systems there are, what they own, and whose address each may state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from clientip.model import System
+from clientip.trust.owners import Owners
+
+
+class Graph(Struct, frozen=True):
+    """The operator's drawing as a walk uses it."""
+
+    systems: Mapping[str, System]
+    owners: Owners
+    may_state: Mapping[str, frozenset[str]]  # neighbours whose address a system's *statement* may be
+    logging: frozenset[str] = frozenset()  # systems with inputs of their own
+    witnesses: frozenset[str] = frozenset()  # those of them whose lines may answer for others
+    behind: Mapping[str, System] = {}  # `resolve` only: the owner of every address that a system met
+    private_outside: bool = False  # `resolve` only: unowned private addresses are outside too
+
+
+def draw(systems: Iterable[System], logging: Iterable[str] = ()) -> Graph:
+    """The graph of these systems; `logging` names those with inputs of their own.
+
+    >>> draw([System(name="a", peers=frozenset({"outside"}))]).may_state["a"]
+    frozenset({'outside'})
+    """
+    by_name = {system.name: system for system in systems}
+    may_state = {name: _may_state(by_name, system) for name, system in by_name.items()}
+    with_log = frozenset(logging)
+    witnesses = frozenset(name for name in with_log if name in by_name and by_name[name].tells)
+    return Graph(
+        systems=by_name, owners=Owners(by_name.values()), may_state=may_state, logging=with_log, witnesses=witnesses
+    )
+
+
+def _may_state(systems: Mapping[str, System], system: System) -> frozenset[str]:
+    """The systems whose address `system` may name as its peer: its peers, or those of the systems it believes (7)."""
+    if logs_socket(system):
+        return system.peers
+    allowed, waiting, met = set(system.peers), list(system.believes), set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in met or name not in systems:
+            continue
+        met.add(name)
+        hop = systems[name]
+        if hop.carries:
+            waiting += hop.carries
+            continue
+        allowed |= hop.peers
+    return frozenset(allowed)
+
+
+def logs_socket(system: System) -> bool:
+    """Whether the peer that the system logs and conveys is that of its own socket."""
+    return system.logs_peer in (None, "socket")
