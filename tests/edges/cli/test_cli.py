@@ -124,6 +124,59 @@ def test_rejected_lines_go_where_they_are_asked_to(home: Path) -> None:
     assert replayed("--max-rejected", "0.5").returncode == 0
 
 
+OTHER = """
+[systems.other]
+format = "nginx"
+logs_peer = "socket"
+pattern = '$remote_addr [$time_iso8601] $status'
+inputs = ["other.log", "other.*.log"]
+peers = ["outside"]
+"""
+
+
+@pytest.mark.parametrize("out", ["out", "-"])
+def test_a_system_of_which_no_line_is_read_ends_the_run_with_1_and_its_first_complaint(home: Path, out: str) -> None:
+    (home / "c.toml").write_text(CONFIG + OTHER)
+    (home / "other.log").write_text("\n203.0.113.7 nonsense\n")
+    call = ("replay", "-c", "c.toml", "-o", out)
+    done = clientip(*call)
+    assert done.returncode == 1
+    [said] = [line for line in done.stderr.splitlines() if line.startswith("clientip: other: no line could be read")]
+    assert f"the first is in {home}/other.log at byte 1 and stops fitting after" in said
+    assert "check `format` and `pattern`" in said
+    assert ("clientip: rejected lines: out/rejected.ndjson" in done.stderr.splitlines()) == (out == "out")
+    again = clientip(*call)  # the run is complete: the same answer without reading anything
+    assert (again.returncode, "other: no line could be read" in again.stderr) == (1, True)
+    assert clientip(*call, "--max-rejected", "1").returncode == 0
+    (home / "other.log").write_text("203.0.113.7 [2024-05-01T10:00:00Z] 200\nnonsense\n")
+    assert clientip(*call, *(["--restart"] if out == "out" else [])).returncode == 0
+
+
+def test_after_a_run_it_is_said_where_the_results_are(home: Path) -> None:
+    done = clientip("replay", "-c", "c.toml", "-o", "out", "--compress", "zstd", "--output", "record")
+    assert done.stderr.splitlines()[-1] == "clientip: records: out/record.ndjson.zst"
+    assert (home / "out/record.ndjson.zst").exists()
+
+
+def test_a_share_is_rounded_once(home: Path) -> None:
+    strange = LINE.replace("10.0.0.10", "198.51.100.9").replace("lb", "")
+    (home / "c.toml").write_text(CONFIG.replace('["lb", "outside"]', '["lb"]'))
+    (home / "web.log").write_text(f"{LINE}\n" * 24_961 + f"{strange}\n" * 999)
+    shares = [line.split()[-1] for line in replayed().stderr.splitlines() if " 999 " in line and line.endswith("%")]
+    assert shares == ["3.8%", "3.8%"]  # 3.8482 %; 3.85 % would be shown as 3.9 %
+
+
+def test_inputs_that_match_nothing_are_an_error_of_the_call_or_the_configuration(home: Path) -> None:
+    (home / "c.toml").write_text(CONFIG + OTHER)
+    one_line(replayed(), 2, "systems.other.inputs: nothing matches", "other.*.log")
+    one_line(clientip("replay", "-c", "c.toml", "-o", "out"), 2, "systems.other.inputs: nothing matches")
+    one_line(replayed("web.log", "nowhere*"), 2, "nothing matches nowhere*")
+    assert replayed("web.log").returncode == 0
+    assert replayed("--system", "web").returncode == 0
+    (home / "other.log").write_text("")
+    assert replayed().returncode == 0  # an empty log is no mistake, and one of two patterns may find nothing
+
+
 def one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr

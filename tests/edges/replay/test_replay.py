@@ -234,7 +234,7 @@ def test_a_damaged_file_gives_its_lines_and_fails_the_run(home: Path) -> None:
     packed = gzip.compress(text_of(log_lines(3000)))
     (home / "logs/a.log.gz").write_bytes(packed[: len(packed) * 2 // 3])
     (home / "logs/b.log").write_bytes(text_of(log_lines(10)))
-    done = command("replay", "-c", "c.toml", "-o", "out", "--workers", "1")
+    done = command("replay", "logs", "-c", "c.toml", "-o", "out", "--workers", "1")
     assert done.returncode == 3
     assert b"a.log.gz: the compressed data ends too early" in done.stderr
     summary = json.loads((home / "out/summary.json").read_text())
@@ -274,7 +274,7 @@ def test_memory_does_not_grow_with_the_longest_line(home: Path) -> None:
         "from clientip.edges.cli.main import app; app(standalone_mode=False)\n"
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )
-    arguments = ["replay", "-c", "c.toml", "-o", "out", "--workers", "1"]
+    arguments = ["replay", "logs", "-c", "c.toml", "-o", "out", "--workers", "1"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.PIPE)
     assert int(done.stdout) < 200 * 1024  # kB, of which most is the program itself
 
@@ -386,7 +386,7 @@ def test_a_folder_with_somebody_elses_results_is_left_alone(home: Path) -> None:
 
 def interrupted(home: Path, moment: Moment, sent: signal.Signals) -> int:
     """Start a run into `out`, or go on with it, and stop it at this moment; the exit code."""
-    arguments = ["replay", "-c", "c.toml", "-o", "out", "--workers", "3", "--chunk-size", "20000"]
+    arguments = ["replay", "logs", "-c", "c.toml", "-o", "out", "--workers", "3", "--chunk-size", "20000"]
     run = Standing(home / "out", moment, arguments, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     assert run.stands()
     return run.end(sent)
@@ -408,7 +408,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(home: Path) -> Non
     ]
     for moment in moments:
         assert interrupted(home, moment, signal.SIGKILL) == -signal.SIGKILL
-    assert command("replay", "-c", "c.toml", "-o", "out", "--chunk-size", "20000").returncode == 0
+    assert command("replay", "logs", "-c", "c.toml", "-o", "out", "--chunk-size", "20000").returncode == 0
     assert digest(home / "out") == digest(home / "clean")
 
 
@@ -450,7 +450,7 @@ def test_a_stopped_run_says_so_and_can_go_on(home: Path, sent: signal.Signals, c
         (home / f"logs/w{number}.log").write_bytes(text_of(log_lines(4000, seed=number)))
     assert interrupted(home, Moment("manifest.ndjson", 3), sent) == code
     assert not (home / "out/summary.json").exists()
-    done = command("replay", "-c", "c.toml", "-o", "out", "--chunk-size", "20000")
+    done = command("replay", "logs", "-c", "c.toml", "-o", "out", "--chunk-size", "20000")
     assert done.returncode == 0, done.stderr
     assert b"going on" in done.stderr
     run(home, out="clean", chunk_bytes=20_000)
@@ -460,7 +460,7 @@ def test_a_stopped_run_says_so_and_can_go_on(home: Path, sent: signal.Signals, c
 def test_a_dead_worker_is_an_error_and_no_hang(home: Path) -> None:
     for number in range(6):
         (home / f"logs/w{number}.log").write_bytes(text_of(log_lines(8000, seed=number)))
-    arguments = ["replay", "-c", "c.toml", "-o", "out", "--workers", "2"]
+    arguments = ["replay", "logs", "-c", "c.toml", "-o", "out", "--workers", "2"]
     run = Standing(home / "out", Moment("manifest.ndjson", 1), arguments, stderr=subprocess.PIPE)
     pid = run.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -475,7 +475,7 @@ def test_a_full_disk_is_told_in_words_and_the_run_goes_on_later(home: Path) -> N
     (home / "logs/a.log").write_bytes(text_of(log_lines(3000)))
     limited = ["bash", "-c", 'ulimit -f 200; trap "" XFSZ; exec "$@"', "-"]
     done = subprocess.run(
-        [*limited, *MAIN, "replay", "-c", "c.toml", "-o", "out", "--workers", "1"],
+        [*limited, *MAIN, "replay", "logs", "-c", "c.toml", "-o", "out", "--workers", "1"],
         capture_output=True,
         timeout=LIMIT_S,
         check=False,
@@ -483,7 +483,7 @@ def test_a_full_disk_is_told_in_words_and_the_run_goes_on_later(home: Path) -> N
     assert done.returncode == 3
     assert b"cannot write" in done.stderr
     assert b"Traceback" not in done.stderr
-    assert command("replay", "-c", "c.toml", "-o", "out").returncode == 0
+    assert command("replay", "logs", "-c", "c.toml", "-o", "out").returncode == 0
 
 
 def test_no_space_left_is_called_a_full_disk() -> None:
@@ -538,7 +538,18 @@ def test_a_defect_in_a_worker_shows_its_traceback_and_ends_the_run(home: Path) -
     )
     environment = os.environ | {"PYTHONPATH": f"{home}:{os.environ['PYTHONPATH']}"}
     for workers in ("1", "2"):
-        arguments = ["replay", "-c", "c.toml", "-o", f"out{workers}", "--workers", workers, "--chunk-size", "20000"]
+        arguments = [
+            "replay",
+            "logs",
+            "-c",
+            "c.toml",
+            "-o",
+            f"out{workers}",
+            "--workers",
+            workers,
+            "--chunk-size",
+            "20000",
+        ]
         done = command(*arguments, env=environment)
         assert done.returncode == 4
         assert b"planted" in done.stderr

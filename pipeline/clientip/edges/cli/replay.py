@@ -9,13 +9,14 @@ from typing import Final
 
 import click
 
-from clientip.edges.cli.exits import fail, warn
+from clientip.edges.cli.exits import end, fail, warn
 from clientip.edges.cli.options import INPUTS, WIDE, configs, inputs, moment, one_of, one_system
 from clientip.edges.disk.compression import Compression
 from clientip.edges.disk.inputs import PIPE
 from clientip.edges.replay.plan import CHUNK_BYTES, ReplayOptions, Request
-from clientip.edges.replay.run import replay
+from clientip.edges.replay.run import REJECTED, replay, result_path
 from clientip.edges.replay.summary import Summary, as_text
+from clientip.edges.replay.unread import unread_systems
 from clientip.errors import ConfigError, Fault
 from clientip.outputs import OUTPUTS
 
@@ -32,7 +33,9 @@ _OUT: Final = "A folder, or - for standard output."
 _COMPRESS: Final = "Compression of the records."
 _WORKERS: Final = "Processes; default: as many as pay, at most one per core."
 _REJECTED: Final = "With -o -: where rejected lines go; else only counted."
-_MAX_REJECTED: Final = "Exit with 1 if a larger share of lines is rejected."
+_MAX_REJECTED: Final = (
+    "Exit with 1 if a larger share of all lines is rejected (1: never). Default: if all lines of a system are."
+)
 _CHUNK: Final = "Bytes of a plain file that one process reads at a time."
 _COMPRESSIONS: Final = ("none", "gzip", "zstd")
 
@@ -54,7 +57,7 @@ _COMPRESSIONS: Final = ("none", "gzip", "zstd")
 @click.option("--chunk-size", metavar="BYTES", type=click.IntRange(min=1), default=CHUNK_BYTES, help=_CHUNK)
 @click.option("--restart", is_flag=True, help="Discard what an earlier run left in the folder.")
 @click.option("--rejected", metavar="FILE", type=click.Path(path_type=Path), help=_REJECTED)
-@click.option("--max-rejected", metavar="SHARE", type=click.FloatRange(0, 1), default=1.0, help=_MAX_REJECTED)
+@click.option("--max-rejected", metavar="SHARE", type=click.FloatRange(0, 1), help=_MAX_REJECTED)
 def command(
     configs: tuple[Path, ...],
     out: str,
@@ -72,7 +75,7 @@ def command(
     chunk_size: int,
     restart: bool,
     rejected: Path | None,
-    max_rejected: float,
+    max_rejected: float | None,
 ) -> None:
     """Enrich historical logs; a killed run goes on where it stopped when the same command is given again."""
     _refuse_pipe_or_folder(out, rejected, compress)
@@ -84,8 +87,8 @@ def command(
         until_ns=moment(until, "--until"),
         facts=facts,
     )
-    request = Request(configs, inputs, system, options, workers, restart, from_kafka, to == "kafka", topic)
-    _conclude(_summary(request, out, rejected), max_rejected)
+    request = Request(configs, inputs, system, options, workers, restart, from_kafka, to == "kafka", topic, strict=True)
+    _conclude(_summary(request, out, rejected), request, out, max_rejected)
 
 
 def _summary(request: Request, out: str, rejected: Path | None) -> Summary:
@@ -104,9 +107,21 @@ def _refuse_pipe_or_folder(out: str, rejected: Path | None, compress: Compressio
         raise ConfigError([Fault("", "--compress", "is for folders; pipe standard output through a compressor")])
 
 
-def _conclude(summary: Summary, max_rejected: float) -> None:
+def _conclude(summary: Summary, request: Request, out: str, max_rejected: float | None) -> None:
     sys.stderr.write(as_text(summary, get_terminal_size((100, 24)).columns))
+    if out != PIPE:
+        _say_where(summary, request, Path(out))
     if summary.faults:
         fail(3, *(f"not read to the end: {fault}" for fault in summary.faults))
+    if max_rejected is None:
+        end(1 if unread_systems(summary) else 0)
     if summary.rejected > max_rejected * summary.lines:
         fail(1, f"{summary.rejected} of {summary.lines} lines are rejected, more than --max-rejected allows")
+
+
+def _say_where(summary: Summary, request: Request, out: Path) -> None:
+    """Where the results lie."""
+    if not request.to_kafka:
+        warn(f"records: {result_path(out, request.options)}")
+    if summary.rejected and (out / REJECTED).exists():
+        warn(f"rejected lines: {out / REJECTED}")

@@ -71,6 +71,8 @@ def find_inputs(settings: Settings, named: Sequence[str], system: str | None) ->
     `system` overrides what the paths say.  A file named twice is read once.
     """
     patterns = _patterns(settings, system)
+    if any(not _paths(name) for name in named):
+        raise ConfigError(Fault("", "inputs", f"nothing matches {name}") for name in named if not _paths(name))
     if not named:
         named = [pattern.glob for pattern in patterns]
     warnings = [f"nothing matches {name}" for name in named if not _paths(name)]

@@ -48,6 +48,7 @@ from clientip.edges.replay.read_pass import WHOLE, Done
 from clientip.edges.replay.summary import Summary, as_json, miscounted
 from clientip.edges.replay.tally import Tally, totals
 from clientip.edges.replay.tasks import Task, Work
+from clientip.edges.replay.unread import complaints, first_rows, unread_systems
 from clientip.engine import build
 from clientip.errors import ConfigError, Fault, SinkError
 from clientip.formats import FORMATS
@@ -73,6 +74,21 @@ def plan_of(request: Request, settings: Settings, warn: Callable[[str], None]) -
     for warning in inputs.warnings:
         warn(warning)
     return planned(request.options, settings, inputs.files)
+
+
+def refuse_missing(request: Request, settings: Settings, plan: Plan) -> None:
+    """ConfigError for a system with `inputs` of which no file is there: its lines would be missing without a word."""
+    if request.inputs or not request.strict:
+        return
+    read = {each.system for each in plan.inputs}
+    wanted = [each for each in settings.systems if each.setup is not None and each.inputs]
+    missing = [each for each in wanted if request.system in (None, each.system.name) and each.system.name not in read]
+    if missing:
+        mend = "mend the pattern, or name the files to read in the call"
+        raise ConfigError(
+            Fault("", f"systems.{each.system.name}.inputs", f"nothing matches {', '.join(each.inputs)}; {mend}")
+            for each in missing
+        )
 
 
 def planned(options: ReplayOptions, settings: Settings, inputs: tuple[Input, ...]) -> Plan:
@@ -112,6 +128,8 @@ def replay(request: Request, out: Path, warn: Callable[[str], None]) -> Summary:
     if sink is not None:
         request = replace(request, options=replace(request.options, to=sink.records))
     plan = plan_of(request, settings, warn) if source is None else None
+    if plan is not None:
+        refuse_missing(request, settings, plan)
     with disk_faults("write", out):
         out.mkdir(parents=True, exist_ok=True)
     with _locked(out):
@@ -134,7 +152,27 @@ def replay(request: Request, out: Path, warn: Callable[[str], None]) -> Summary:
         done = [finished[chunk.number] for chunk in chunks]
         summary = summary_of(plan, (each.tally for each in done), (each.fault for each in done if each.fault))
         _complete(out, summary, finished)
+        _complain(out, plan, summary, warn)
         return summary
+
+
+def result_path(out: Path, options: ReplayOptions) -> Path:
+    """Where a run puts its records, if they are not sent to a topic."""
+    return out / f"{options.output}.ndjson{SUFFIX[options.compress]}"
+
+
+def _complain(out: Path, plan: Plan, summary: Summary, warn: Callable[[str], None]) -> None:
+    """Name the systems of which nothing could be read, with the first line of each."""
+    systems, path = unread_systems(summary), out / REJECTED
+    if not systems:
+        return
+    first: Mapping[str, bytes] = {}
+    with disk_faults("read", path):
+        if path.exists():  # with `--to kafka` it is a topic
+            with path.open("rb") as rows:
+                first = first_rows(rows, systems)
+    for complaint in complaints(systems, first, plan.inputs):
+        warn(complaint)
 
 
 def _refuse_other(out: Path, *, from_kafka: bool) -> None:
@@ -263,8 +301,7 @@ def _keep(out: Path, done: Done, parts: Iterable[str], process_id: int) -> None:
 def _deliver(sink: TopicSink | None, plan: Plan, out: Path, done: Sequence[Done], warn: Callable[[str], None]) -> None:
     """The rows to where they shall be."""
     if sink is None:
-        result = out / f"{plan.options.output}.ndjson{SUFFIX[plan.options.compress]}"
-        merge(out / PARTS, "records", [each.records for each in done], result)
+        merge(out / PARTS, "records", [each.records for each in done], result_path(out, plan.options))
     else:
         sink.send(plan, done, out, out / PARTS, warn)
     if sink is None or sink.rejected is None:

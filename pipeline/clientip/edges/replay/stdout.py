@@ -15,9 +15,10 @@ from clientip.edges.geo import open_geo
 from clientip.edges.replay.ends import sink_of, source_of
 from clientip.edges.replay.plan import ChunkReader, Request, chunks_of
 from clientip.edges.replay.read_pass import Job, Pass, Rows
-from clientip.edges.replay.run import plan_of, summary_of
+from clientip.edges.replay.run import plan_of, refuse_missing, summary_of
 from clientip.edges.replay.summary import Summary
 from clientip.edges.replay.tally import Tally
+from clientip.edges.replay.unread import complaints, unread_systems
 from clientip.engine import build
 from clientip.errors import ConfigError, Fault, SinkError
 
@@ -34,6 +35,7 @@ def stream(request: Request, rejected: Path | None, warn: Callable[[str], None])
     if source_of(settings, request) is not None or sink_of(settings, request) is not None:
         raise ConfigError([Fault("", "--out", "give a folder: what is read from Kafka, or sent to it, is noted there")])
     plan, geo = plan_of(request, settings, warn), open_geo(settings)
+    refuse_missing(request, settings, plan)
     job = Job(plan, build(settings), geo, settings)
     tallies: list[Tally] = []
     faults: list[str] = []
@@ -45,13 +47,16 @@ def stream(request: Request, rejected: Path | None, warn: Callable[[str], None])
             if isinstance(frame, Broken):
                 faults.append(f"{chunk.input.path}: {frame.text}")
                 break
-            sink.write(through.frame(frame))
+            sink.write(through.frame(frame), chunk.input.system)
             if time.monotonic() - looked > RELOAD_SECONDS:  # a pipe may run for months
                 geo.reload_if_replaced()
                 looked = time.monotonic()
-        sink.write(through.end())
+        sink.write(through.end(), chunk.input.system)
         tallies.append(through.tally())
-    return summary_of(plan, tallies, faults)
+    summary = summary_of(plan, tallies, faults)
+    for complaint in complaints(unread_systems(summary), sink.first, plan.inputs):
+        warn(complaint)
+    return summary
 
 
 class _Sink:
@@ -59,10 +64,11 @@ class _Sink:
 
     def __init__(self, rejected: Path) -> None:
         self._path = rejected
+        self.first: dict[str, bytes] = {}  # rejected row of each system
         with disk_faults("write", rejected):
             self._rejected = rejected.open("wb", buffering=0)
 
-    def write(self, rows: Rows) -> None:
+    def write(self, rows: Rows, system: str) -> None:
         left = memoryview(rows.records)
         while left:
             try:
@@ -71,5 +77,7 @@ class _Sink:
                 raise
             except OSError as error:
                 raise SinkError(f"cannot write to standard output: {error.strerror}", retry=False) from error
-        with disk_faults("write", self._path):
-            self._rejected.write(rows.rejected)
+        if rows.rejected:
+            self.first.setdefault(system, rows.rejected.partition(b"\n")[0])
+            with disk_faults("write", self._path):
+                self._rejected.write(rows.rejected)
