@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
 from clientip.config.schema_check import Misfit, Shape, called, misfits
 from clientip.config.value_shapes import Key
@@ -24,11 +25,12 @@ def key_faults(key: Key, value: object, path: str) -> Iterator[tuple[str, str]]:
 def _instead_of(key: Key, misfit: Misfit) -> str | None:
     if misfit.value is None or "did you mean" in misfit.text:
         return None
-    found = next(iter(_meant(key, misfit.shape, misfit.value)), None)
+    in_list = misfit.path.endswith("]")
+    several = _parts(misfit.shape, misfit.value) if in_list else ()  # one item that holds more than one
+    found = next(chain(several, _meant(key, misfit.shape, misfit.value)), None)
     if found is None:
         return called(misfit.shape) if misfit.text.startswith("lacks") else None
-    name = misfit.path.rpartition(".")[2]
-    return found if name.endswith("]") else f"{name} = {found}"
+    return found if in_list else f"{misfit.path.rpartition('.')[2]} = {found}"
 
 
 def _meant(key: Key, shape: Shape, value: object) -> Iterator[str]:
@@ -40,8 +42,6 @@ def _meant(key: Key, shape: Shape, value: object) -> Iterator[str]:
         yield from (f"[{item}]" for item in _items(key, shape["items"], value))
     elif shape["type"] == "object":
         yield from map(toml, _fitting(shape, key.meant(value)))
-    elif isinstance(value, str) and "," in value:
-        yield from _parts(shape, value)
     elif _NUMBER.fullmatch(str(value)) and _fits(shape, f"{value}ms") and not _fits(shape, str(value)):
         yield f'"{value}ms" or "{value}s"'
     else:
@@ -50,16 +50,16 @@ def _meant(key: Key, shape: Shape, value: object) -> Iterator[str]:
 
 def _items(key: Key, shape: Shape, value: object) -> Iterator[str]:
     """The items of a list for which one value stands."""
-    if isinstance(value, str) and "," in value:
-        yield from _parts(shape, value)
+    yield from _parts(shape, value)
     if _fits(shape, value):
         yield toml(value)
     yield from _meant(key, shape, value)
 
 
-def _parts(shape: Shape, value: str) -> Iterator[str]:
-    parts = [part.strip() for part in value.split(",")]
-    if all(_fits(shape, part) for part in parts):
+def _parts(shape: Shape, value: object) -> Iterator[str]:
+    """The items of a list that stand in one string."""
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else []
+    if len(parts) > 1 and all(_fits(shape, part) for part in parts):
         yield ", ".join(map(toml, parts))
 
 
