@@ -88,8 +88,8 @@ class Job:
         assert report.code == 0, report
         self._topics += [row.name for row in report.rows]
         for role in ("answerer",) if answerer_only else ("reader", "answerer"):
-            command = [sys.executable, "-P", "-m", "clientip.edges.stream.worker", role, "0"]
-            self._commands[role] = [*command, "--name", self.name, "-c", str(path)]
+            command = [sys.executable, "-P", "-m", "clientip", "stream", "--role", role]
+            self._commands[role] = [*command, "--name", f"{self.name}-{role}", "--listen", "none", "-c", str(path)]
             self.start(role)
 
     def start(self, name: str) -> None:

@@ -22,9 +22,18 @@ def shown(file: str, pattern: str) -> str:
     return str(found)
 
 
+def pod(role: str) -> list[str]:
+    """The arguments of the container that has this role."""
+    found = shown("kubernetes/stream.yaml", rf"^ +args: \[(stream, --role, {role}, .*)\]$")
+    return [word.strip('"') for word in found.split(", ")]
+
+
 COMMANDS = {  # calls of ours that a service manager, a container or an operator starts
     "stream": shlex.split(shown("clientip.service", r"^ExecStart=/usr/local/bin/clientip (.*)$")),
     "stream in a container": json.loads(shown("Containerfile", r"^CMD (.*)$")),
+    "one worker": shlex.split(shown("clientip-reader@.service", r"^ExecStart=/usr/local/bin/clientip (.*)$")),
+    "a reader's pod": pod("reader"),
+    "an answerer's pod": pod("answerer"),
     "topics": shlex.split(shown("clientip.service", r"^#   clientip (.*) && systemctl")),
     "collector": shlex.split(
         shown("collector/clientip-collector.service", r"^ExecStart=/usr/local/bin/clientip (.*)$")
@@ -36,7 +45,7 @@ COMMANDS = {  # calls of ours that a service manager, a container or an operator
 @pytest.mark.parametrize("call", COMMANDS.values(), ids=COMMANDS)
 def test_what_is_started_is_a_command_with_options_that_exist(call: list[str]) -> None:
     command: click.Command | None = app
-    arguments = call
+    arguments = [word.replace("%j", "answerer").replace("%i", "9464") for word in call]
     while isinstance(command, click.Group):
         [name, *arguments] = arguments
         command = command.get_command(click.Context(command), name)
@@ -49,6 +58,15 @@ def test_the_container_is_asked_for_its_health_where_it_listens() -> None:
     assert shown("Containerfile", r"^EXPOSE (.*)$") == port
     assert shown("Containerfile", r"'http://127.0.0.1:([^']*)'") == f"{port}/livez"
     assert COMMANDS["stream in a container"][-2:] == ["--listen", f"0.0.0.0:{port}"]
+
+
+def test_pods_are_asked_for_their_health_where_they_listen() -> None:
+    text, port = (DEPLOY / "kubernetes" / "stream.yaml").read_text(), DEFAULT.rpartition(":")[2]
+    assert [COMMANDS[name][-2:] for name in ("a reader's pod", "an answerer's pod")] == [
+        ["--listen", f"0.0.0.0:{port}"]
+    ] * 2
+    assert text.count(f"containerPort: {port}") == 2
+    assert text.count("path: /livez, port: metrics") == text.count("path: /readyz, port: metrics") == 2
 
 
 def test_the_systems_that_the_shippers_ask_for_can_be_configured(tmp_path: Path) -> None:

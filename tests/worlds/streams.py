@@ -52,14 +52,13 @@ class Stream:
         assert report.code == 0, report
         assert partitions
 
-    def start(self, name: str) -> None:
-        """Start the worker `reader-0` and the like."""
-        role, _, number = name.rpartition("-")
-        command = [sys.executable, "-P", "-m", "clientip.edges.stream.worker", role, number]
+    def start(self, name: str, listen: str = "none", **environment: str) -> None:
+        """Start the worker `reader-0` and the like, as a service manager does."""
+        command = [sys.executable, "-P", "-m", "clientip", "stream", "--role", name.rpartition("-")[0]]
         self._workers[name] = subprocess.Popen(
-            [*command, "--name", "test", "-c", str(self.path)],
+            [*command, "--name", f"test-{name}", "--listen", listen, "-c", str(self.path)],
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "pipeline")},
+            env={**os.environ, "PYTHONPATH": str(ROOT / "pipeline"), **environment},
         )  # fmt: skip
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:

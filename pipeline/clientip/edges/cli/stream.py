@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+from click.core import ParameterSource
 
 from clientip.edges.cli.exits import end
 from clientip.edges.cli.options import WIDE, configs
@@ -17,14 +18,17 @@ from clientip.errors import ConfigError, Fault
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
 _WORKERS: Final = click.IntRange(0, 256)  # of one kind
-_OF: Final = "Of this instance, the same after every restart; default: the host's name."
+_ROLE: Final = "Be one worker in the foreground, for Kubernetes and systemd. Without it, keep several at work."
+_OF: Final = "Of this instance (with --role: of the worker), the same after every restart; default: the host's name."
 _LISTEN: Final = "HOST:PORT of /metrics, /livez and /readyz, which anybody may read who gets there; or none."
 _PREVIOUS: Final = "The configuration before this one: questions asked under it are still answered."
 _WATCHDOG: Final = "Seconds after which a worker that hangs is killed."
+_OF_SUPERVISOR: Final = ("readers", "answerers", "watchdog")
 
 
 @click.command("stream", context_settings=WIDE)
 @configs
+@click.option("--role", type=click.Choice(["reader", "answerer"]), help=_ROLE)
 @click.option("--readers", type=_WORKERS, default=1, show_default=True, help="Processes that read lines and ask.")
 @click.option("--answerers", type=_WORKERS, default=1, show_default=True, help="Processes that answer.")
 @click.option("--name", metavar="NAME", help=_OF)
@@ -33,6 +37,7 @@ _WATCHDOG: Final = "Seconds after which a worker that hangs is killed."
 @click.option("--watchdog", metavar="SECONDS", type=click.FloatRange(min=5), default=60.0, help=_WATCHDOG)
 def command(
     configs: tuple[Path, ...],
+    role: str | None,
     readers: int,
     answerers: int,
     name: str | None,
@@ -41,17 +46,27 @@ def command(
     watchdog: float,
 ) -> None:
     """Read lines from Kafka topics and write records to others, for ever. SIGHUP reads the configuration anew."""
-    from clientip.edges.stream.supervisor import StreamOptions, supervise  # noqa: PLC0415 - others start faster without
+    page = None if listen == "none" else listen
+    if role is not None:
+        from clientip.edges.stream.foreground import run_alone  # noqa: PLC0415 - others start faster without
+
+        _check_alone()
+        end(run_alone(role, configs, _instance(name), page, previous))
+    from clientip.edges.stream.supervisor import StreamOptions, supervise  # noqa: PLC0415 - as above
 
     if readers + answerers == 0:
         raise ConfigError([Fault("", "--readers, --answerers", "are both 0; start at least one worker")])
-    options = StreamOptions(
-        name=_instance(name),
-        listen=None if listen == "none" else listen,
-        previous=previous,
-        watchdog_s=watchdog,
-    )
+    options = StreamOptions(name=_instance(name), listen=page, previous=previous, watchdog_s=watchdog)
     end(supervise(configs, readers, answerers, options))
+
+
+def _check_alone() -> None:
+    """Options of the supervisor mean nothing to a worker that runs alone."""
+    context = click.get_current_context()
+    given = [each for each in _OF_SUPERVISOR if context.get_parameter_source(each) is not ParameterSource.DEFAULT]
+    if given:
+        text = "does not go with --role, which is one worker that nothing supervises; leave one of them out"
+        raise ConfigError([Fault("", f"--{each}", text) for each in given])
 
 
 def _instance(name: str | None) -> str:

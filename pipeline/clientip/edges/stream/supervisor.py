@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from clientip.config import load as config
-from clientip.edges.kafka.topic_plan import cluster
 from clientip.edges.stream.child import PAUSES_S, Child, running
+from clientip.edges.stream.reload import ConfigurationFiles
 from clientip.edges.stream.settings_log import SettingsLog
 from clientip.edges.telemetry import figures
 from clientip.edges.telemetry.health import DEFAULT, serve
 from clientip.edges.telemetry.prometheus_page import prometheus_page
 from clientip.edges.telemetry.systemd import ALIVE, READY, STOPPING, notify, reloading
 from clientip.edges.telemetry.telemetry import Telemetry
-from clientip.errors import ConfigError, Fault
-from clientip.settings import Settings
 
 STOP_S: Final = 8.0  # how long workers may take to end
 _KILLED_S: Final = 1.0  # how long a killed one may take to be gone
@@ -50,20 +48,18 @@ def supervise(paths: Sequence[Path], readers: int, answerers: int, options: Stre
 
     Errors: ConfigError; SinkError where the page's address cannot be had.
     """
-    settings = config.load(paths)
-    cluster(settings)
-    log = SettingsLog()
+    telemetry = Telemetry(f"{options.name}-supervisor")
+    files, log = ConfigurationFiles(paths, telemetry), SettingsLog()
     for path in options.previous:
         log.append(config.load([path]))
-    log.append(settings)
+    log.append(files.settings)
     roles = {"reader": readers, "answerer": answerers}
     children = [
         Child(options.module, options.name, role, number) for role, count in roles.items() for number in range(count)
     ]
     with ExitStack() as held:
         signals = held.enter_context(_signals())
-        telemetry = Telemetry(f"{options.name}-supervisor")
-        supervisor = _Supervisor(children, log, paths, settings, options, telemetry)
+        supervisor = _Supervisor(children, log, files, options, telemetry)
         if options.listen is not None:
             host, port = held.enter_context(
                 serve(options.listen, supervisor.page, supervisor.is_live, supervisor.is_ready)
@@ -92,12 +88,11 @@ class _Supervisor:
         self,
         children: Sequence[Child],
         log: SettingsLog,
-        paths: Sequence[Path],
-        settings: Settings,
+        files: ConfigurationFiles,
         options: StreamOptions,
         telemetry: Telemetry,
     ) -> None:
-        self._children, self._log, self._paths, self._settings = children, log, paths, settings
+        self._children, self._log, self._files = children, log, files
         self._options, self._telemetry = options, telemetry
         self._code: int | None = None  # with which to end; None: nobody asked
         self._until_s = 0.0  # when who is still there is killed
@@ -215,19 +210,8 @@ class _Supervisor:
                     child.due_s = now + PAUSES_S[-1]
 
     def _reload(self) -> None:
-        try:
-            settings = config.load(self._paths)
-            if cluster(settings) != self._settings.kafka:
-                raise ConfigError([Fault("", "kafka", "is another one; a reload cannot change it: restart the stream")])
-        except ConfigError as error:
-            self._telemetry.add("config.reloads", 1, "refused")
-            for fault in error.faults:
-                self._telemetry.say("config.refused", level="error", text=str(fault))
-            return
-        self._telemetry.add("config.reloads", 1, "taken")
-        self._telemetry.say("config.taken", digest=settings.digest[:16], changed=str(settings != self._settings))
-        if settings != self._settings:
+        settings = self._files.reload()
+        if settings is not None:
             self._log.append(settings)
-            self._settings = settings
             for child in self._children:
                 child.signal(signal.SIGHUP)
