@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.worlds.patience import LIMIT_S, until
 from tests.worlds.stream_lines import World
-from tests.worlds.stream_runs import Feeder, settled, stream_of, until
+from tests.worlds.stream_runs import Feeder, settled, stream_of
 from tests.worlds.streams import ROOT, Stream
 
 pytestmark = pytest.mark.edge
 
-LIMIT_S = 120
 PAIR = ("reader-0", "answerer-0")
 CLIENTIP = (sys.executable, "-P", "-m", "clientip")
 
@@ -33,14 +33,14 @@ def said(stream: Stream, worker: str, event: str) -> list[dict[str, Any]]:
 
 
 def address(stream: Stream, worker: str) -> str:
-    until(lambda: said(stream, worker, "listening") != [], LIMIT_S)
+    until(lambda: said(stream, worker, "listening") != [], stream.log)
     fields = said(stream, worker, "listening")[-1]
     return f"{fields['host']}:{fields['port']}"
 
 
 def answer(where: str, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://{where}{path}", timeout=10) as got:
+        with urllib.request.urlopen(f"http://{where}{path}", timeout=LIMIT_S) as got:
             return got.status, got.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -55,11 +55,11 @@ def test_a_reader_and_an_answerer_by_themselves_answer_everything_and_end_when_t
         pages = {worker: address(stream, worker) for worker in PAIR}
         with Feeder(stream, World().items(1000)):
             pass
-        found = settled(stream, LIMIT_S)
+        found = settled(stream)
         assert found.is_exact, found
         assert found.records > 500
         for worker, where in pages.items():
-            until(lambda where=where: answer(where, "/readyz")[0] == 200, LIMIT_S)  # type: ignore[misc]
+            until(lambda where=where: answer(where, "/readyz")[0] == 200, stream.log)  # type: ignore[misc]
             assert answer(where, "/livez") == (200, "live\n")
             families = list(text_string_to_metric_families(answer(where, "/metrics")[1]))
             assert {sample.labels["worker"] for family in families for sample in family.samples} == {f"test-{worker}"}
@@ -74,7 +74,7 @@ def test_a_worker_reads_its_configuration_again_and_keeps_the_old_one_if_the_new
         good = stream.path.read_text()
         stream.start("reader-0", "127.0.0.1:0")
         where = address(stream, "reader-0")
-        until(lambda: answer(where, "/readyz")[0] == 200, LIMIT_S)
+        until(lambda: answer(where, "/readyz")[0] == 200, stream.log)
         for text, event in (
             (good + "\n[limits]\nline = 1\n", "config.refused"),
             (good.replace(kafka, "127.0.0.1:9"), "config.refused"),
@@ -83,16 +83,17 @@ def test_a_worker_reads_its_configuration_again_and_keeps_the_old_one_if_the_new
             before = len(said(stream, "reader-0", event))
             stream.path.write_text(text)
             stream.signal("reader-0", signal.SIGHUP)
-            until(lambda before=before, event=event: len(said(stream, "reader-0", event)) > before, LIMIT_S)  # type: ignore[misc]
+            until(lambda before=before, event=event: len(said(stream, "reader-0", event)) > before, stream.log)  # type: ignore[misc]
         assert [each["changed"] for each in said(stream, "reader-0", "config.taken")] == ["True"]
         assert any("restart the stream" in each["text"] for each in said(stream, "reader-0", "config.refused"))
         until(
-            lambda: 'reloads_total{outcome="taken",worker="test-reader-0"} 1' in answer(where, "/metrics")[1], LIMIT_S
+            lambda: 'reloads_total{outcome="taken",worker="test-reader-0"} 1' in answer(where, "/metrics")[1],
+            stream.log,
         )
         assert stream.code("reader-0") is None
         with Feeder(stream, World().items(200)):
             pass
-        until(lambda: stream.rows("records") != [], LIMIT_S)
+        until(lambda: stream.rows("records") != [], stream.log)
         assert stream.kill("reader-0", signal.SIGINT) == 0
 
 
@@ -130,7 +131,7 @@ def test_a_second_worker_with_a_page_that_is_taken_ends_and_says_so(
         stream.start("reader-0", "127.0.0.1:0")
         taken = address(stream, "reader-0")
         stream.start("answerer-0", taken)
-        until(lambda: stream.code("answerer-0") is not None, LIMIT_S)
+        until(lambda: stream.code("answerer-0") is not None, stream.log)
         assert stream.code("answerer-0") == 3
         assert f"clientip: {taken}: Address already in use" in stream.log()
 
