@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from clientip.edges.kafka.client import client, client_settings
+from clientip.edges.kafka.waiting import Waiting
+from clientip.edges.telemetry.port import TelemetryPort
 from clientip.errors import SinkError
 from clientip.settings import Kafka
 
-READ_S: Final = 60.0  # within which a state must have been read
 _POLL_S: Final = 1.0
 
 
-def states(kafka: Kafka, partitions: Iterable[int]) -> Mapping[int, list[bytes]]:
+def states(
+    kafka: Kafka, partitions: Iterable[int], telemetry: TelemetryPort, stopping: Callable[[], bool]
+) -> Mapping[int, list[bytes]]:
     """The last message under each key of each partition, as far as transactions have committed.
 
-    Errors: SinkError where it cannot be read to its end.
+    Waits for brokers that are away.  Errors: SinkError where the topic is missing or may not be read, or where the
+    worker shall stop meanwhile.
     """
     wanted, topic = sorted(partitions), kafka.generational("state")
     found: dict[int, dict[bytes, bytes]] = {number: {} for number in wanted}
@@ -37,7 +40,7 @@ def states(kafka: Kafka, partitions: Iterable[int]) -> Mapping[int, list[bytes]]
     consumer = client(Consumer, settings)
     try:
         consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in wanted])
-        _read(consumer, topic, found)
+        _read(consumer, topic, found, Waiting(telemetry, stopping, f"{topic} was not read to its end", 0.0))
     except KafkaException as error:
         raise SinkError(f"topic {topic}: {error.args[0].str()}", retry=True) from error
     finally:
@@ -45,8 +48,8 @@ def states(kafka: Kafka, partitions: Iterable[int]) -> Mapping[int, list[bytes]]
     return {number: list(each.values()) for number, each in found.items()}
 
 
-def _read(consumer: Consumer, topic: str, found: dict[int, dict[bytes, bytes]]) -> None:
-    left, until_s = set(found), time.monotonic() + READ_S
+def _read(consumer: Consumer, topic: str, found: dict[int, dict[bytes, bytes]], waiting: Waiting) -> None:
+    left = set(found)
     while left:
         for message in consumer.consume(1000, _POLL_S):
             error, number = message.error(), message.partition() or 0
@@ -58,5 +61,5 @@ def _read(consumer: Consumer, topic: str, found: dict[int, dict[bytes, bytes]]) 
                 left.discard(number)
             elif error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED):
                 raise SinkError(f"topic {topic}: {error.str()}", retry=True)
-        if time.monotonic() > until_s:
-            raise SinkError(f"topic {topic} could not be read to its end within {READ_S:.0f} s", retry=True)
+        if left:
+            waiting.show(f"{topic}: partitions {sorted(left)} are not read to their end")

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from clientip.edges.kafka.waiting import AwayError
 from clientip.errors import ConfigError, Fault, SinkError
 from clientip.settings import Kafka
 
@@ -28,6 +29,10 @@ _PROTOCOLS: Final = {  # by whether there is a password, and whether there is TL
 Client = TypeVar("Client")
 
 _REACH_S: Final = 10.0
+_AWAY: Final = (
+    *(KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE),
+    *(KafkaError.NOT_CONTROLLER, KafkaError.BROKER_NOT_AVAILABLE, KafkaError.REQUEST_TIMED_OUT),
+)
 _STAMP: Final = re.compile(r"[0-9a-f]{16}\.[0-9a-f]+\|", re.ASCII)
 
 
@@ -120,7 +125,7 @@ def upto_of(found: TopicPartition) -> Upto | None:
 def partition_counts(kafka: Kafka, topics: Iterable[str]) -> dict[str, int | None]:
     """How many partitions each topic has; None where it is missing.
 
-    Errors: SinkError where nobody answers; ConfigError as `client_settings`.
+    Errors: AwayError; SinkError where the cluster refuses; ConfigError as `client_settings`.
     """
     return {topic: found and found[1] for topic, found in _described(kafka, topics).items()}
 
@@ -128,7 +133,7 @@ def partition_counts(kafka: Kafka, topics: Iterable[str]) -> dict[str, int | Non
 def topic_ids(kafka: Kafka, topics: Iterable[str]) -> dict[str, str]:
     """What tells a topic from every other, also from one of the same name made later.
 
-    Errors: SinkError, also where a topic is missing; ConfigError as `client_settings`.
+    Errors: as `partition_counts`, and SinkError where a topic is missing.
     """
     ids = {}
     for topic, found in _described(kafka, topics).items():
@@ -141,20 +146,38 @@ def topic_ids(kafka: Kafka, topics: Iterable[str]) -> dict[str, str]:
 def _described(kafka: Kafka, topics: Iterable[str]) -> dict[str, tuple[str, int] | None]:
     """Id and number of partitions of each topic; None where it is missing."""
     names = list(dict.fromkeys(topics))
-    admin = _admin(kafka)
+    said: list[KafkaError] = []
+    admin = client(AdminClient, {**client_settings(kafka), "log_level": 0, "error_cb": said.append})
     answers = admin.describe_topics(TopicCollection(names), request_timeout=_REACH_S) if names else {}
-    return {name: _description(kafka, name, answer) for name, answer in answers.items()}
+    found = {}
+    for name, answer in answers.items():
+        try:
+            found[name] = _description(answer)
+        except KafkaException as error:
+            admin.poll(0)  # to hear the cause
+            text = f"{name} at {', '.join(kafka.brokers)}: {cause_of(error.args[0], said)}"
+            kind = AwayError(text) if _is_away(error.args[0]) else SinkError(text, retry=True)
+            raise kind from error
+    return found
 
 
-def _description(kafka: Kafka, name: str, answer: Future[Any]) -> tuple[str, int] | None:
+def _description(answer: Future[Any]) -> tuple[str, int] | None:
+    """Errors: KafkaException."""
     try:
         found = answer.result()
     except KafkaException as error:
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return None
-        raise SinkError(f"{name} at {', '.join(kafka.brokers)}: {error.args[0].str()}", retry=True) from error
+        raise
     return str(found.topic_id), len(found.partitions)
 
 
-def _admin(kafka: Kafka) -> AdminClient:
-    return client(AdminClient, {**client_settings(kafka), "log_level": 0})
+def cause_of(error: KafkaError, said: Iterable[KafkaError]) -> str:
+    """What to say of an error: what the library said last of its connections, or else the error itself."""
+    causes = [each.str() for each in said if each.code() != KafkaError._ALL_BROKERS_DOWN]
+    return causes[-1] if causes else error.str()
+
+
+def _is_away(error: KafkaError) -> bool:
+    """Whether nobody answered who could, as while a cluster has no controller."""
+    return error.code() in _AWAY or error.retriable()

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from clientip.edges.kafka.client import client_settings
+from clientip.edges.kafka.client import cause_of, client_settings
 from clientip.edges.kafka.topic_plan import Seen, Wanted, Wrong, cluster, lost_join, wanted, warnings, wrongs
 from clientip.errors import SinkError
 from clientip.settings import Settings
@@ -97,8 +97,7 @@ def look(settings: Settings, *, create: bool, raw: bool) -> TopicReport:
         return TopicReport(rows, (*warnings(settings, view.topics), *_unseen(view), *_broker_warnings(admin, view)))
     except KafkaException as error:
         admin.poll(0.1)
-        causes = [each.str() for each in said if each.code() != KafkaError._ALL_BROKERS_DOWN]
-        cause = causes[-1] if causes else error.args[0].str()
+        cause = cause_of(error.args[0], said)
         raise SinkError(f"no answer from Kafka at {', '.join(kafka.brokers)}: {cause}", retry=True) from error
 
 

@@ -20,14 +20,13 @@ from typing import Any, Final, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from clientip.edges.kafka.client import client
+from clientip.edges.kafka.waiting import Waiting
 from clientip.edges.telemetry.port import TelemetryPort
 from clientip.errors import SinkError
 
 TIMEOUT_S: Final = 5.0  # a transaction that takes longer is undone by the broker
 MESSAGE_BYTES: Final = 64 << 20
 _GIVE_UP_S: Final = 3.0  # what a worker that shall stop still tries
-_SAY_S: Final = 10.0
-_PAUSES_S: Final = (0.05, 2.0)  # between tries: the first, the longest
 _FULL_S: Final = 0.05
 _HANGING: Final = 3
 _LOST: Final = (KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID)
@@ -169,26 +168,16 @@ class Transactions:
 
     def _patiently(self, attempt: Callable[[], None]) -> None:
         """Until it succeeds, or cannot."""
-        began = time.monotonic()
-        pause_s, longest_s = _PAUSES_S
-        said_s = began - _SAY_S
+        waiting = Waiting(self._telemetry, self._stopping, "no transaction", _GIVE_UP_S)
         while True:
             try:
                 attempt()
                 return
             except KafkaException as error:
                 text = self._judge(error.args[0])
-            now = time.monotonic()
             if len(self._hanging) > _HANGING:
                 raise SinkError("calls of the Kafka client do not return", retry=True)
-            if self._stopping() and now - began > _GIVE_UP_S:
-                raise SinkError(f"no transaction before the stop: {text}", retry=True)
-            self._telemetry.beat(ready=False)
-            if now - said_s >= _SAY_S:
-                self._telemetry.say("kafka.waiting", level="warning", text=text, seconds=round(now - began, 1))
-                said_s = now
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, longest_s)
+            waiting.pause(text)
 
     def _judge(self, error: KafkaError) -> str:
         """What to say of an error after which it is worth to try again.  Errors: Lost, SinkError."""

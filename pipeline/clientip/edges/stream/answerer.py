@@ -72,7 +72,7 @@ class Answerer:
     def __init__(self, context: Context) -> None:
         self._context, self._telemetry = context, context.telemetry
         self._settings: Settings = context.settings
-        self._cluster: Cluster = look(context.settings)
+        self._cluster: Cluster = look(context.settings, context.telemetry, context.stopping)
         self._known: dict[str, Compiled] = {}
         for settings in (*context.previous, context.settings):
             self._learn(settings)
@@ -143,7 +143,7 @@ class Answerer:
             parked.spool.close()
         self._parked.clear()
         asked = [place.partition for place, upto in fresh.items() if upto is not None]
-        said = states(self._cluster.kafka, asked)
+        said = states(self._cluster.kafka, asked, self._telemetry, self._context.stopping)
         for place, upto in fresh.items():
             self._held[place] = self._restored(upto, said.get(place.partition, []))
             if upto is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from clientip.edges.kafka.client import partition_counts, topic_ids
 from clientip.edges.kafka.topic_plan import cluster, raw_topics
+from clientip.edges.kafka.waiting import answered
+from clientip.edges.telemetry.port import TelemetryPort
 from clientip.errors import SinkError
 from clientip.settings import Kafka, Settings
 from clientip.stream.join_messages import Partitions
@@ -21,9 +23,16 @@ class Cluster(NamedTuple):
     partitions: Partitions  # of the join topic
 
 
-def look(settings: Settings) -> Cluster:
-    """Errors: SinkError where a topic is missing, or nobody answers; ConfigError as `cluster`."""
+def look(settings: Settings, telemetry: TelemetryPort, stopping: Callable[[], bool]) -> Cluster:
+    """Waits while nobody answers, as while the cluster has no controller.
+
+    Errors: SinkError where a topic is missing, or where the worker shall stop meanwhile; ConfigError as `cluster`.
+    """
     kafka = cluster(settings)
+    return answered(lambda: _look(settings, kafka), telemetry, stopping)
+
+
+def _look(settings: Settings, kafka: Kafka) -> Cluster:
     join, counts = kafka.generational("join"), kafka.topic("counts")
     ids = topic_ids(kafka, [*raw_topics(settings), join, counts])
     found = partition_counts(kafka, ids)

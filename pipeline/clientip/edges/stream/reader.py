@@ -51,7 +51,7 @@ class StreamReader:
     def __init__(self, context: Context, settings: Settings) -> None:
         self._context, self._telemetry, self._settings = context, context.telemetry, settings
         self._compiled: Compiled = compiled(settings)
-        self._cluster = look(settings)
+        self._cluster = look(settings, context.telemetry, context.stopping)
         self._geo: GeoDatabases = open_geo(settings)
         self._systems = {
             topic: each.system.name for each in settings.systems if each.feed for topic in each.feed.topics
