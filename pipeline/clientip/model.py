@@ -271,6 +271,7 @@ class System(Struct, frozen=True, kw_only=True):
     instances: tuple[
         tuple[str, tuple[Endpoint, ...]], ...
     ] = ()  # (instance, its own addresses; ports where it listens)
+    fronts: tuple[Endpoint, ...] = ()  # addresses that a translator leads to where it listens
     anywhere: bool = False  # `resolve` only: owns whatever address reaches it
 
 

@@ -87,7 +87,8 @@ UNKNOWN: Final = MappingProxyType(
         ),
         "evidence_missing": Reason(
             "the hop's own log is complete for this moment and shows no such connection or id",
-            "find out what else sends from the hop's address, and whether its log shows both ports",
+            "find out what else sends from the hop's address, and whether its log shows both ports; if a translator "
+            "stands before this server, list in `fronts` the addresses that lead to it",
         ),
         "evidence_incomplete": Reason(
             "what another log shows is not enough to exclude every other client",

@@ -401,8 +401,9 @@ def test_after_a_missing_number_only_what_came_a_grace_later_is_covered() -> Non
 def test_the_far_end_may_be_a_balancer_that_a_node_translated() -> None:
     """Policy Local: the balancer connected to the node port, the pod sees the balancer and itself."""
     balancer = replace(system("lb", "10.0.0.10", peers="outside"), tells=True, connects=True, lossless=True)
-    graph = graph_of([balancer, system("app", peers="lb")])
     middle = "10.0.0.10:47898"
     told = [connection(CLIENT, middle, 10 * SECOND, 20 * SECOND)]
-    record = request(graph, "r", middle, 15 * SECOND, 15 * SECOND, local=SERVER)
-    assert client(one(told, record, graph)) == CLIENT
+    for fronts, expected in ((), None), ((told[0].record.observation.upstream_peer,), CLIENT):
+        graph = graph_of([balancer, replace(system("app", peers="lb"), fronts=fronts)])
+        record = request(graph, "r", middle, 15 * SECOND, 15 * SECOND, local=SERVER)
+        assert client(one(told, record, graph)) == expected

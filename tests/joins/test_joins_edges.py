@@ -501,11 +501,31 @@ def test_ends_that_are_not_said_agree_with_all(target: Site | None, of: Site | N
     assert who(found) == (A if fits else "evidence_missing")
 
 
-def test_what_a_balancer_says_of_another_near_end_counts_only_where_nothing_names_this_one() -> None:
+def test_what_a_balancer_says_of_another_near_end_is_about_another_server() -> None:
+    """Somebody may hold the connection to this one open, so that no line of it exists yet."""
     other, this = line("a", 50, 150, B, target=PORT), line("b", 50, 150)
     question = asked(100, 100, witnesses=("lb",), nat=False)
-    assert who(answer([other], question)) == B
+    assert who(answer([other], question)) == "evidence_missing"
     assert who(answer([other, this], question)) == A
+
+
+@pytest.mark.parametrize("front", [PORT, (PORT[0], None)])
+def test_what_a_balancer_says_of_an_address_that_leads_here_counts(front: Site) -> None:
+    question = asked(100, 100, witnesses=("lb",), nat=False, fronts=(("198.51.100.99", 1), front))
+    assert who(answer([line("a", 50, 150, B, target=PORT)], question)) == B
+    assert who(answer([line("a", 50, 150, B, target=(PORT[0], 1 + (PORT[1] or 0)))], question)) == (
+        B if front[1] is None else "evidence_missing"
+    )
+
+
+def test_two_connections_that_may_both_lead_here_name_nobody() -> None:
+    question = asked(100, 100, witnesses=("lb",), nat=False, fronts=(PORT,))
+    assert who(answer([line("a", 50, 150, B, target=PORT), line("b", 50, 150)], question)) == "ambiguous"
+
+
+def test_a_node_shows_both_sides_of_a_translation_so_fronts_say_nothing_of_it() -> None:
+    question = asked(100, 100, nat=False, fronts=(PORT,))
+    assert who(answer([told("a", 50, 150, target=PORT)], question)) == "evidence_missing"
 
 
 def test_what_a_node_says_of_another_near_end_never_counts() -> None:

@@ -44,6 +44,7 @@ FACTS = [
     ),
 ]  # fmt: skip
 ASKED = JoinQuestion(KEY, 0, 0, ("nodes",), "app", "a", 7, 1, 2, 3, NODE[0], ("10.244.2.5", 8080), True, None, True)
+FRONTED = msgspec.structs.replace(ASKED, fronts=(("10.1.0.11", 30080), ("10.1.0.12", None)))
 THROUGH = Through("nodes", ("203.0.113.7", 51000), None, "conntrack", "0" * 32)
 PENDING = Pending(b"raw", b"text", "file", 5, 6, 7, "a", "stdout", "2" * 32, True, b"seen", Inquiry((THROUGH,), 1), 8)
 MARK = Watermark("nodes", "raw.nodes", 3, 4, 5, True)
@@ -56,6 +57,7 @@ def chunk() -> bytes:
     for fact in FACTS:
         chunks.tell(fact)
     chunks.ask(ASKED, "0123456789abcdef", PENDING, 9)
+    chunks.ask(FRONTED, "0123456789abcdef", WAITS, 9)
     [message] = chunks.messages([MARK], RUNS)
     return message.value
 
@@ -64,7 +66,7 @@ def ledger() -> list[bytes]:
     return [each.value for each in (*entries(64, (), (7, 9), 7, 10, RUNS), *entries(65, (9,), (), 0, 0, ()))]
 
 
-MADE = {"chunk-1.hex": lambda: [chunk()], "ledger-1.hex": ledger, "metadata-1.hex": lambda: [written(RESUME).encode()]}
+MADE = {"chunk-2.hex": lambda: [chunk()], "ledger-1.hex": ledger, "metadata-1.hex": lambda: [written(RESUME).encode()]}
 
 
 def recorded(name: str) -> list[bytes]:
@@ -76,8 +78,9 @@ def test_this_release_writes_the_present_version_as_it_was_recorded(name: str) -
     assert MADE[name]() == recorded(name), "what travels has changed: it needs a new version"
 
 
-def test_a_chunk_of_version_1_is_read() -> None:
-    [message] = recorded("chunk-1.hex")
+@pytest.mark.parametrize(("name", "asked"), [("chunk-1.hex", ASKED), ("chunk-2.hex", FRONTED)])
+def test_a_chunk_of_every_version_is_read(name: str, asked: JoinQuestion) -> None:
+    [message] = recorded(name)
     found = decode(message)
     ends = msgspec.convert(memoryview(found.facts.ends).cast("I").tolist(), list[int])
     bodies = [found.facts.bodies[low:high] for low, high in zip([0, *ends], ends, strict=False)]
@@ -85,6 +88,8 @@ def test_a_chunk_of_version_1_is_read() -> None:
     [question] = found.questions
     assert unpacked_question(question.asked) == ASKED
     assert unpacked(question.pending) == PENDING
+    assert unpacked_question(question.asked) == asked
+    assert msgspec.msgpack.decode(question.waits, type=Waits) == WAITS
     assert (question.topology, question.first_ns, question.system) == ("0123456789abcdef", 9, "app")
     assert (found.watermarks, found.runs) == ((MARK,), RUNS)
 

@@ -231,6 +231,15 @@ KEYS: Final = (
     ),
     Key(
         "systems",
+        "fronts",
+        TEXTS,
+        "Addresses that a translator leads to where it listens, such as its NodePort on every node; "
+        "a connection that another log shows to any other address is not one of its own.",
+        '["10.1.0.11:30080", "10.1.0.12:30080"]',
+        of_log=True,
+    ),
+    Key(
+        "systems",
         "options",
         {"type": "object", "additionalProperties": {"type": "string"}, "description": "a table of strings"},
         "What only this format knows; `clientip help formats` lists it.",

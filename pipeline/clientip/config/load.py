@@ -222,6 +222,7 @@ def _system(draft: _Draft, key: bytes) -> System:
         tells=keys.get("tells", "format" in keys and not keys["format"].startswith("otlp_")),
         lossless=keys.get("lossless", False),
         instances=tuple(_instances(keys.get("instances", {}), draft.place.at("instances"))),
+        fronts=tuple(_endpoints(keys.get("fronts", ()), draft.place.at("fronts"))),
     )
 
 
@@ -237,14 +238,15 @@ def _connects(keys: Mapping[str, Any]) -> bool:
 
 def _instances(table: Mapping[str, Sequence[str]], place: ConfigPlace) -> Iterator[tuple[str, tuple[Endpoint, ...]]]:
     for name, texts in sorted(table.items()):
-        own: list[Endpoint] = []
-        for index, text in enumerate(texts):
-            try:
-                own.append(read_endpoint(text))
-            except FormatError:
-                mend = f'"{text}" is no address; write one like "10.244.1.5" or "10.244.1.5:8080"'
-                place.at(name).item(index).wrong(mend)
-        yield name, tuple(own)
+        yield name, tuple(_endpoints(texts, place.at(name)))
+
+
+def _endpoints(texts: Sequence[str], place: ConfigPlace) -> Iterator[Endpoint]:
+    for index, text in enumerate(texts):
+        try:
+            yield read_endpoint(text)
+        except FormatError:
+            place.item(index).wrong(f'"{text}" is no address; write one like "10.244.1.5" or "10.244.1.5:8080"')
 
 
 def _promise(entry: str | Mapping[str, Any]) -> Promise:

@@ -127,25 +127,24 @@ def _fitting(flows: Timeline[Flow], question: JoinQuestion, bounds: Bounds) -> l
     low, high = window(question, bounds)
     if flows.count(low, high) > AROUND:
         return None
-    found, elsewhere = [], []
-    for flow in flows.between(low, high):
-        fact = flow.fact
-        if fact.system not in question.witnesses:
-            continue
-        if _same_target(question, fact):
-            found.append(flow)
-        elif fact.role != "translation":
-            elsewhere.append(flow)
-    # A balancer knows the address it connected to, which a node behind it may have translated.
-    return found or elsewhere
+    between = (flow for flow in flows.between(low, high) if flow.fact.system in question.witnesses)
+    return [flow for flow in between if _leads_here(question, flow.fact)]
 
 
-def _same_target(question: JoinQuestion, fact: JoinFact) -> bool:
-    """Whether the fact can be about a connection to where the asker listens."""
-    target = question.target
-    if target is None or fact.target is None:
+def _leads_here(question: JoinQuestion, fact: JoinFact) -> bool:
+    """Whether the fact can be about a connection to where the asker listens.
+
+    A balancer knows the address it connected to. A node behind it may have translated that address only if the
+    topology says so (`fronts`); a NAT event shows both sides of the translation itself.
+    """
+    if question.target is None or fact.target is None or _is_at(fact.target, question.target):
         return True
-    return target[0] == fact.target[0] and (target[1] is None or fact.target[1] in (None, target[1]))
+    return fact.role != "translation" and any(_is_at(fact.target, front) for front in question.fronts)
+
+
+def _is_at(one: Site, other: Site) -> bool:
+    """Whether two ends can be one; a port that was not logged may be any."""
+    return one[0] == other[0] and (one[1] is None or other[1] in (None, one[1]))
 
 
 def _is_exact(question: JoinQuestion, flow: Flow) -> bool:

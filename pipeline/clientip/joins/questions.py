@@ -55,6 +55,7 @@ class Questions:
             witnesses,
             source=source.address.text,
             target=self._near(seen, stop.target, source) if not stop.passed else stop.target,
+            fronts=() if stop.passed else self._graph.systems[seen.setup.system].fronts,
             nat=transport == "tcp" and len(stop.systems) <= 2 and self._is_one_translator(witnesses, source),
             http1=protocol is not None and protocol.removeprefix("HTTP/").startswith(("1", "0")),
         )
@@ -102,6 +103,7 @@ class Questions:
         http1: bool = True,
         parent: str | None = None,
         nat: bool = False,
+        fronts: tuple[Endpoint, ...] = (),
     ) -> JoinQuestion:
         serial = seen.connection_serial or ""
         return JoinQuestion(
@@ -120,6 +122,7 @@ class Questions:
             http1,
             parent,
             nat,
+            tuple((each.address.text, each.port) for each in fronts),
         )
 
     def _knowing(self, seen: Observation, stop: Stop) -> tuple[str, ...]:

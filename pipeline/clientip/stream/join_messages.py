@@ -1,6 +1,6 @@
 """Messages of the join topic: what readers and answerers tell and ask each other, many items in one message.
 
-The first byte is the version; a reader of version N also reads N - 1 (there is no older one yet).  Facts stand in
+The first byte is the version; a reader of version N also reads N - 1.  Facts stand in
 columns, so that an answerer can hold them as they came and look at none before somebody asks.  A key travels as a
 seeded hash: its text stands in the body, and is compared there.
 """
@@ -20,8 +20,8 @@ from clientip.joins.coverage import Run
 from clientip.joins.facts import JoinFact, JoinQuestion, kind_of
 from clientip.pending import Pending, packed
 
-VERSION: Final = 1
-VERSIONS: Final = frozenset({VERSION})  # that can be read
+VERSION: Final = 2  # 2: a question names what stands before the asker's listener (`JoinQuestion.fronts`)
+VERSIONS: Final = frozenset({VERSION - 1, VERSION})  # that can be read
 CHUNK_BYTES: Final = 256 * 1024  # a chunk is ended when it is larger
 OPEN: Final = 2**63 - 1  # of a fact: nobody said when it ended
 MAX_SOURCES: Final = 255  # of one chunk: their numbers are bytes
