@@ -11,6 +11,7 @@ from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -99,11 +100,32 @@ class _Whole:
         return bool(self._from) and self._from[0] <= from_ns and to_ns <= self._to[-1]
 
 
+class _Holes:
+    """Stretches apart from each other, to say whether any touches another one without looking at all."""
+
+    def __init__(self, holes: Sequence[tuple[int, int]]) -> None:
+        rising = sorted(holes)
+        self._from = [low for low, _ in rising]
+        self._to = list(accumulate((high for _, high in rising), max))
+
+    def touch(self, from_ns: int, to_ns: int) -> bool:
+        count = bisect_right(self._from, to_ns)
+        return count > 0 and self._to[count - 1] >= from_ns
+
+
 class Coverage:
     """What all witnesses of a run, or of a moment of the stream, have told whole."""
 
-    def __init__(self, systems: Mapping[str, System], runs: Mapping[Witness, Iterable[Run]]) -> None:
+    def __init__(
+        self,
+        systems: Mapping[str, System],
+        runs: Mapping[Witness, Iterable[Run]],
+        holes: Mapping[Witness, Sequence[tuple[int, int]]] = MappingProxyType({}),
+    ) -> None:
         self._systems = systems
+        self._holes: dict[str, dict[str, _Holes]] = defaultdict(dict)
+        for (system, instance), stretches in holes.items():
+            self._holes[system][instance] = _Holes(stretches)
         self._whole: dict[Witness, tuple[_Whole, _Whole]] = {}  # all runs, and those that began with a list
         self._instances: dict[str, list[str]] = defaultdict(list)
         for witness, each in sorted(runs.items()):
@@ -129,15 +151,22 @@ class Coverage:
         `no`: nothing says so.
         `fresh`: also of what had begun earlier.
         """
-        drawn = self._systems[system]
-        if drawn.lossless:
-            return "word"
         listed = None if address is None else self._of_address.get((system, address.text))
+        if self._systems[system].lossless:
+            return "lost" if self._is_broken(system, listed, from_ns, to_ns) else "word"
         instances = listed or self._instances.get(system, [])
         if not instances:
             return "no"
         found = {self._of_instance((system, instance), from_ns, to_ns, fresh=fresh) for instance in instances}
         return "yes" if found == {"yes"} else "lost" if "lost" in found else "no"
+
+    def _is_broken(self, system: str, listed: Sequence[str] | None, from_ns: int, to_ns: int) -> bool:
+        """Whether a line of that time was not understood, in a log that could hold the connection."""
+        holes = self._holes.get(system)
+        if not holes:
+            return False
+        names = holes if listed is None else [each for each in ("", *listed) if each in holes]
+        return any(holes[name].touch(from_ns, to_ns) for name in names)
 
     def _of_instance(self, witness: Witness, from_ns: int, to_ns: int, *, fresh: bool) -> Covered:
         whole = self._whole.get(witness)

@@ -145,7 +145,7 @@ def _connection(record: Record, system: System, homes: _Homes) -> Iterator[JoinF
             begin,
             seen.start_latest_ns,
             seen.end_ns,
-            _slack(seen),
+            slack_of(seen),
             target=site(far),
             peer=None if role == "request" else site(peer),
             local=None if role == "request" else site(seen.local),
@@ -175,7 +175,7 @@ def _ids(record: Record, system: System) -> Iterator[JoinFact]:
             seen.start_ns,
             seen.start_latest_ns,
             seen.end_ns,
-            _slack(seen),
+            slack_of(seen),
             minted=minted,
             span=ids.span,
             parent=ids.parent,
@@ -212,7 +212,7 @@ def _event(seen: Observation) -> str:
     return (seen.connection_serial or "").rpartition("/")[2]
 
 
-def _slack(seen: Observation) -> int:
+def slack_of(seen: Observation) -> int:
     """How far the end may be off: as far as the start can be, where the line shows that."""
     skew = seen.setup.max_skew_ns
     if seen.start_latest_ns is None:
