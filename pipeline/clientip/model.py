@@ -268,6 +268,7 @@ class System(Struct, frozen=True, kw_only=True):
     connects: bool = False  # its log shows the near end of its connections to the next hop
     translates: bool = False  # its log is of NAT: what it does not show of its addresses, it opened itself
     lossless: bool = False  # the operator's word: no line of its log goes missing
+    longest_ns: int | None = None  # no request or connection of it lasts longer; None: the operator says nothing
     instances: tuple[
         tuple[str, tuple[Endpoint, ...]], ...
     ] = ()  # (instance, its own addresses; ports where it listens)

@@ -221,6 +221,7 @@ def _system(draft: _Draft, key: bytes) -> System:
         translates=_connects(keys) and FORMATS[keys["format"]].connections == "",
         tells=keys.get("tells", "format" in keys and not keys["format"].startswith("otlp_")),
         lossless=keys.get("lossless", False),
+        longest_ns=duration_ns(keys["longest"]) if "longest" in keys else None,
         instances=tuple(_instances(keys.get("instances", {}), draft.place.at("instances"))),
         fronts=tuple(_endpoints(keys.get("fronts", ()), draft.place.at("fronts"))),
     )

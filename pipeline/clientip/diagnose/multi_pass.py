@@ -9,7 +9,7 @@ the later questions of other lines could tell apart: then it is the weaker answe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -17,6 +17,8 @@ from msgspec.structs import replace
 
 from clientip.joins.coverage import Coverage, Runs, Witness
 from clientip.joins.facts import SEPARATOR, JoinFact, JoinQuestion, kind_of
+from clientip.joins.flows import FOREVER, NEVER
+from clientip.joins.holes import Hole, LogOrders
 from clientip.joins.inquiry import Open
 from clientip.joins.join import Joining, numbered
 from clientip.joins.witnesses import settled
@@ -87,10 +89,15 @@ class Pursuit:
                 self._facts[fact.key].append(fact)
                 self._exhibits[fact.record] = _exhibit(told)
 
-    def conclude(self) -> None:
-        """The end of a pass: every line goes on as far as it can; `asks` says whether to read once more."""
+    def conclude(self, orders: LogOrders, unread: Iterable[str] = ()) -> None:
+        """The end of a pass: every line goes on as far as it can; `asks` says whether to read once more.
+
+        `orders`: of the logs that the pass read; `unread`: systems whose logs were not all read.
+        """
         if self._coverage is None:
-            self._coverage = self._joining.coverage({witness: each.all() for witness, each in self._runs.items()})
+            runs = {witness: each.all() for witness, each in self._runs.items()}
+            holes: dict[Witness, Sequence[Hole]] = {(system, ""): ((NEVER, FOREVER),) for system in unread}
+            self._coverage = self._joining.coverage(runs, holes | self._joining.all_holes(orders))
             self._runs.clear()
         self._complete |= self._keys
         self._missed |= self._sought

@@ -36,6 +36,7 @@ class LogPart(Struct, frozen=True, gc=False, array_like=True):
 
     first: int | None = None  # when its first line that was understood was written; None: it has none
     last: int | None = None  # the latest moment at which a line of it was written
+    least: int | None = None  # the earliest
     disorder: int = 0  # how far a line was ever behind one before it
     slack: int = 0  # how far a moment may be off
     breaks: tuple[tuple[int, int], ...] = ()  # moments written before and after lines that were not understood
@@ -53,11 +54,12 @@ class LineOrder:
     ((20, 50),)
     """
 
-    __slots__ = ("_begins_broken", "_breaks", "_broken", "_disorder", "_first", "_last", "_slack")
+    __slots__ = ("_begins_broken", "_breaks", "_broken", "_disorder", "_first", "_last", "_least", "_slack")
 
     def __init__(self) -> None:
         self._first: int | None = None
         self._last: int | None = None
+        self._least = FOREVER
         self._disorder = self._slack = 0
         self._breaks: list[tuple[int, int]] = []
         self._broken = self._begins_broken = False
@@ -69,6 +71,7 @@ class LineOrder:
             return
         moment, slack = written
         self._slack = max(self._slack, slack)
+        self._least = min(self._least, moment)
         last = self._last
         if last is None:
             self._first = self._last = moment
@@ -89,7 +92,29 @@ class LineOrder:
         if self._first is None:
             return LogPart(begins_broken=self._broken, ends_broken=self._broken)
         breaks = fewer(self._breaks)
-        return LogPart(self._first, self._last, self._disorder, self._slack, breaks, self._begins_broken, self._broken)
+        return LogPart(
+            self._first, self._last, self._least, self._disorder, self._slack, breaks, self._begins_broken, self._broken
+        )
+
+
+class LogOrders:
+    """The order of every log that is read, by system, instance and file."""
+
+    def __init__(self) -> None:
+        self._orders: dict[tuple[str, str, str], LineOrder] = {}
+
+    def see(self, system: str, instance: str, file: str, outcome: Outcome) -> None:
+        """One more line."""
+        if is_aside(outcome):
+            return
+        order = self._orders.get((system, instance, file))
+        if order is None:
+            order = self._orders[system, instance, file] = LineOrder()
+        order.see(written_at(outcome))
+
+    def parts(self) -> Iterator[tuple[str, str, LogPart]]:
+        """System, instance and what was seen of each of its files."""
+        return ((system, instance, order.part()) for (system, instance, _), order in self._orders.items())
 
 
 def merged(stretches: Iterable[Hole]) -> tuple[Hole, ...]:
@@ -120,13 +145,13 @@ def holes_of(parts: Iterable[LogPart], longest: int) -> tuple[Hole, ...]:
 
     `longest`: no request or connection of it lasts longer.
 
-    >>> holes_of([LogPart(10, 20, slack=1, ends_broken=True), LogPart(60, 70)], longest=5)
+    >>> holes_of([LogPart(10, 20, 10, slack=1, ends_broken=True), LogPart(60, 70, 60)], longest=5)
     ((14, 61),)
-    >>> holes_of([LogPart(10, 20, ends_broken=True)], longest=5)[0][1] == FOREVER
+    >>> holes_of([LogPart(10, 20, 10, ends_broken=True)], longest=5)[0][1] == FOREVER
     True
     """
     known = list(parts)
-    spare = max((each.disorder for each in known), default=0) + max((each.slack for each in known), default=0)
+    spare = _disorder(known) + max((each.slack for each in known), default=0)
     return merged(
         (
             NEVER if low == NEVER else low - spare - longest,
@@ -134,6 +159,15 @@ def holes_of(parts: Iterable[LogPart], longest: int) -> tuple[Hole, ...]:
         )
         for low, high in _breaks(known)
     )
+
+
+def _disorder(parts: Iterable[LogPart]) -> int:
+    found, before = 0, NEVER
+    for part in parts:
+        if part.last is not None and part.least is not None:
+            found = max(found, part.disorder, 0 if before == NEVER else before - part.least)
+            before = max(before, part.last)
+    return found
 
 
 def _breaks(parts: Iterable[LogPart]) -> Iterator[tuple[int, int]]:

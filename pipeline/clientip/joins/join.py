@@ -7,13 +7,15 @@ tested against it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
 from clientip.joins.coverage import Coverage, Run, Runs, Witness
 from clientip.joins.facts import JoinFact, JoinQuestion, kind_of
 from clientip.joins.flows import FOREVER, NEVER
+from clientip.joins.holes import Hole, LogOrders, LogPart, holes_of
 from clientip.joins.inquiry import Inquirer, Open
 from clientip.joins.matching import Bounds, answers, life, window
 from clientip.joins.questions import Questions
@@ -41,9 +43,29 @@ class Joining:
             return found
         return record if found is record.resolution else replace(record, resolution=found)
 
-    def coverage(self, runs: dict[Witness, list[Run]]) -> Coverage:
-        """What the witnesses told whole."""
-        return Coverage(self.graph.systems, runs)
+    def coverage(
+        self, runs: Mapping[Witness, Sequence[Run]], holes: Mapping[Witness, Sequence[Hole]] = MappingProxyType({})
+    ) -> Coverage:
+        """What the witnesses told whole, but for what their logs may hold and nobody understood."""
+        return Coverage(self.graph.systems, runs, holes)
+
+    def gives_word(self, system: str) -> bool:
+        """Whether what the log of `system` does not tell counts, so that its lines must all be understood."""
+        return self.witnesses.tells(system) and self.graph.systems[system].lossless
+
+    def holes(self, system: str, parts: Iterable[LogPart]) -> tuple[Hole, ...]:
+        """The holes in one writer's log of `system`, whose parts these are, in order."""
+        longest = self.graph.systems[system].longest_ns
+        return holes_of(parts, self.bounds.horizon if longest is None else longest)
+
+    def all_holes(self, orders: LogOrders) -> dict[Witness, tuple[Hole, ...]]:
+        """The holes in all logs whose word counts."""
+        found: dict[Witness, tuple[Hole, ...]] = {}
+        for system, instance, part in orders.parts():
+            holes = self.holes(system, [part]) if self.gives_word(system) else ()
+            if holes:
+                found[system, instance] = (*found.get((system, instance), ()), *holes)
+        return found
 
     def answer(
         self, key: str, facts: Sequence[JoinFact], questions: Sequence[JoinQuestion], coverage: Coverage
@@ -82,8 +104,13 @@ def numbered(outcome: Outcome) -> tuple[Witness, Numbered] | None:
     return None if seen.numbered is None else ((seen.setup.system, seen.instance or ""), seen.numbered)
 
 
-def settle(joining: Joining, outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """The outcomes in their order, every record as far as all of them together can lead it."""
+def settle(
+    joining: Joining, outcomes: Iterable[Outcome], holes: Mapping[Witness, Sequence[Hole]] = MappingProxyType({})
+) -> list[Outcome]:
+    """The outcomes in their order, every record as far as all of them together can lead it.
+
+    `holes`: where lines of a log were not understood.
+    """
     ended = list(outcomes)
     facts: dict[str, list[JoinFact]] = defaultdict(list)
     runs: dict[Witness, Runs] = defaultdict(Runs)
@@ -101,7 +128,7 @@ def settle(joining: Joining, outcomes: Iterable[Outcome]) -> list[Outcome]:
                 ended[number] = told = begun
         for fact in joining.witnesses.facts(told):
             facts[fact.key].append(fact)
-    coverage = joining.coverage({witness: each.all() for witness, each in runs.items()})
+    coverage = joining.coverage({witness: each.all() for witness, each in runs.items()}, holes)
     while waiting:
         settled_now = _round(joining, facts, waiting, coverage)
         if not settled_now:

@@ -24,6 +24,7 @@ from clientip.edges.replay.plan import Plan, Request
 from clientip.edges.replay.run import plan_of
 from clientip.engine import Engine, build
 from clientip.errors import ConfigError, Fault, FormatError
+from clientip.joins.holes import LogOrders
 from clientip.joins.join import Joining
 from clientip.model import Endpoint, Fact, Line, Outcome, Record, Rejected, Skipped
 from clientip.outputs import OUTPUTS
@@ -117,9 +118,10 @@ def _of_mirror(
 
 def _read(engine: Engine, plan: Plan, pursuit: Pursuit) -> None:
     while pursuit.asks:
-        for outcome in outcomes_of(engine, plan):
+        orders = LogOrders()
+        for outcome in outcomes_of(engine, plan, orders):
             pursuit.listen(outcome)
-        pursuit.conclude()
+        pursuit.conclude(orders, plan.unread)
 
 
 def _with(outcomes: Iterable[Outcome], pursuit: Pursuit) -> list[Outcome]:

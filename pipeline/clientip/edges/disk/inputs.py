@@ -63,6 +63,7 @@ class Inputs(NamedTuple):
 
     files: tuple[Input, ...]
     warnings: tuple[str, ...]
+    unmatched: frozenset[str] = frozenset()  # systems of which a configured pattern matches no file
 
 
 def find_inputs(settings: Settings, named: Sequence[str], system: str | None) -> Inputs:
@@ -86,7 +87,8 @@ def find_inputs(settings: Settings, named: Sequence[str], system: str | None) ->
     if not found:
         raise ConfigError([Fault("", "inputs", f"no input files: {'; '.join(warnings) or 'no system has `inputs`'}")])
     files, equal = _fingerprinted([owner for owner in found.values() if owner is not None])
-    return Inputs(files, (*warnings, *equal))
+    unmatched = frozenset(each.system for each in patterns if not _paths(each.glob))
+    return Inputs(files, (*warnings, *equal), unmatched)
 
 
 def fingerprint_of(head: bytes, system: str, instance: str | None, generation: int) -> str:

@@ -20,6 +20,7 @@ from clientip.edges.disk.spill import BlockWriter, BucketWriter, damaged
 from clientip.edges.replay.plan import Plan
 from clientip.joins.coverage import Run
 from clientip.joins.facts import JoinFact, JoinQuestion
+from clientip.joins.holes import LogPart
 from clientip.pending import Pending
 from clientip.trust.answers import Awaits, Known, Refused, Through
 
@@ -90,8 +91,8 @@ class SpilledQuestion(Struct, frozen=True, gc=False, array_like=True):
 SpilledReply = tuple[int, Through | Known | Refused | Awaits]
 """(number of the hole, what it is told)."""
 
-Runs = tuple[str, str, list[Run]]
-"""(system, instance, its runs)."""
+Runs = tuple[str, str, list[Run], LogPart | None]
+"""(system, instance, its runs, what the chunk shows of its order where the log's word counts)."""
 
 
 class Round(Struct, frozen=True):

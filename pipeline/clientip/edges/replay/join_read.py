@@ -13,9 +13,10 @@ from clientip.edges.replay.plan import Chunk
 from clientip.edges.replay.read_pass import Done, Job, Moved, Pass, Rows, joined_rows, run_through
 from clientip.joins.coverage import MAX_RUNS, Run, Runs, Witness, stitch
 from clientip.joins.facts import JoinFact
+from clientip.joins.holes import LineOrder, written_at
 from clientip.joins.inquiry import Open
 from clientip.joins.join import Joining
-from clientip.model import Numbered, Outcome, Record
+from clientip.model import Fact, Numbered, Outcome, Record, Rejected
 from clientip.pending import Suspensions
 
 MANY_RUNS: Final = 2 * MAX_RUNS  # of one witness in one chunk, before neighbours are joined
@@ -29,6 +30,7 @@ class JoinedPass(Pass):
         self._judged_first = None  # a range cuts records, and never what they tell
         self._sinks, self._spill = sinks, Spill(job.plan)
         self._lines = Suspensions(job.engine, joining, chunk.input.system)
+        self._order = LineOrder() if joining.gives_word(chunk.input.system) else None
         self._runs: dict[Witness, Runs] = defaultdict(Runs)
         self._position = 0  # bytes of rows so far
         self.open = 0
@@ -44,6 +46,8 @@ class JoinedPass(Pass):
 
     def _take(self, outcome: Outcome, rows: list[bytes], rejected: list[bytes]) -> None:
         """What a line tells and asks; its row, unless it has to wait."""
+        if self._order is not None and type(outcome) in (Record, Fact):
+            self._order.see(written_at(outcome))
         begun = self._lines.begin(outcome, self._tell, self._count)
         ended = outcome if isinstance(begun, Open) else begun
         shown = ended if self._judged is None else self._judged(ended)
@@ -64,6 +68,11 @@ class JoinedPass(Pass):
         self._other(shown, rows, rejected)
         self._position += sum(len(row) + 1 for row in rows[before:])
 
+    def _other(self, outcome: Outcome, rows: list[bytes], rejected: list[bytes]) -> None:
+        if self._order is not None and isinstance(outcome, Rejected):
+            self._order.see(None)
+        super()._other(outcome, rows, rejected)
+
     def _wait(self, record: Record, begun: Open, *, shown: bool) -> None:
         pending = self._lines.suspend(record, begun.inquiry)
         self._sinks.holes.add(Hole(self.open, self._position, shown, pending))
@@ -79,10 +88,17 @@ class JoinedPass(Pass):
         if len(runs.done) > MANY_RUNS:
             runs.done = fewest(runs.done)
 
-    def runs(self) -> None:
-        """Write down the stretches that were told whole; to be called once, at the end."""
+    def runs(self, *, is_whole: bool) -> None:
+        """Write down the stretches that were told whole, and where lines are missing; to be called once, at the end.
+
+        `is_whole`: the chunk could be read to its end.
+        """
         for (system, instance), runs in sorted(self._runs.items()):
-            self._sinks.last.add((system, instance, fewest(runs.all())))
+            self._sinks.last.add((system, instance, fewest(runs.all()), None))
+        if self._order is not None:
+            if not is_whole:
+                self._order.see(None)
+            self._sinks.last.add((self._source.system, self._source.instance or "", [], self._order.part()))
 
 
 def fewest(runs: list[Run]) -> list[Run]:
@@ -100,6 +116,6 @@ def read_joined(job: Job, chunk: Chunk, folder: Path, moved: Moved) -> Done:
     sinks = open_sinks(folder, chunk.number, (holes(1), asked(1), facts(0), RUNS))
     through = JoinedPass(job, joining, chunk, sinks)
     lengths, fault = run_through(job, chunk, through, (folder, ROWS, "none"), moved)
-    through.runs()
+    through.runs(is_whole=fault is None)
     kept = (ROWS, "rejected", *sinks.close())
     return Done(chunk.number, *lengths, through.tally(), os.getpid(), fault, kept, through.open)

@@ -10,7 +10,7 @@ import gc
 import os
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -33,8 +33,11 @@ from clientip.edges.replay.join_files import (
 )
 from clientip.edges.replay.join_heavy_key import Asker, Heavy
 from clientip.edges.replay.join_slices import Desk, answered
+from clientip.edges.replay.plan import Chunk
 from clientip.joins.coverage import Coverage, Run, Witness
 from clientip.joins.facts import JoinFact, JoinQuestion
+from clientip.joins.flows import FOREVER, NEVER
+from clientip.joins.holes import Hole, LogPart
 from clientip.joins.join import Joining
 from clientip.trust.answers import Answer, Awaits
 
@@ -54,16 +57,24 @@ class Answered(Struct, frozen=True, tag="answered"):
     parts: tuple[str, ...]
 
 
-def coverage_of(joining: Joining, folder: Path, chunks: Iterator[int]) -> Coverage:
-    """What the witnesses told whole, by all chunks together."""
+def coverage_of(joining: Joining, folder: Path, chunks: Sequence[Chunk], unread: Iterable[str]) -> Coverage:
+    """What the witnesses told whole, by all chunks together; of those `unread` nobody knows what they would tell."""
     found: dict[Witness, list[Run]] = defaultdict(list)
+    parts: dict[tuple[str, str, str], list[LogPart]] = defaultdict(list)
     for chunk in chunks:
-        path = part_path(folder, chunk, RUNS)
+        path = part_path(folder, chunk.number, RUNS)
         if path.exists():
             for block in read_blocks(path, list[Runs]):
-                for system, instance, runs in block:
+                for system, instance, runs, part in block:
                     found[system, instance] += runs
-    return joining.coverage(found)
+                    if part is not None:
+                        parts[system, instance, chunk.input.path].append(part)
+    holes: dict[Witness, list[Hole]] = defaultdict(list)
+    for (system, instance, _), of_file in parts.items():
+        holes[system, instance] += joining.holes(system, of_file)
+    for system in unread:
+        holes[system, ""].append((NEVER, FOREVER))
+    return joining.coverage(found, {witness: each for witness, each in holes.items() if each})
 
 
 def answer_shard(desk: Desk, folder: Path, round_number: int, shard: int) -> Answered:

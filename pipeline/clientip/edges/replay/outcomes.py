@@ -6,28 +6,39 @@ from collections.abc import Iterator
 
 from clientip.edges.disk.files import Block, Broken, RefusedFrame
 from clientip.edges.disk.inputs import Input
-from clientip.edges.replay.plan import ChunkReader, Plan, chunks_of
+from clientip.edges.replay.plan import Chunk, ChunkReader, Plan, chunks_of
 from clientip.engine import BLOCK, Engine, Reading
 from clientip.errors import SinkError
+from clientip.joins.holes import LogOrders
 from clientip.model import Line, Outcome, Rejected
 
 
-def outcomes_of(engine: Engine, plan: Plan, *, walks_facts: bool = True) -> Iterator[Outcome]:
+def outcomes_of(
+    engine: Engine, plan: Plan, *, walks_facts: bool = True, orders: LogOrders | None = None
+) -> Iterator[Outcome]:
     """What the engine makes of every line of the inputs; `walks_facts` as in `Engine.reading`.
 
-    Errors: SinkError if an input cannot be read to its end.
+    `orders` sees every line, to find the holes of the logs.  Errors: SinkError if an input cannot be read to its end.
     """
     for chunk in chunks_of(plan):
         source = chunk.input
-        reading = engine.reading(source.system, source.instance, walks_facts=walks_facts)
-        for frame in ChunkReader(chunk, plan).frames():
-            if isinstance(frame, Broken):
-                raise SinkError(f"{source.path}: {frame.text}", retry=False)
-            if isinstance(frame, RefusedFrame):
-                yield Rejected(_line(source, frame.head, frame.offset), frame.reason, None, frame.detail)
-            else:
-                yield from _fed(reading, source, frame)
-        yield from reading.end()
+        for outcome in _of_chunk(engine, chunk, plan, walks_facts=walks_facts):
+            if orders is not None:
+                orders.see(source.system, source.instance or "", source.path, outcome)
+            yield outcome
+
+
+def _of_chunk(engine: Engine, chunk: Chunk, plan: Plan, *, walks_facts: bool) -> Iterator[Outcome]:
+    source = chunk.input
+    reading = engine.reading(source.system, source.instance, walks_facts=walks_facts)
+    for frame in ChunkReader(chunk, plan).frames():
+        if isinstance(frame, Broken):
+            raise SinkError(f"{source.path}: {frame.text}", retry=False)
+        if isinstance(frame, RefusedFrame):
+            yield Rejected(_line(source, frame.head, frame.offset), frame.reason, None, frame.detail)
+        else:
+            yield from _fed(reading, source, frame)
+    yield from reading.end()
 
 
 def _fed(reading: Reading, source: Input, block: Block) -> Iterator[Outcome]:

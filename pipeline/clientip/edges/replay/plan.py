@@ -64,6 +64,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     inputs: tuple[Input, ...]
     framed: frozenset[str] = frozenset()  # systems that write a length before each message
     in_parts: frozenset[str] = frozenset()  # systems whose lines may come in parts
+    unread: frozenset[str] = frozenset()  # systems whose log is not all here: their silence says nothing
     shards: int = 0  # over which join keys are spread; 0: no line can answer for another one
 
 

@@ -73,7 +73,7 @@ def plan_of(request: Request, settings: Settings, warn: Callable[[str], None]) -
             raise ConfigError([Fault("", "inputs", f"{each.path!r} is no UTF-8: rename the file")])
     for warning in inputs.warnings:
         warn(warning)
-    return planned(request.options, settings, inputs.files)
+    return planned(request.options, settings, inputs.files, () if request.inputs else inputs.unmatched)
 
 
 def refuse_missing(request: Request, settings: Settings, plan: Plan) -> None:
@@ -91,8 +91,10 @@ def refuse_missing(request: Request, settings: Settings, plan: Plan) -> None:
         )
 
 
-def planned(options: ReplayOptions, settings: Settings, inputs: tuple[Input, ...]) -> Plan:
-    """The plan of a run over these inputs."""
+def planned(
+    options: ReplayOptions, settings: Settings, inputs: tuple[Input, ...], unmatched: Iterable[str] = ()
+) -> Plan:
+    """The plan of a run over these inputs; `unmatched`: systems of which more inputs are configured than there are."""
     readable = [(each.system.name, each.setup, each.wrapper) for each in settings.systems if each.setup is not None]
     return Plan(
         version=__version__,
@@ -104,6 +106,7 @@ def planned(options: ReplayOptions, settings: Settings, inputs: tuple[Input, ...
         inputs=inputs,
         framed=frozenset(name for name, setup, _ in readable if FORMATS[setup.format].framing == "length32"),
         in_parts=frozenset(name for name, _, wrapper in readable if not NEVER_IN_PARTS.issuperset(wrapper)),
+        unread=frozenset(unmatched) | {name for name, _, _ in readable} - {each.system for each in inputs},
         shards=shards_for(inputs) if build(settings).joins else 0,
     )
 

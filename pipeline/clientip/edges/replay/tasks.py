@@ -58,7 +58,7 @@ class Worker:
     def _desk(self) -> Desk:
         joining = self._joining()
         if self._coverage is None:  # the same in all rounds
-            self._coverage = coverage_of(joining, self._folder, iter(range(len(self._chunks))))
+            self._coverage = coverage_of(joining, self._folder, self._chunks, self._job.plan.unread)
         return Desk(joining, self._coverage)
 
 
