@@ -56,8 +56,7 @@ def chunk() -> bytes:
     chunks = Chunks(Partitions("seed", 1), 60)
     for fact in FACTS:
         chunks.tell(fact)
-    chunks.ask(ASKED, "0123456789abcdef", PENDING, 9)
-    chunks.ask(FRONTED, "0123456789abcdef", WAITS, 9)
+    chunks.ask(FRONTED, "0123456789abcdef", PENDING, 9)
     [message] = chunks.messages([MARK], RUNS)
     return message.value
 
@@ -86,10 +85,8 @@ def test_a_chunk_of_every_version_is_read(name: str, asked: JoinQuestion) -> Non
     bodies = [found.facts.bodies[low:high] for low, high in zip([0, *ends], ends, strict=False)]
     assert [unpacked_fact(body) for body in bodies] == FACTS
     [question] = found.questions
-    assert unpacked_question(question.asked) == ASKED
     assert unpacked(question.pending) == PENDING
     assert unpacked_question(question.asked) == asked
-    assert msgspec.msgpack.decode(question.waits, type=Waits) == WAITS
     assert (question.topology, question.first_ns, question.system) == ("0123456789abcdef", 9, "app")
     assert (found.watermarks, found.runs) == ((MARK,), RUNS)
 

@@ -9,7 +9,7 @@ the later questions of other lines could tell apart: then it is the weaker answe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from msgspec import Struct
@@ -17,8 +17,7 @@ from msgspec.structs import replace
 
 from clientip.joins.coverage import Coverage, Runs, Witness
 from clientip.joins.facts import SEPARATOR, JoinFact, JoinQuestion, kind_of
-from clientip.joins.flows import FOREVER, NEVER
-from clientip.joins.holes import Hole, LogOrders
+from clientip.joins.holes import LogOrders
 from clientip.joins.inquiry import Open
 from clientip.joins.join import Joining, numbered
 from clientip.joins.witnesses import settled
@@ -96,8 +95,7 @@ class Pursuit:
         """
         if self._coverage is None:
             runs = {witness: each.all() for witness, each in self._runs.items()}
-            holes: dict[Witness, Sequence[Hole]] = {(system, ""): ((NEVER, FOREVER),) for system in unread}
-            self._coverage = self._joining.coverage(runs, holes | self._joining.all_holes(orders))
+            self._coverage = self._joining.coverage(runs, self._joining.all_holes(orders, unread))
             self._runs.clear()
         self._complete |= self._keys
         self._missed |= self._sought

@@ -177,7 +177,7 @@ def _breaks(parts: Iterable[LogPart]) -> Iterator[tuple[int, int]]:
         if part.first is None or part.last is None:
             continue
         if is_broken:
-            yield before, part.first
+            yield min(before, part.first), max(before, part.first)
         yield from part.breaks
         before, is_broken = max(before, part.last), part.ends_broken
     if is_broken:

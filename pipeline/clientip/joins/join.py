@@ -58,9 +58,9 @@ class Joining:
         longest = self.graph.systems[system].longest_ns
         return holes_of(parts, self.bounds.horizon if longest is None else longest)
 
-    def all_holes(self, orders: LogOrders) -> dict[Witness, tuple[Hole, ...]]:
-        """The holes in all logs whose word counts."""
-        found: dict[Witness, tuple[Hole, ...]] = {}
+    def all_holes(self, orders: LogOrders, unread: Iterable[str] = ()) -> dict[Witness, tuple[Hole, ...]]:
+        """The holes in all logs whose word counts; the logs of systems `unread` were not all read."""
+        found: dict[Witness, tuple[Hole, ...]] = {(system, ""): ((NEVER, FOREVER),) for system in unread}
         for system, instance, part in orders.parts():
             holes = self.holes(system, [part]) if self.gives_word(system) else ()
             if holes:
@@ -105,19 +105,18 @@ def numbered(outcome: Outcome) -> tuple[Witness, Numbered] | None:
 
 
 def settle(
-    joining: Joining, outcomes: Iterable[Outcome], holes: Mapping[Witness, Sequence[Hole]] = MappingProxyType({})
+    joining: Joining, outcomes: Iterable[Outcome], orders: LogOrders | None = None, unread: Iterable[str] = ()
 ) -> list[Outcome]:
     """The outcomes in their order, every record as far as all of them together can lead it.
 
-    `holes`: where lines of a log were not understood.
+    `orders`, as it is once all `outcomes` came, and `unread` say where lines of a log are missing; see `all_holes`.
     """
     ended = list(outcomes)
     facts: dict[str, list[JoinFact]] = defaultdict(list)
     runs: dict[Witness, Runs] = defaultdict(Runs)
     waiting: dict[int, tuple[Record, Open]] = {}
     for number, outcome in enumerate(ended):
-        count = numbered(outcome)
-        if count is not None:
+        if (count := numbered(outcome)) is not None:
             runs[count[0]].add(count[1])
         told = outcome
         if isinstance(outcome, Record):
@@ -128,13 +127,14 @@ def settle(
                 ended[number] = told = begun
         for fact in joining.witnesses.facts(told):
             facts[fact.key].append(fact)
+    holes = joining.all_holes(orders or LogOrders(), unread)
     coverage = joining.coverage({witness: each.all() for witness, each in runs.items()}, holes)
     while waiting:
         settled_now = _round(joining, facts, waiting, coverage)
         if not settled_now:
             for number, (record, each) in waiting.items():
-                ended[number] = replace(record, resolution=joining.inquirer.give_up(record.observation, each.inquiry))
-            break
+                ended[number] = _given_up(joining, record, each)
+            return ended
         for number, found in settled_now.items():
             if isinstance(found, Open):
                 waiting[number] = waiting[number][0], found
@@ -142,9 +142,12 @@ def settle(
             record = replace(waiting.pop(number)[0], resolution=found)
             ended[number] = record
             if joining.witnesses.tells(record.observation.setup.system):
-                told_under = settled(record)
-                facts[told_under.key].append(told_under)
+                facts[(end := settled(record)).key].append(end)
     return ended
+
+
+def _given_up(joining: Joining, record: Record, each: Open) -> Record:
+    return replace(record, resolution=joining.inquirer.give_up(record.observation, each.inquiry))
 
 
 def _round(

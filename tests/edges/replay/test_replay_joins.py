@@ -28,6 +28,7 @@ from clientip.edges.replay.run import plan_of, replay
 from clientip.engine import Engine, LogSource, build
 from clientip.errors import SinkError
 from clientip.formats import FORMATS
+from clientip.joins.holes import LogOrders
 from clientip.joins.inquiry import Inquiry
 from clientip.joins.join import settle
 from clientip.model import Line, Outcome, Record, Resolution, Setup, System
@@ -77,6 +78,7 @@ def settled(home: Path, *inputs: str) -> bytes:
     loaded = config.load(request.config)
     plan, engine = plan_of(request, loaded, print), build(loaded)
     outcomes: list[Outcome] = []
+    orders = LogOrders()
     for chunk in chunks_of(plan):
         source = chunk.input
         reading = engine.reading(source.system, source.instance)
@@ -84,8 +86,9 @@ def settled(home: Path, *inputs: str) -> bytes:
             assert isinstance(frame, Block)
             for raw, offset in frame.placed():
                 outcomes += reading.feed(Line(raw, raw, source.fingerprint, offset, 0, None, source.instance))
+                orders.see(source.system, source.instance or "", source.path, outcomes[-1])
     assert engine.joining is not None
-    ended = settle(engine.joining, outcomes)
+    ended = settle(engine.joining, outcomes, orders, plan.unread)
     return b"".join(OUTPUTS["record"](each, loaded.rules) + b"\n" for each in ended if isinstance(each, Record))
 
 

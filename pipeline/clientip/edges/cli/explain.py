@@ -119,7 +119,7 @@ def _of_mirror(
 def _read(engine: Engine, plan: Plan, pursuit: Pursuit) -> None:
     while pursuit.asks:
         orders = LogOrders()
-        for outcome in outcomes_of(engine, plan, orders):
+        for outcome in outcomes_of(engine, plan, orders=orders):
             pursuit.listen(outcome)
         pursuit.conclude(orders, plan.unread)
 

@@ -22,6 +22,7 @@ from clientip.engine import Engine, build
 from clientip.errors import ConfigError, Fault, FormatError
 from clientip.joins.coverage import Coverage
 from clientip.joins.facts import JoinFact, JoinQuestion
+from clientip.joins.holes import LogOrders
 from clientip.joins.join import Answers, Joining, settle
 from clientip.model import Line, Outcome, Record, Rejected, Resolution
 from clientip.settings import Settings
@@ -125,14 +126,14 @@ def plan_for(config: Paths, inputs: Paths, system: str | None) -> tuple[Settings
 def records_of(settings: Settings, plan: Plan, on_rejected: OnRejected | None) -> Iterator[Record]:
     """The records of a plan."""
     engine, geo = build(settings), open_geo(settings)
-    outcomes: Iterable[Outcome] = outcomes_of(engine, plan, walks_facts=False)
-    if engine.joining is not None and engine.joins:
-        outcomes = _settled(_Bounded(engine.joining, settings), outcomes)
-    return _records(outcomes, geo, on_rejected)
+    if engine.joining is None or not engine.joins:
+        return _records(outcomes_of(engine, plan, walks_facts=False), geo, on_rejected)
+    return _records(_settled(_Bounded(engine.joining, settings), engine, plan), geo, on_rejected)
 
 
-def _settled(joining: Joining, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
-    yield from settle(joining, outcomes)
+def _settled(joining: Joining, engine: Engine, plan: Plan) -> Iterator[Outcome]:
+    orders = LogOrders()
+    yield from settle(joining, outcomes_of(engine, plan, walks_facts=False, orders=orders), orders, plan.unread)
 
 
 def _records(outcomes: Iterable[Outcome], geo: GeoDatabases, on_rejected: OnRejected | None) -> Iterator[Record]:
