@@ -18,6 +18,7 @@ from clientip.model import Step
 from clientip.pending import Pending, unpacked
 from clientip.stream.changelog import committed_state, entries
 from clientip.stream.checkpoint import Checkpoint, read, written
+from clientip.stream.holes import HoleNews
 from clientip.stream.join_messages import (
     VERSION,
     Chunks,
@@ -48,6 +49,7 @@ FRONTED = msgspec.structs.replace(ASKED, fronts=(("10.1.0.11", 30080), ("10.1.0.
 THROUGH = Through("nodes", ("203.0.113.7", 51000), None, "conntrack", "0" * 32)
 PENDING = Pending(b"raw", b"text", "file", 5, 6, 7, "a", "stdout", "2" * 32, True, b"seen", Inquiry((THROUGH,), 1), 8)
 MARK = Watermark("nodes", "raw.nodes", 3, 4, 5, True)
+HOLES = (HoleNews("lb", "", "raw.lb/0", 5, 9), HoleNews("lb", "", "raw.lb/1", 7))
 RUNS = (("nodes", "node-a", (Run("s", 1, 2, 3, 4, True),)),)
 RESUME = Checkpoint(1, 17, 4, 65, (("conn", "nodes", 99),))
 
@@ -57,15 +59,15 @@ def chunk() -> bytes:
     for fact in FACTS:
         chunks.tell(fact)
     chunks.ask(FRONTED, "0123456789abcdef", PENDING, 9)
-    [message] = chunks.messages([MARK], RUNS)
+    [message] = chunks.messages([MARK], RUNS, holes=HOLES)
     return message.value
 
 
 def ledger() -> list[bytes]:
-    return [each.value for each in (*entries(64, (), (7, 9), 7, 10, RUNS), *entries(65, (9,), (), 0, 0, ()))]
+    return [each.value for each in (*entries(64, (), (7, 9), 7, 10, RUNS, HOLES), *entries(65, (9,), (), 0, 0, ()))]
 
 
-MADE = {"chunk-2.hex": lambda: [chunk()], "ledger-1.hex": ledger, "metadata-1.hex": lambda: [written(RESUME).encode()]}
+MADE = {"chunk-2.hex": lambda: [chunk()], "ledger-2.hex": ledger, "metadata-1.hex": lambda: [written(RESUME).encode()]}
 
 
 def recorded(name: str) -> list[bytes]:
@@ -77,8 +79,8 @@ def test_this_release_writes_the_present_version_as_it_was_recorded(name: str) -
     assert MADE[name]() == recorded(name), "what travels has changed: it needs a new version"
 
 
-@pytest.mark.parametrize(("name", "asked"), [("chunk-1.hex", ASKED), ("chunk-2.hex", FRONTED)])
-def test_a_chunk_of_every_version_is_read(name: str, asked: JoinQuestion) -> None:
+@pytest.mark.parametrize(("name", "asked", "holes"), [("chunk-1.hex", ASKED, ()), ("chunk-2.hex", FRONTED, HOLES)])
+def test_a_chunk_of_every_version_is_read(name: str, asked: JoinQuestion, holes: tuple[HoleNews, ...]) -> None:
     [message] = recorded(name)
     found = decode(message)
     ends = msgspec.convert(memoryview(found.facts.ends).cast("I").tolist(), list[int])
@@ -88,13 +90,17 @@ def test_a_chunk_of_every_version_is_read(name: str, asked: JoinQuestion) -> Non
     assert unpacked(question.pending) == PENDING
     assert unpacked_question(question.asked) == asked
     assert (question.topology, question.first_ns, question.system) == ("0123456789abcdef", 9, "app")
-    assert (found.watermarks, found.runs) == ((MARK,), RUNS)
+    assert (found.watermarks, found.runs, found.holes) == ((MARK,), RUNS, holes)
 
 
-def test_a_ledger_and_metadata_of_version_1_are_read() -> None:
-    found = committed_state(recorded("ledger-1.hex"), 65)
+@pytest.mark.parametrize(("name", "holes"), [("ledger-1.hex", ()), ("ledger-2.hex", HOLES)])
+def test_a_changelog_of_every_version_is_read(name: str, holes: tuple[HoleNews, ...]) -> None:
+    found = committed_state(recorded(name), 65)
     assert [found.is_open(number) for number in (7, 8, 9, 10)] == [True, False, False, True]
-    assert found.runs == RUNS
+    assert (found.runs, found.holes) == (RUNS, holes)
+
+
+def test_metadata_of_version_1_are_read() -> None:
     assert read(recorded("metadata-1.hex")[0].decode()) == RESUME
 
 

@@ -89,6 +89,7 @@ class Stream:
                 self._intakes[raw.system] = intake
             reading = self._drawn.engine.reading(raw.system, raw.instance, walks_facts=False)
             line = Line(raw.text, raw.text, raw.system, raw.offset, 0, None, raw.instance)
+            batch.log = f"{raw.system}/{raw.instance}"
             for outcome in reading.feed(line):
                 left = intake.take(outcome, raw.appended_ns, batch)
                 if isinstance(left, Record):
@@ -96,7 +97,7 @@ class Stream:
                 elif left is not None:
                     self.others.append(left)
         everywhere = range(self.partitions.count)
-        self._append(chunks.messages(tuple(marks), numbers.news(), everywhere))
+        self._append(chunks.messages(tuple(marks), numbers.news(), everywhere, numbers.holes()))
 
     def _append(self, messages: Iterable[tuple[int, bytes]]) -> None:
         for partition, value in messages:

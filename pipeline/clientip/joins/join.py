@@ -55,8 +55,12 @@ class Joining:
 
     def holes(self, system: str, parts: Iterable[LogPart]) -> tuple[Hole, ...]:
         """The holes in one writer's log of `system`, whose parts these are, in order."""
+        return holes_of(parts, self.longest(system))
+
+    def longest(self, system: str) -> int:
+        """How long a request or connection of `system` lasts at most, ns."""
         longest = self.graph.systems[system].longest_ns
-        return holes_of(parts, self.bounds.horizon if longest is None else longest)
+        return self.bounds.horizon if longest is None else longest
 
     def all_holes(self, orders: LogOrders, unread: Iterable[str] = ()) -> dict[Witness, tuple[Hole, ...]]:
         """The holes in all logs whose word counts; the logs of systems `unread` were not all read."""

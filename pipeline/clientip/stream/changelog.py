@@ -15,11 +15,12 @@ from msgspec import Struct
 
 from clientip.errors import FormatError
 from clientip.joins.coverage import Run
+from clientip.stream.holes import HoleNews
 
 COMMITS_PER_BITMAP: Final = 64
 MAX_BITMAP_BYTES: Final = 256 * 1024  # of one piece: one message
 MAX_RUNS_PER_PIECE: Final = 2_000  # or all runs of one witness, if that is more
-VERSION: Final = 1
+VERSION: Final = 2  # 2: `BitmapPiece.holes`
 
 WitnessRuns = tuple[str, str, tuple[Run, ...]]
 """(system, instance, stretches without a missing line)."""
@@ -44,6 +45,7 @@ class BitmapPiece(Struct, frozen=True, gc=False, array_like=True, tag="w"):
     end: int  # number after its last bit
     bits: bytes  # least bit first; 1: open
     runs: tuple[WitnessRuns, ...] = ()  # a part of the runs of all witnesses
+    holes: tuple[HoleNews, ...] = ()  # of all witnesses; in the first piece
 
 
 class ChangelogEntry(NamedTuple):
@@ -60,6 +62,7 @@ class CommittedState(NamedTuple):
     bits: bytes  # of all its pieces
     closed: frozenset[int]  # numbers of questions closed after the last bitmap
     runs: tuple[WitnessRuns, ...]
+    holes: tuple[HoleNews, ...] = ()
 
     def is_open(self, number: int) -> bool:
         """Whether the question has not left yet."""
@@ -78,7 +81,13 @@ _DECODE: Final = msgspec.msgpack.Decoder(ClosedNumbers | BitmapPiece).decode
 
 
 def entries(
-    commit: int, closed: Iterable[int], open_: Iterable[int], first: int, end: int, runs: Iterable[WitnessRuns]
+    commit: int,
+    closed: Iterable[int],
+    open_: Iterable[int],
+    first: int,
+    end: int,
+    runs: Iterable[WitnessRuns],
+    holes: Iterable[HoleNews] = (),
 ) -> list[ChangelogEntry]:
     """The messages of one commit; the numbers of open questions lie in [first, end)."""
     turn = commit % COMMITS_PER_BITMAP
@@ -94,7 +103,8 @@ def entries(
     count = max(1, len(cut), len(runs_of))
     cut += [b""] * (count - len(cut))
     runs_of += [()] * (count - len(runs_of))
-    pieces = (BitmapPiece(VERSION, commit, n, count, first, end, cut[n], runs_of[n]) for n in range(count))
+    missing = [tuple(holes), *[()] * (count - 1)]
+    pieces = (BitmapPiece(VERSION, commit, n, count, first, end, cut[n], runs_of[n], missing[n]) for n in range(count))
     return [ChangelogEntry(b"w%d" % each.piece, _ENCODE(each)) for each in pieces]
 
 
@@ -135,4 +145,4 @@ def committed_state(messages: Iterable[bytes], commit: int) -> CommittedState:
         return CommittedState(None, b"", closed, ())
     bitmap = [pieces[piece] for piece in range(pieces[0].pieces)]
     runs = tuple(runs_of for each in bitmap for runs_of in each.runs)
-    return CommittedState(bitmap[0], b"".join(each.bits for each in bitmap), closed, runs)
+    return CommittedState(bitmap[0], b"".join(each.bits for each in bitmap), closed, runs, bitmap[0].holes)

@@ -92,7 +92,7 @@ class CheckpointedPartition:
 
         `is_blind`: there may be facts from before the first message that is read, and this answerer cannot know them.
         """
-        watermarks = Watermarks(committed.runs)
+        watermarks = Watermarks(committed.runs, committed.holes)
         forgotten: Mapping[Source, int] = {}
         if resume is not None:
             forgotten = {(kind, system): at for kind, system, at in resume.forgotten}
@@ -112,7 +112,7 @@ class CheckpointedPartition:
             self._is_blind = False
             state.facts.complete_since |= {(kind, ""): appended_ns for kind in STRATA}
         state.take(offset, appended_ns, chunk, refer, self._committed.is_open if offset < self.upto else None)
-        if chunk.runs and state.unwritten is None:
+        if (chunk.runs or chunk.holes) and state.unwritten is None:
             state.unwritten, self._unwritten_ns = offset, state.clock_ns
 
     def turn(self, memory: int) -> tuple[list[Departure], list[Again], int]:
@@ -136,7 +136,8 @@ class CheckpointedPartition:
         changelog: list[ChangelogEntry] = []
         if is_written:
             runs = state.watermarks.listed() if is_bitmap else ()
-            changelog = entries(self._commit, self._closed, state.open(), number, state.next_number, runs)
+            holes = state.watermarks.holes.listed() if is_bitmap else ()
+            changelog = entries(self._commit, self._closed, state.open(), number, state.next_number, runs, holes)
             self._closed = []
         since = state.facts.complete_since
         forgotten = tuple((kind, system, at) for (kind, system), at in sorted(since.items()))

@@ -10,10 +10,12 @@ from msgspec.structs import replace
 from clientip.engine import Engine
 from clientip.joins.coverage import Run, Runs, Witness
 from clientip.joins.facts import JoinFact, kind_of
+from clientip.joins.holes import is_aside, written_at
 from clientip.joins.inquiry import Open
 from clientip.joins.join import Joining
 from clientip.model import Fact, Numbered, Outcome, Record
 from clientip.pending import Suspensions
+from clientip.stream.holes import HoleNews, LogWatch
 from clientip.stream.join_messages import Chunks
 from clientip.trust.answers import Refused
 
@@ -29,12 +31,21 @@ class Intake:
         self._joining, self._topology = joining, topology
         self._lines = Suspensions(engine, joining, system)
         self.tells = self._lines.tells
+        self._gives_word, self._longest = joining.gives_word(system), joining.longest(system)
+        self._system = system
+
+    def refuse(self, batch: IntakeBatch) -> None:
+        """A message of which no line could be made."""
+        if self._gives_word:
+            batch.numbers.log(self._system, batch.log, self._longest).see(None)
 
     def take(self, outcome: Outcome, appended_ns: int, batch: IntakeBatch) -> Outcome | None:
         """The outcome as it leaves, or None: it waits for its answer.
 
         `appended_ns`: when its message came; 0: that is not known.
         """
+        if self._gives_word and not is_aside(outcome):
+            batch.numbers.log(self._system, batch.log, self._longest).see(written_at(outcome))
         if self.tells:
             batch.see(outcome, appended_ns)
         if type(outcome) is Record and _is_ahead(outcome, batch.latest_ns or appended_ns):
@@ -92,6 +103,18 @@ class Numbers:
     def __init__(self) -> None:
         self._runs: dict[Witness, Runs] = defaultdict(Runs)
         self._changed: dict[Witness, None] = {}
+        self._logs: dict[tuple[str, str], LogWatch] = {}
+
+    def log(self, system: str, name: str, longest: int) -> LogWatch:
+        """The order of one log's lines; `name`: its topic and partition."""
+        watch = self._logs.get((system, name))
+        if watch is None:
+            watch = self._logs[system, name] = LogWatch(system, "", name, longest)
+        return watch
+
+    def holes(self) -> tuple[HoleNews, ...]:
+        """Where lines were not understood, as far as it is new since the last call."""
+        return tuple(news for watch in self._logs.values() for news in watch.news())
 
     def add(self, witness: Witness, line: Numbered) -> None:
         """One more line."""
@@ -113,7 +136,8 @@ class IntakeBatch:
     """What one batch tells and asks; all of it goes into one transaction."""
 
     def __init__(self, chunks: Chunks, numbers: Numbers) -> None:
-        self.chunks, self._numbers = chunks, numbers
+        self.chunks, self.numbers = chunks, numbers
+        self.log = ""  # topic and partition of the lines; to be set anew for each partition
         self.ahead: list[Record] = []  # records whose time lies far ahead
         self.asked = 0
         self.latest_ns = 0  # when messages came at the latest, where their dates are not a broker's; 0: they are
@@ -147,4 +171,4 @@ class IntakeBatch:
 
     def count(self, witness: Witness, line: Numbered) -> None:
         """The running number of a line that has one."""
-        self._numbers.add(witness, line)
+        self.numbers.add(witness, line)

@@ -19,8 +19,9 @@ from clientip.errors import FormatError
 from clientip.joins.coverage import Run
 from clientip.joins.facts import JoinFact, JoinQuestion, kind_of
 from clientip.pending import Pending, packed
+from clientip.stream.holes import HoleNews
 
-VERSION: Final = 2  # 2: a question names what stands before the asker's listener (`JoinQuestion.fronts`)
+VERSION: Final = 2  # 2: `JoinChunk.holes`, `JoinQuestion.fronts`
 VERSIONS: Final = frozenset({VERSION - 1, VERSION})  # that can be read
 CHUNK_BYTES: Final = 256 * 1024  # a chunk is ended when it is larger
 OPEN: Final = 2**63 - 1  # of a fact: nobody said when it ended
@@ -73,6 +74,7 @@ class JoinChunk(Struct, frozen=True, gc=False, array_like=True):
     sources: tuple[tuple[str, str], ...] = ()  # (kind of key, system) of facts
     facts: Facts = Facts()
     questions: tuple[QuestionItem, ...] = ()
+    holes: tuple[HoleNews, ...] = ()
 
 
 _CHUNK: Final = msgspec.msgpack.Decoder(JoinChunk)
@@ -220,6 +222,7 @@ class Chunks:
         watermarks: Sequence[Watermark] = (),
         runs: Iterable[tuple[str, str, tuple[Run, ...]]] = (),
         everywhere: Iterable[int] = (),
+        holes: Iterable[HoleNews] = (),
     ) -> list[Message]:
         """All messages; marks and runs stand in the last one of each partition, and in one for those of `everywhere`.
 
@@ -230,13 +233,13 @@ class Chunks:
         for partition, columns, sources in self._done:
             parts.setdefault(partition, []).append(_chunk(columns, sources))
         self._done = []
-        told = tuple(watermarks), tuple(runs)
+        told, missing = (tuple(watermarks), tuple(runs)), tuple(holes)
         for partition in everywhere:
             parts.setdefault(partition, [JoinChunk()])
         found = []
         for partition, chunks in sorted(parts.items()):
             last = chunks[-1]
-            chunks[-1] = JoinChunk(*told, last.sources, last.facts, last.questions)
+            chunks[-1] = JoinChunk(*told, last.sources, last.facts, last.questions, missing)
             found += [Message(partition, encode(chunk)) for chunk in chunks]
         return found
 

@@ -97,6 +97,8 @@ class JoinPartition:
             self.watermarks.watermark(watermark, self.clock_ns)
         for runs_of in chunk.runs:
             self.watermarks.run(*runs_of)
+        for news in chunk.holes:
+            self.watermarks.holes.note(news)
 
     def _take_question(
         self,

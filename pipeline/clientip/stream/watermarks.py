@@ -18,6 +18,7 @@ from clientip.joins.join import Joining
 from clientip.joins.matching import SLOW
 from clientip.model import Address, System
 from clientip.settings import Feed
+from clientip.stream.holes import HoleNews, HoleStore
 from clientip.stream.join_messages import Watermark
 
 MAX_RUNS: Final = 256  # of one witness; fewer cover less
@@ -41,7 +42,8 @@ class _Said(Struct, gc=False):
 class Watermarks:
     """Everything said so far, under no configuration in particular."""
 
-    def __init__(self, runs: Iterable[tuple[str, str, tuple[Run, ...]]] = ()) -> None:
+    def __init__(self, runs: Iterable[tuple[str, str, tuple[Run, ...]]] = (), holes: Iterable[HoleNews] = ()) -> None:
+        self.holes = HoleStore(holes)
         self._marks: dict[tuple[str, str], dict[int, _Said]] = {}  # (system, topic) → partition
         self._runs: dict[Witness, list[Run]] = {}
         self.version = 0  # rises with the runs
@@ -174,6 +176,10 @@ class View:
             self._reach[system] = found
         return max(self.told_until(system), found)
 
+    def missing(self, system: str, low: int, high: int) -> str | None:
+        """Whether lines of [low, high] were not understood: `lost`, or `no` if more will be known; None: they were."""
+        return self._watermarks.holes.state(system, None, low, high)
+
     def wait_ns(self, system: str) -> int:
         """How long after a question what this system has to say of it may come."""
         feed = self._feeds.get(system)
@@ -203,7 +209,8 @@ class Licence:
         state: str = "no"
         if self._forgotten(system) < low:
             if self._view.systems[system].lossless:
-                state = "word" if self._view.told_until(system) >= high else "no"
+                word = "word" if self._view.told_until(system) >= high else "no"
+                state = self._view.missing(system, low, high) or word
             else:
                 state = self._view.coverage().of(system, source, low, high, fresh=fresh)
             if state not in ("yes", "word"):

@@ -171,13 +171,15 @@ class StreamReader:
         self, place: TopicPlace, messages: Sequence[Message], publication: Publication, batch: IntakeBatch
     ) -> None:
         system, rules = self._systems[place.topic], self._settings.rules
-        publish, take = publication.renderer(), self._intakes[system].take
+        intake, publish = self._intakes[system], publication.renderer()
+        take, batch.log = intake.take, f"{place.topic}/{place.partition}"
         records = batch.late_ns = batch.late_begun_ns = 0
         kind, stamp_ms = messages[-1].timestamp()
         is_dated, now_ns = kind == TIMESTAMP_LOG_APPEND_TIME, time.time_ns()
         batch.latest_ns = 0 if is_dated else now_ns  # shippers' clocks may say anything
         for taken in self._lines[place].read(messages):
             if isinstance(taken, Dead):
+                intake.refuse(batch)
                 publication.dead(system, place, taken.offset, taken.message, taken.reason)
                 self._unread[system] += 1
                 continue
@@ -221,14 +223,14 @@ class StreamReader:
         Numbers go with the lines: were they left for later, who has the partition then would not know them.
         """
         watermarks: list[Watermark] = []
-        runs = self._numbers.news()
+        runs, holes = self._numbers.news(), self._numbers.holes()
         now_s = time.monotonic()
         if now_s - self._watermarked_s >= min(WATERMARK_S, self._settings.stream.commit_ns / 1e9) * 0.9:
             self._watermarked_s = now_s
             watermarks = self._watermarks(is_last=is_last)
-        everywhere = range(self._cluster.partitions.count) if watermarks or runs else ()
+        everywhere = range(self._cluster.partitions.count) if watermarks or runs or holes else ()
         topic = self._cluster.kafka.generational("join")
-        for partition, value in chunks.messages(watermarks, runs, everywhere):
+        for partition, value in chunks.messages(watermarks, runs, everywhere, holes):
             yield Out(topic, value, partition)
 
     def _watermarks(self, *, is_last: bool) -> list[Watermark]:
