@@ -21,7 +21,7 @@ import pytest
 from clientip.config import load as config
 from clientip.edges.disk.files import Block
 from clientip.edges.disk.spill import BlockWriter, BucketReader, BucketWriter, read_blocks
-from clientip.edges.replay import pool
+from clientip.edges.replay import tasks
 from clientip.edges.replay.join_slices import Desk
 from clientip.edges.replay.plan import ChunkReader, ReplayOptions, Request, chunks_of
 from clientip.edges.replay.run import plan_of, replay
@@ -139,7 +139,7 @@ def test_records_are_those_of_all_lines_settled_together(
     dice.shuffle(names)
     with monkeypatch.context() as patch:
         items, direct = dice.choice([600, 100_000]), dice.choice([9, 4_000_000])
-        patch.setattr(pool, "Desk", partial(Desk, items=items, direct=direct))
+        patch.setattr(tasks, "Desk", partial(Desk, items=items, direct=direct))
         patch.setattr("clientip.edges.replay.plan.SHARDS", (dice.randint(1, 9), 9))
         patch.setattr("clientip.edges.disk.spill.SPILL_BYTES", dice.choice([300, 16 << 20]))
         patch.setattr("clientip.edges.disk.spill.BLOCK_BYTES", dice.choice([300, 16 << 20]))
@@ -158,7 +158,7 @@ def test_records_are_those_of_all_lines_settled_together(
 
 @pytest.mark.edge
 def test_a_key_cut_by_time_gives_the_same_answers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "Desk", partial(Desk, items=60, direct=50))
+    monkeypatch.setattr(tasks, "Desk", partial(Desk, items=60, direct=50))
     monkeypatch.setattr("clientip.edges.replay.join_heavy_key.MANY_SLICES", 3)
     cut = 0
     for seed in range(5 * SIZE):
@@ -177,9 +177,9 @@ def test_a_key_with_more_nat_events_than_memory_holds_is_refused_and_never_answe
 ) -> None:
     files = world(Shape(flows=100, balancer=True, ports=1))
     write(files, home)
-    monkeypatch.setattr(pool, "Desk", partial(Desk, items=60))
+    monkeypatch.setattr(tasks, "Desk", partial(Desk, items=60))
     reasons = run(home)["systems"]["app"]["reasons"]
-    monkeypatch.setattr(pool, "Desk", partial(Desk, direct=50, largest=50))
+    monkeypatch.setattr(tasks, "Desk", partial(Desk, direct=50, largest=50))
     assert reasons == run(home)["systems"]["app"]["reasons"]
     clients(home, files)
     write(world(Shape(flows=100, ports=1)), home)
