@@ -58,7 +58,7 @@ class Engine:
     >>> setup = Setup(system="web", format="nginx", pattern="$remote_addr $status", logs_peer="socket")
     >>> engine = Engine([System(name="web", peers=frozenset({"outside"}))], [LogSource(setup)], line_bytes=65536)
     >>> [outcome] = engine.reading("web").feed(Line(b"203.0.113.7 200", b"203.0.113.7 200"))
-    >>> outcome.resolution.verdict, outcome.resolution.client.address.text
+    >>> outcome.resolution.verdict, outcome.resolution.named.address.text
     ('seen', '203.0.113.7')
     """
 

@@ -7,7 +7,8 @@ import json
 
 import pytest
 from clientip.errors import ConfigError, FormatError
-from clientip.formats.traefik.access import TRAEFIK_CLF, TRAEFIK_JSON
+from clientip.formats.traefik.access import TRAEFIK_JSON
+from clientip.formats.traefik.clf import TRAEFIK_CLF
 from clientip.model import Format, Line, Observation, Skipped
 from hypothesis import example, given
 from hypothesis import strategies as st

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import get_args
 
-from clientip.model import Claim, Promise, System
+import pytest
+from clientip.model import Claim, Endpoint, Promise, Resolution, System, Verdict
+from clientip.syntax.addresses import parse_address
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -128,6 +131,15 @@ def travel(names: list[str], client: str, wire: Wire) -> Wire:
 def logged(wire: Wire) -> list[Claim]:
     shown = {"x-forwarded-for", "forwarded", "cf-connecting-ip"} | wire.headers.keys()
     return [Claim(name, tuple(wire.headers.get(name, ()))) for name in sorted(shown)]
+
+
+@pytest.mark.parametrize("verdict", get_args(Verdict))
+def test_a_resolution_names_its_end_only_if_the_verdict_says_how_the_client_is_known(verdict: Verdict) -> None:
+    """Whatever stands in `client`: of `internal` it is where the walk ended, which nobody may take for a client."""
+    end = Endpoint(parse_address("203.0.113.7"), 5)
+    named = Resolution(verdict, end, None, None, ()).named
+    assert named == (end if verdict in {"seen", "vouched", "joined"} else None)
+    assert Resolution(verdict, None, None, None, ()).named is None
 
 
 @settings(max_examples=EXAMPLES)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Facts = tuple[tuple[str, str | int | float], ...]
 
-NAMED: Final = frozenset({"seen", "vouched", "joined"})  # verdicts that name a client; a claim is never looked up
 
 # Output field → where a database holds it. The names are those of the Elastic Common Schema.
 FIELDS: Final = MappingProxyType(
@@ -70,10 +69,10 @@ class GeoDatabases:
 
     def add_to(self, record: Record) -> Record:
         """The record with what is known of its client, if it has one."""
-        resolution = record.resolution
-        if resolution.client is None or resolution.verdict not in NAMED:
+        client = record.resolution.named  # a claim is never looked up
+        if client is None:
             return record
-        found = self.lookup(resolution.client.address.text)
+        found = self.lookup(client.address.text)
         return replace(record, geo=found) if found else record
 
     def _lookup(self, address: str) -> Facts:

@@ -18,7 +18,7 @@ _ROWS: Final = {  # name in the configuration → module in this folder and its 
     "apache": "apache.logformat:APACHE",
     "varnish": "apache.varnish:VARNISH",
     "traefik_json": "traefik.access:TRAEFIK_JSON",
-    "traefik_clf": "traefik.access:TRAEFIK_CLF",
+    "traefik_clf": "traefik.clf:TRAEFIK_CLF",
     "envoy_text": "envoy.text:ENVOY_TEXT",
     "envoy_json": "envoy.json_lines:ENVOY_JSON",
     "caddy": "caddy:CADDY",

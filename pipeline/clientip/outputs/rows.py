@@ -59,7 +59,7 @@ def socket(endpoint: Endpoint | None) -> Socket | None:
 def enrichment(record: Record, rules: str) -> Enrichment:
     """The added value of one record; built by position, once per line."""
     found = record.resolution
-    client, peer = found.client, record.observation.peer
+    client, peer = found.named, record.observation.peer
     geo = record.geo
     return Enrichment(
         SCHEMA,
@@ -68,7 +68,7 @@ def enrichment(record: Record, rules: str) -> Enrichment:
         record.entry,
         rules,
         found.path,
-        None if client is None or found.verdict == "internal" else Socket(client.address.text, client.port),
+        None if client is None else Socket(client.address.text, client.port),
         found.method,
         found.reason,
         None if peer is None else Socket(peer.address.text, peer.port),

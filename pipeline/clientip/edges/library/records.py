@@ -61,7 +61,7 @@ def resolve(engine: Engine, line: bytes | str, system: str | None = None) -> Res
     ... '''), config.flush()
     >>> line = '10.0.0.10 [2025-01-01T00:00:00+00:00] "GET / HTTP/1.1" 200 "6.6.6.6, 203.0.113.7"'
     >>> found = resolve(load(config.name), line)
-    >>> found.verdict, found.client.address.text, found.claims[0].value
+    >>> found.verdict, found.named.address.text, found.claims[0].value
     ('vouched', '203.0.113.7', '6.6.6.6')
     """
     chosen = _chosen(engine, system)
@@ -106,7 +106,7 @@ def replay(
     ... peers     = ["outside"]
     ... ''')
     >>> for record in replay(folder / "clientip.toml"):
-    ...     print(record.resolution.client.address.text, record.observation.http.status)
+    ...     print(record.resolution.named.address.text, record.observation.http.status)
     203.0.113.7 200
     """
     settings, plan = plan_for(config, inputs, system)

@@ -21,7 +21,6 @@ from clientip.outputs.rows import SCHEMA
 from clientip.settings import Kafka
 
 MOST_FINDINGS: Final = 100  # of one kind and system in one batch; the rest is one message with a count
-NAMED: Final = frozenset({"seen", "vouched", "joined"})
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 
@@ -55,8 +54,8 @@ class Publication:
             verdicts[system, found.verdict] += 1
             if found.reason is not None:
                 self._unknown[system, found.reason] += 1
-            elif record.entry and found.client is not None and found.verdict in NAMED:
-                clients[found.client.address.text] += 1
+            elif record.entry and (client := found.named) is not None:
+                clients[client.address.text] += 1
             for kind in found.findings:
                 self.finding(record, kind)
 

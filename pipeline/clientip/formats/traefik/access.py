@@ -1,22 +1,17 @@
-"""Traefik access logs, v1 to v3: JSON, and the Common Log Format that is its default.
+"""Traefik access logs in JSON, v1 to v3.
 
 https://doc.traefik.io/traefik/observe/logs-and-access-logs/
 
 Peer: `ClientAddr` is Go's RemoteAddr: the socket, or with `proxyProtocol` on the entry point the PROXY source
 (`logs_peer`).  `ClientHost` never is: it is the X-Forwarded-For header, first line, wherever one survived, and the
 peer's host otherwise.  Where it differs from the host of ClientAddr it is the header for certain, and stands in for
-`request_X-Forwarded-For` if that is not logged.  In the Common Log Format nothing tells which of the two it is, and
-there is no peer: it becomes a claim under a name of its own, which no system can promise.
+`request_X-Forwarded-For` if that is not logged.
 
 Headers: `request_<Name>` as received, all lines (joined with a comma); `accesslog.fields.headers` must keep them.  From
 peers outside `forwardedHeaders.trustedIPs` the X-Forwarded ones were deleted before.  `X-Real-Ip` is written by Traefik
 itself if it is absent: one that only repeats the peer counts as absent.
 
 Time: `StartUTC` is the start.  `time` is the writing, to the second, and only used where the start was dropped.
-
-Common Log Format: the host, the user and (before 3.7.3 and 3.6.19) quotes inside the quoted fields are written as they
-came; backslashes always.  A line is read only if it holds one time stamp, and beside the quotes its columns need only
-ones behind a backslash, in referer and user agent: status and service stand outside of these, whatever they hold.
 """
 
 from __future__ import annotations
@@ -24,33 +19,45 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from operator import itemgetter
+from typing import Any, Final
+
+from msgspec import Struct
 
 from clientip.errors import ConfigError, Fault, FormatError
-from clientip.formats.traefik.samples import CLF_SAMPLES, JSON_SAMPLES
+from clientip.formats.traefik.samples import JSON_SAMPLES
 from clientip.model import Claim, Endpoint, Format, Http, Ids, Line, Observation, Reader, Setup, Skipped
-from clientip.patterns.matcher import decode_text
 from clientip.syntax.addresses import parse_address, read_endpoint, read_port
 from clientip.syntax.headers import FORWARDING, ID_HEADERS, sort_headers
 from clientip.syntax.jsonlines import extendable, int_of, read_object, text_of
-from clientip.syntax.times import MILLISECOND_NS, SECOND_NS, clf_ns, rfc3339_ns, spread
+from clientip.syntax.times import SECOND_NS, rfc3339_ns, spread
 from clientip.syntax.traceids import plain_w3c, span_id, trace_id
 
 FieldsReader = Callable[[Line, dict[str, Any], bool], "Observation | Skipped"]
 
 _PREFIX: Final = "request_"
-_CLIENT_HOST: Final = "traefik-clienthost"
 _ACCESS_KEYS: Final = ("RequestMethod", "ClientAddr", "ClientHost", "DownstreamStatus", "RequestAddr", "StartUTC")
 _TRACE_KEYS: Final = ("TraceId", "trace_id")
 _SPAN_KEYS: Final = ("SpanId", "span_id")
+_USUAL_KEYS: Final = (
+    "RequestMethod",
+    "RequestPath",
+    "RequestProtocol",
+    "RequestHost",
+    "DownstreamStatus",
+    "RequestContentSize",
+    "DownstreamContentSize",
+)
+_usual: Final = itemgetter(*_USUAL_KEYS)
+_NOTHING: Final = (None,) * len(_USUAL_KEYS)
 _TEXT: Final = frozenset((str, type(None)))
 _PLANS: Final = 4096  # sets of keys: a server writes few, but for headers that its clients choose
 
 # Traefik's own log in the same stream: logrus text, and the console of v3.
-_OWN_LOG: Final = re.compile(rb'time="|\d{4}-\d\d-\d\dT[0-9:.+Z-]{8,20} (?:TRC|DBG|INF|WRN|ERR|FTL|PNC) ')
+OWN_LOG: Final = re.compile(rb'time="|\d{4}-\d\d-\d\dT[0-9:.+Z-]{8,20} (?:TRC|DBG|INF|WRN|ERR|FTL|PNC) ')
 
 
-class _Plan(NamedTuple):
+class _Plan(Struct, frozen=True, gc=False):
     """What lines with the same keys have in common."""
 
     claims: tuple[tuple[str, str], ...]  # (key, header) of plain forwarding headers
@@ -62,6 +69,7 @@ class _Plan(NamedTuple):
     real_ip: str | None  # key of X-Real-Ip
     extendable: bool  # whether no key is `clientip`
     access: bool  # whether this is an access log line at all
+    usual: bool  # whether it has every key of _USUAL_KEYS
 
 
 def _compile_json(setup: Setup) -> Reader:
@@ -72,7 +80,7 @@ def _compile_json(setup: Setup) -> Reader:
         try:
             fields = read_object(text)
         except FormatError:
-            if _OWN_LOG.match(text):
+            if OWN_LOG.match(text):
                 return Skipped(line, "no_request")
             raise
         return observe(line, fields, True)
@@ -80,7 +88,7 @@ def _compile_json(setup: Setup) -> Reader:
     return read
 
 
-def compile_fields(setup: Setup) -> FieldsReader:  # noqa: PLR0915 - holds the hot reader, which is flat
+def compile_fields(setup: Setup) -> FieldsReader:
     """The function from Traefik's fields, wherever they came from, to the observation.
 
     Its last argument says whether the fields are those of the line's own JSON object.
@@ -88,27 +96,38 @@ def compile_fields(setup: Setup) -> FieldsReader:  # noqa: PLR0915 - holds the h
     if setup.logs_peer not in ("socket", "proxy"):
         text = 'write "proxy" if the entry point has proxyProtocol (ClientAddr is then the PROXY source), else "socket"'
         raise ConfigError([Fault("", "logs_peer", text)])
-    is_socket, skew = setup.logs_peer == "socket", setup.max_skew_ns
-    plan_of = lru_cache(_PLANS)(lambda keys: _plan(setup, keys))
+    return _Fields(setup).observe
 
-    # Hot: one call per line of the most common log; flat, and with the rare cases in functions of their own.
-    def observe(line: Line, fields: dict[str, Any], own: bool) -> Observation | Skipped:  # noqa: PLR0915 - flat on purpose
-        plan = plan_of(tuple(fields))
+
+class _Fields:
+    """The fields of one system's lines."""
+
+    __slots__ = ("_is_socket", "_plan_of", "_setup", "_skew")
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._is_socket, self._skew = setup.logs_peer == "socket", setup.max_skew_ns
+        self._plan_of = lru_cache(_PLANS)(lambda keys: _plan(setup, keys))
+
+    # Hot: the stage `parse` of `python -m benchmarks`. Called once per line of the most common log: flat, and with the
+    # rare cases in functions of their own.
+    def observe(self, line: Line, fields: dict[str, Any], own: bool) -> Observation | Skipped:
+        plan = self._plan_of(tuple(fields))
         if not plan.access:
             return Skipped(line, "no_request")
-        get = fields.get
+        get, is_socket = fields.get, self._is_socket
         duration = get("Duration")
         if duration.__class__ is not int:
             duration = int_of(fields, "Duration")
         start_text = get("StartUTC")
         if start_text.__class__ is str:
-            start = rfc3339_ns(start_text)
+            start, skew = rfc3339_ns(start_text), self._skew
             earliest: int | None = start - skew
             latest: int | None = start + skew
             end = None if duration is None else start + duration
             time_by: str | None = "own"
         else:
-            earliest, latest, end, time_by = _other_time(line, fields, duration, skew)
+            earliest, latest, end, time_by = _other_time(line, fields, duration, self._skew)
         logged = get("ClientAddr")
         if logged.__class__ is not str:
             logged = text_of(fields, "ClientAddr") or "-"
@@ -133,25 +152,13 @@ def compile_fields(setup: Setup) -> FieldsReader:  # noqa: PLR0915 - holds the h
         if plan.parent is not None:
             ids = plain_w3c(_text(fields[plan.parent]))
         if plan.others and ids is None:
-            found = sort_headers(setup, [(name, (_text(fields[key]),), "all") for key, name in plan.others])
+            found = sort_headers(self._setup, [(name, (_text(fields[key]),), "all") for key, name in plan.others])
             claims, proofs, ids, notes = claims + found.claims, found.proofs, found.ids, found.notes
         if plan.trace is not None:
             ids = _own_ids(fields, plan, ids)
-        method, target, protocol = get("RequestMethod"), get("RequestPath"), get("RequestProtocol")
-        name, agent, referer = get("RequestHost"), get("request_User-Agent"), get("request_Referer")
-        if not (
-            method.__class__ is target.__class__ is name.__class__ is protocol.__class__ is str
-            and agent.__class__ in _TEXT
-            and referer.__class__ in _TEXT
-        ):
-            method, target, name, protocol, agent, referer = _http_texts(fields)
-        status, received, sent = get("DownstreamStatus"), get("RequestContentSize"), get("DownstreamContentSize")
-        if not status.__class__ is received.__class__ is sent.__class__ is int:
-            status, received, sent = _http_numbers(fields)
-        service = get("ServiceAddr") or get("BackendAddr")
-        serial = get("RequestCount")
+        service, serial = get("ServiceAddr") or get("BackendAddr"), get("RequestCount")
         return Observation(
-            setup,
+            self._setup,
             "request",
             earliest,
             latest,
@@ -164,9 +171,9 @@ def compile_fields(setup: Setup) -> FieldsReader:  # noqa: PLR0915 - holds the h
             None,
             claims,
             None,
-            _service(service) if service.__class__ is str else None,
+            service_endpoint(service) if service.__class__ is str else None,
             ids,
-            Http(method, target, name, protocol, status, agent, referer, received, sent, duration),
+            _http(fields, plan.usual, duration),
             line.instance,
             None,
             serial if serial.__class__ is int else None,
@@ -175,7 +182,20 @@ def compile_fields(setup: Setup) -> FieldsReader:  # noqa: PLR0915 - holds the h
             notes,
         )
 
-    return observe
+
+def _http(fields: dict[str, Any], usual: bool, duration: int | None) -> Http:
+    """What the line says of the request; `usual`: it has all keys of `_usual`."""
+    method, target, protocol, name, status, received, sent = _usual(fields) if usual else _NOTHING
+    agent, referer = fields.get("request_User-Agent"), fields.get("request_Referer")
+    if not (
+        method.__class__ is target.__class__ is name.__class__ is protocol.__class__ is str
+        and agent.__class__ in _TEXT
+        and referer.__class__ in _TEXT
+    ):
+        method, target, name, protocol, agent, referer = _http_texts(fields)
+    if not status.__class__ is received.__class__ is sent.__class__ is int:
+        status, received, sent = _http_numbers(fields)
+    return Http(method, target, name, protocol, status, agent, referer, received, sent, duration)
 
 
 def _plan(setup: Setup, keys: tuple[str, ...]) -> _Plan:
@@ -200,6 +220,7 @@ def _plan(setup: Setup, keys: tuple[str, ...]) -> _Plan:
         real_ip=next((key for key, name in names if name == "x-real-ip" and name not in setup.proof_headers), None),
         extendable="clientip" not in keys,
         access=any(key in keys for key in _ACCESS_KEYS),
+        usual=set(keys).issuperset(_USUAL_KEYS),
     )
 
 
@@ -254,7 +275,7 @@ def _own_ids(fields: dict[str, Any], plan: _Plan, said: Ids | None) -> Ids | Non
 
 
 @lru_cache(4096)
-def _service(text: str) -> Endpoint | None:
+def service_endpoint(text: str) -> Endpoint | None:
     """Where the request went, from the service's URL; None for a name."""
     try:
         return read_endpoint(text)
@@ -281,89 +302,6 @@ _HTTP_TEXTS: Final = (
 )
 _HTTP_NUMBERS: Final = ("DownstreamStatus", "RequestContentSize", "DownstreamContentSize")
 
-_STAMP: Final = re.compile(r" \[([0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9:]{8} [+-][0-9]{4})\] ")
-# "request" status size "referer" "user agent", and unless it is `genericCLF`: count "router" "service" <n>ms.
-_COLUMNS: Final = (
-    r'"([^"]*+)" ([0-9]{1,3}|-) ([0-9]{1,19}|-) (?:"(HEADER)"|-) (?:"(HEADER)"|-)'
-    r'(?: (?:([0-9]{1,18})|-) (?:"[^"]*+"|-) (?:"([^"]*+)"|-) ([0-9]{1,15})ms)?'
-)
-_CLF: Final = re.compile(_COLUMNS.replace("HEADER", r'[^"]*+'))
-_CLF_ESCAPED: Final = re.compile(_COLUMNS.replace("HEADER", r'(?:[^"\\]|\\.)*+'))
-_CLF_QUOTES: Final = 10
-
-
-def _compile_clf(setup: Setup) -> Reader:
-    def read(line: Line) -> Observation | Skipped:
-        text = decode_text(line.text)
-        if _OWN_LOG.match(line.text) and _STAMP.search(text) is None:  # a client chooses how access lines begin
-            return Skipped(line, "no_request")
-        stamp, *more = _stamps(text)
-        if more:
-            raise FormatError("two_readings", more[0].start())
-        match = _CLF.fullmatch(text, stamp.end()) or _CLF_ESCAPED.fullmatch(text, stamp.end())
-        if match is None:
-            has_more = text.count('"', stamp.end()) > _CLF_QUOTES
-            raise FormatError("two_readings" if has_more else "no_match", stamp.end())
-        start = clf_ns(stamp[1])
-        earliest, latest = spread(start, SECOND_NS, setup.max_skew_ns)
-        duration = None if match[8] is None else int(match[8]) * MILLISECOND_NS
-        return Observation(
-            setup,
-            "request",
-            earliest,
-            latest,
-            None if duration is None else start + duration,
-            "own",
-            claims=_client_host(text[: stamp.start()]),
-            upstream_peer=None if match[7] is None else _service(match[7].partition("://")[2].partition("/")[0]),
-            http=_clf_http(match, duration),
-            instance=line.instance,
-            request_serial=None if match[6] is None else int(match[6]),
-        )
-
-    return read
-
-
-def _stamps(text: str) -> list[re.Match[str]]:
-    found: list[re.Match[str]] = []
-    for match in _STAMP.finditer(text):
-        found.append(match)
-        if len(found) == 2:
-            break
-    if not found:
-        raise FormatError("no_match", 0)
-    return found
-
-
-def _client_host(text: str) -> tuple[Claim, ...]:
-    """`<ClientHost> - <user>`: the header or the peer, nobody can say which."""
-    host, dash, user = text.partition(" - ")
-    if not dash:
-        raise FormatError("no_match", 0)
-    if " - " in user:
-        raise FormatError("two_readings", len(host))
-    return () if host in ("", "-") else (Claim(_CLIENT_HOST, (host,), "first"),)
-
-
-def _clf_http(match: re.Match[str], duration: int | None) -> Http:
-    method, _, rest = match[1].partition(" ")
-    target, _, protocol = rest.rpartition(" ")
-    status, sent = (None if text == "-" else int(text) for text in (match[2], match[3]))
-    escaped = match.re is _CLF_ESCAPED
-    referer, agent = (
-        None if text in (None, "-", "") else text.replace('\\"', '"') if escaped else text for text in match.group(4, 5)
-    )
-    return Http(
-        method or None,
-        target or None,
-        protocol=protocol or None,
-        status=status,
-        user_agent=agent,
-        referer=referer,
-        response_bytes=sent,
-        duration_ns=duration,
-    )
-
 
 TRAEFIK_JSON: Final = Format(
     name="traefik_json",
@@ -375,12 +313,4 @@ TRAEFIK_JSON: Final = Format(
         "accesslog.format=json; accesslog.fields.headers.names.X-Forwarded-For=keep, likewise Forwarded, X-Real-Ip, "
         "X-Request-Id, Traceparent and the header of your CDN; tracing on for TraceId"
     ),
-)
-
-TRAEFIK_CLF: Final = Format(
-    name="traefik_clf",
-    title="Traefik access log, Common Log Format (shows no peer)",
-    compile=_compile_clf,
-    samples=CLF_SAMPLES,
-    ask_for="accesslog.format=json: this format shows neither the peer nor any forwarding header",
 )
