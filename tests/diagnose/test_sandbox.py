@@ -146,6 +146,53 @@ def test_a_row_that_cannot_mean_anything_says_why_and_keeps_its_id(row: dict[str
     assert word in answered["error"]
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('{"heders": []}', 'heders: unknown key; did you mean "headers"?'),
+        ('{"peer": 5}', "peer: must be a string, not 5"),
+        ('{"trust": [{"adresses": []}]}', 'trust[0].adresses: unknown key; did you mean "addresses"?'),
+        ('{"trust": [{"addresses": "10.0.0.1"}]}', 'trust[0].addresses: must be a list of strings, not "10.0.0.1"'),
+        ('{"trust": [{"hops": "2"}]}', 'trust[0].hops: must be a whole number from 1 on, not "2"'),
+        ('{"trust": [{"hops": 1.5}]}', "trust[0].hops: must be a whole number from 1 on, not 1.5"),
+        (
+            '{"trust": {}}',
+            'trust: must be a list, each item an object like {"addresses": ["10.0.0.0/8"]}, not a table',
+        ),
+        (
+            '{"trust": [{"conveys": [{"header": "forwarded", "mode": "appendd"}]}]}',
+            'trust[0].conveys[0].mode: unknown word "appendd"; did you mean "append"?',
+        ),
+        ('{"trust": [{"conveys": [{"mode": "append"}]}]}', 'trust[0].conveys[0]: lacks "header"'),
+        (
+            '{"trust": [{"conveys": [7]}]}',
+            'trust[0].conveys[0]: must be "proxy" or {"header": …, "mode": …}, not 7',
+        ),
+        ('{"headers": [["a", "b"], ["a"]]}', 'headers[1]: must be a pair like ["x-real-ip", "203.0.113.7"]'),
+        (
+            '{"headers": {"a": "b"}}',
+            'headers: must be a list, each item a pair like ["x-real-ip", "203.0.113.7"], not a table',
+        ),
+        ('{"headers": [["a", null]]}', "headers[0][1]: must be a string, not null"),
+        ('{"headers": null}', 'headers: must be a list, each item a pair like ["x-real-ip", "203.0.113.7"], not null'),
+        ("[1]", 'row: must be an object like {"id": 1, "peer": "203.0.113.7:443"}'),
+        ('{"id": 9', "row: is no JSON: it ends too early"),
+        ("nonsense", "row: is no JSON from byte 4 on"),
+        ("[" * 20_000, "row: is nested too deeply"),
+        (
+            '{"trust":' + "[" * 800 + "]" * 800 + "}",
+            'trust[0]: must be an object like {"addresses": ["10.0.0.0/8"]}, not a list',
+        ),
+    ],
+)
+def test_a_row_of_another_shape_is_refused_in_the_words_of_a_configuration(row: str, said: str) -> None:
+    assert json.loads(answer(row.encode()))["error"] == said
+
+
+def test_a_row_that_is_no_text_says_where() -> None:
+    assert json.loads(answer(b'{"id": 1, "peer": "\xff"}')) == {"id": 1, "error": "row: is no UTF-8 from byte 19 on"}
+
+
 @pytest.mark.parametrize("given_id", [7, "x", None, [1, {"a": 2}], 12345678901234567890])
 def test_the_id_comes_back_as_it_was_given(given_id: Any) -> None:
     assert json.loads(answer(json.dumps({"id": given_id, "peer": "1.1.1.1"}).encode()))["id"] == given_id

@@ -141,6 +141,8 @@ def called(shape: Shape) -> str:
 
 
 def _shown(value: object) -> str:
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from clientip.config.topology import promise_fault
+from clientip.diagnose.row_faults import row_fault
 from clientip.errors import FormatError
 from clientip.model import Endpoint, Mode, Observation, Ownership, Promise, Setup, System, Unbelieved
 from clientip.syntax.addresses import holds, parse_range, read_endpoint
@@ -90,7 +91,7 @@ def answer(row: bytes) -> bytes:
     >>> answer(b'{"id": 1, "peer": "203.0.113.7:5"}')
     b'{"id":1,"client":{"ip":"203.0.113.7","port":5},"verdict":"seen","method":"socket","reason":null,"claims":[],"findings":[]}'
     >>> answer(b'{"id": 2, "peer": "x"}')
-    b'{"id":2,"error":"peer: address"}'
+    b'{"id":2,"error":"peer: \\'x\\' is no address; write one like 203.0.113.7 or 203.0.113.7:443"}'
     """
     try:
         question = _DECODE(row)
@@ -100,7 +101,7 @@ def answer(row: bytes) -> bytes:
         except FormatError as error:
             return _ENCODE(ResolveRefusal(question.id, str(error)))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return _ENCODE(ResolveRefusal(_id_of(row), f"row: {error}"))
+        return _ENCODE(ResolveRefusal(_id_of(row), row_fault(row, error)))
 
 
 def _check_text(id_: msgspec.Raw) -> None:
@@ -140,8 +141,9 @@ def _endpoint(text: str | None) -> Endpoint | None:
         return None
     try:
         return read_endpoint(text)
-    except FormatError as error:
-        raise FormatError(f"peer: {error}") from None
+    except FormatError:
+        text = f"peer: {text[:100]!r} is no address; write one like 203.0.113.7 or 203.0.113.7:443"
+        raise FormatError(text) from None
 
 
 def _observation(question: ResolveRow, peer: Endpoint | None) -> Observation:
