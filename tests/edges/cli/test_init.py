@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from click.testing import CliRunner
 from clientip.config.load import SystemSettings, load
 from clientip.edges.cli.guess import guess
 from clientip.edges.cli.init import init
+from clientip.edges.cli.main import app
 from clientip.edges.disk.inputs import find_inputs
 from clientip.formats import FORMATS
 from clientip.model import Format
@@ -133,6 +135,61 @@ def test_a_log_of_several_formats_side_by_side_needs_no_pattern(tmp_path: Path) 
     [web] = systems_of(tmp_path, init([log(tmp_path, [request, head + "1/0/8 14 -- 2/1/0/0/0 0/0"])], tmp_path))
     assert web.setup is not None
     assert (web.setup.format, web.setup.pattern) == ("haproxy", None)
+
+
+def test_every_other_format_is_told_once(tmp_path: Path) -> None:
+    combined = [line.rpartition(' "')[0] for line in LINES]
+    wrapped = [f"Mar  2 10:20:30 a nginx[7]: {line}" for line in combined]
+    for lines in (combined, wrapped):
+        [told] = [line for line in init([log(tmp_path, lines)], tmp_path).splitlines() if "just as much" in line]
+        formats = told.partition("just as much: ")[2].rstrip(".").split("; ")
+        assert len(formats) == len(set(formats)) > 1
+        assert {"apache", "varnish"} <= set(formats)
+
+
+def test_nodes_that_behave_alike_are_proposed_as_one_system(tmp_path: Path) -> None:
+    nodes = [line.replace("10.0.3.7", f"10.0.3.{number % 8 + 1}") for number, line in enumerate(LINES[:60])]
+    other = LINES[0].replace("10.0.3.7", "10.0.9.9").replace('"203.0.113.0"', '"-"')
+    text = init([log(tmp_path, [*nodes, *[other] * 5])], tmp_path)
+    assert text.count("a balancer?") == 1
+    answer = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#     ")]
+    [_, hop] = systems_of(tmp_path, text + "\n".join(answer) + "\n")
+    assert sorted(own.text for own in hop.system.owns) == [f"10.0.3.{number}" for number in range(1, 9)]
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        (
+            "ingress-nginx-controller-5d88495688-x7vbn_ingress-nginx_controller-0a1b2c3d.log",
+            "ingress-nginx-controller",
+        ),
+        ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.log", "e3b0c44298fc1c149afbf4c8"),
+        ("web.example.org.access.log", "web"),
+    ],
+)
+def test_a_long_file_name_gives_a_short_system_name(tmp_path: Path, file: str, name: str) -> None:
+    [system] = systems_of(tmp_path, init([log(tmp_path, name=file)], tmp_path))
+    assert system.system.name == name
+
+
+def test_what_goes_to_a_file_finds_its_logs_from_there_and_replaces_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "etc").mkdir()
+    path = log(tmp_path / "logs")
+    monkeypatch.chdir(tmp_path / "logs")
+    written = tmp_path / "etc" / "first.toml"
+    call = ["init", "web.log", "-o", "../etc/first.toml"]
+    assert CliRunner().invoke(app, call, standalone_mode=False).return_value is None
+    assert 'inputs = ["../logs/web.log"]' in written.read_text()
+    assert [str(Path(each.path).resolve()) for each in find_inputs(load([written]), (), None).files] == [path]
+    again = CliRunner().invoke(app, call, standalone_mode=False)
+    assert (again.return_value, "is there already" in again.stderr) == (2, True)
+    printed = CliRunner().invoke(app, ["init", "web.log"], standalone_mode=False).stdout
+    (tmp_path / "etc" / "printed.toml").write_text(printed)
+    assert [each.path for each in find_inputs(load([tmp_path / "etc" / "printed.toml"]), (), None).files] == [path]
 
 
 def _plain(row: Format) -> list[bytes]:
