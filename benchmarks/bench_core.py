@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clientip.engine import BLOCK
+from clientip.engine import BLOCK_LINES
 from clientip.model import Record
 from clientip.outputs import OUTPUTS
 
@@ -16,8 +16,8 @@ def prepare(setting: Setting, raw: Sequence[bytes]) -> Work:
     reading, render, rules, given = setting.engine.reading("web"), OUTPUTS["enriched"], setting.rules, framed(raw)
 
     def work() -> None:
-        for first in range(0, len(given), BLOCK):
-            for outcome in reading.feed_all(given[first : first + BLOCK]):
+        for first in range(0, len(given), BLOCK_LINES):
+            for outcome in reading.feed_all(given[first : first + BLOCK_LINES]):
                 assert isinstance(outcome, Record)
                 render(outcome, rules)
 

@@ -40,8 +40,8 @@ from clientip.trust.walk import resolve
 
 Walk = Callable[[Graph, Observation], Resolution]
 
-MESSAGES: Final = 1 << 20  # that one line holds at most, as far as their places are concerned
-BLOCK: Final = 64  # lines that `Reading.feed_all` takes best at a time
+MAX_MESSAGES: Final = 1 << 20  # that one line holds at most, as far as their places are concerned
+BLOCK_LINES: Final = 64  # lines that `Reading.feed_all` takes best at a time
 
 
 class LogSource(Struct, frozen=True):
@@ -120,7 +120,7 @@ class Reading:
         """Lines in order to their outcomes in order, the same as line by line.
 
         Stage by stage, because the code of one stage then stays in the processor's
-        cache: a third less time than line by line.  About BLOCK lines at a time is best.
+        cache: a third less time than line by line.  About BLOCK_LINES lines at a time is best.
         """
         framed: Sequence[Line | Outcome] = lines
         if self._wrapper or self._split is not None:
@@ -148,7 +148,7 @@ class Reading:
             messages = self._split(whole.text)
         except FormatError as error:
             return (_rejected(whole, error),)
-        first = whole.index * MESSAGES  # a line may itself be one of several of a message
+        first = whole.index * MAX_MESSAGES  # a line may itself be one of several of a message
         return [replace(whole, raw=each, text=each, index=first + at) for at, each in enumerate(messages)] or (
             Skipped(whole, "no_request"),
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from clientip.diagnose import clock_skew as offsets
-from clientip.diagnose.clock_skew import FAR_NS, Match, Measuring, Offset, measured
+from clientip.diagnose.clock_skew import MAX_SKEW_NS, Match, Measuring, Offset, measured
 from clientip.joins.facts import JoinFact, JoinQuestion, conn_key
 from clientip.model import System
 from hypothesis import given, settings
@@ -56,7 +56,7 @@ def measure(questions: list[JoinQuestion], facts: list[JoinFact]) -> list[Offset
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(-FAR_NS * 100, FAR_NS * 100), st.integers(0, 10**6))
+@given(st.integers(-MAX_SKEW_NS * 100, MAX_SKEW_NS * 100), st.integers(0, 10**6))
 def test_a_constant_offset_lies_between_the_two_bounds(offset: int, seed: int) -> None:
     dice, matches = random.Random(seed), []
     for _ in range(dice.randrange(1, 30)):

@@ -12,7 +12,7 @@ from clientip.joins.alignment import MAX_STEP, align
 from clientip.joins.coverage import MAX_RUNS, Coverage, Covered, Run, Runs, stitch
 from clientip.joins.facts import JoinFact, JoinQuestion, conn_key, line_key, request_key, trace_key
 from clientip.joins.flows import FOREVER, NEVER, Flow, Timeline, flows_of, unanswered
-from clientip.joins.matching import CANDIDATES, CROWDED, SLOW, Bounds, answers, window
+from clientip.joins.matching import MAX_ACCEPT_NS, MAX_CANDIDATES, MAX_FITTING, Bounds, answers, window
 from clientip.model import Address, Candidate, Numbered
 from clientip.syntax.addresses import read_endpoint
 from clientip.trust.answers import Answer, Awaits, Ended, Known, Refused, Site, Through
@@ -570,9 +570,9 @@ def test_a_certain_answer_needs_no_other_flow_to_be_away() -> None:
 # Complete.
 
 
-@pytest.mark.parametrize(("count", "reason"), [(CROWDED, "ambiguous"), (CROWDED + 1, "crowded")])
+@pytest.mark.parametrize(("count", "reason"), [(MAX_FITTING, "ambiguous"), (MAX_FITTING + 1, "crowded")])
 def test_too_many_flows_in_one_moment_are_crowded(count: int, reason: str) -> None:
-    assert CROWDED == 256
+    assert MAX_FITTING == 256
     facts = [line(f"{n:04}", 50, 150, ("203.0.113.9", n)) for n in range(count)]
     assert who(answer(facts, asked(100, 100, witnesses=("lb",)))) == reason
 
@@ -677,16 +677,16 @@ def test_a_line_that_does_not_show_its_own_peer_ends_the_walk() -> None:
 @pytest.mark.parametrize(
     ("begin", "end", "reason"),
     [
-        (SLOW + 105, SLOW + 106, "evidence_missing"),
-        (SLOW + 106, SLOW + 107, None),
-        (-2 * SLOW, 95 - SLOW, "evidence_missing"),
-        (-2 * SLOW, 94 - SLOW, "evidence_missing"),
+        (MAX_ACCEPT_NS + 105, MAX_ACCEPT_NS + 106, "evidence_missing"),
+        (MAX_ACCEPT_NS + 106, MAX_ACCEPT_NS + 107, None),
+        (-2 * MAX_ACCEPT_NS, 95 - MAX_ACCEPT_NS, "evidence_missing"),
+        (-2 * MAX_ACCEPT_NS, 94 - MAX_ACCEPT_NS, "evidence_missing"),
     ],
 )
 def test_silence_of_nat_is_its_own_request_unless_the_port_was_ever_translated_before_or_soon_after(
     begin: int, end: int, reason: str | None
 ) -> None:
-    assert SLOW == 60_000_000_000
+    assert MAX_ACCEPT_NS == 60_000_000_000
     found = answer([told("a", begin, end)], asked(100, 100, witnesses=("nodes", "lb")))
     own = Through("nodes", ("198.51.100.11", 40001), None, "conntrack", "", own=True)
     assert found == (Refused(reason) if reason else own)
@@ -750,7 +750,7 @@ def test_one_question_that_cannot_be_ordered_does_not_keep_others_from_it() -> N
 
 
 def test_candidates_are_few_each_once_and_in_a_fixed_order() -> None:
-    assert CANDIDATES == 4
+    assert MAX_CANDIDATES == 4
     facts = [told(f"{n}", 50 + n, 150, ("203.0.113.9", n or None)) for n in range(6)]
     facts += [told("own", 57, 150, B, own=True), told("none", 57, 150, None)]
     found = answer(facts, asked(52, 140), nothing)
@@ -886,7 +886,7 @@ def test_one_kept_id_among_minted_ones_is_kept() -> None:
     assert who(answer(facts, called(100), nothing)) == "evidence_incomplete"
 
 
-@pytest.mark.parametrize(("count", "reason"), [(CROWDED, "ambiguous"), (CROWDED + 1, "crowded")])
+@pytest.mark.parametrize(("count", "reason"), [(MAX_FITTING, "ambiguous"), (MAX_FITTING + 1, "crowded")])
 def test_too_many_requests_under_one_id_are_crowded(count: int, reason: str) -> None:
     facts = [served(f"{n:04}", 50, 150, replace(ENDED, client=("203.0.113.9", n))) for n in range(count)]
     assert who(answer(facts, called(100))) == reason

@@ -80,7 +80,7 @@ def test_an_owner_for_ever_stays_beside_one_that_comes_and_goes() -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clientip.trust.owners._REMEMBERED", 2)
+    monkeypatch.setattr("clientip.trust.owners._MAX_REMEMBERED", 2)
     owners = Owners([system("lb", "10.0.0.0/8")])
     for number in range(9):
         assert names(owners, f"10.0.0.{number}") == (["lb"], True)

@@ -21,7 +21,7 @@ from clientip.trust.answers import Site
 
 MAX_CONNECTIONS: Final = 100_000  # kept at a time; of more an even sample, so that a drift shows
 MAX_FACTS: Final = 8  # of one connection: more are several flows
-FAR_NS: Final = 10_000_000_000  # further off than this the flow is another one, of which a line is missing
+MAX_SKEW_NS: Final = 10_000_000_000  # further off than this the flow is another one, of which a line is missing
 _MILLISECOND: Final = 1_000_000
 
 Four = tuple[str, Site]  # join key of the far end, and the near end
@@ -41,7 +41,7 @@ class Offset(Struct, frozen=True):
     asker: Writer
     witness: Writer
     matches: int
-    apart: int  # of them, left out: more than FAR_NS off what the others say
+    apart: int  # of them, left out: more than MAX_SKEW_NS off what the others say
     smallest: int
     largest: int
     estimate: int
@@ -182,7 +182,7 @@ def measured(asker: Writer, witness: Writer, matches: Sequence[Match], configure
     (90, 105, 105, False)
     """
     common = _most_common(matches)
-    near = [match for match in matches if match.low <= common + FAR_NS and common - FAR_NS <= match.high]
+    near = [match for match in matches if match.low <= common + MAX_SKEW_NS and common - MAX_SKEW_NS <= match.high]
     low, high = max(match.low for match in near), min(match.high for match in near)
     smallest, largest, drifts = min(low, high), max(low, high), low > high
     # The first request follows its connection at once, sooner or later: the smallest distance is the offset.

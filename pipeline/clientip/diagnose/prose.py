@@ -25,7 +25,7 @@ _EVIDENCE = {
     "joined": "told by another log ({by})",
 }
 
-_SHOWN: Final = 600  # characters of a log line
+_MAX_SHOWN: Final = 600  # characters of a log line
 
 
 class Shown(NamedTuple):
@@ -117,8 +117,8 @@ def _evidence(record: Record, find: Find, own: Shown | None) -> Iterator[str]:
 
 def _line(shown: Shown) -> Iterator[str]:
     yield f"  {shown.system}, {printable(shown.place)}:"
-    text = printable(shown.text[: _SHOWN + 1])
-    yield f"    {text if len(text) <= _SHOWN else text[:_SHOWN] + '…'}"
+    text = printable(shown.text[: _MAX_SHOWN + 1])
+    yield f"    {text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + '…'}"
 
 
 def _candidates(record: Record, find: Find) -> Iterator[str]:

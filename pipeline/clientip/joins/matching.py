@@ -23,13 +23,13 @@ from clientip.model import Address, Candidate
 from clientip.syntax.addresses import parse_address
 from clientip.trust.answers import Answer, Awaits, Known, Refused, Site, Through
 
-CROWDED: Final = 256  # facts that fit one question's moment; more are an attack or a defect
-AROUND: Final = 4 * CROWDED  # the same, before near ends are compared: what is looked at for one question
-FEW: Final = 16  # facts of which it is worth to see whether they are one and the same
-SLOW: Final = 60_000_000_000  # ns; no server takes longer to accept what has arrived
-SILENT: Final = Refused("evidence_missing")  # of a NAT device whose every translation is known
-WHOLE: Final = frozenset({"yes", "word"})  # `Covered` that says everything was told
-CANDIDATES: Final = 4  # shown of those that fit
+MAX_FITTING: Final = 256  # facts that fit one question's moment; more are an attack or a defect
+MAX_FACTS_AROUND: Final = 4 * MAX_FITTING  # the same, before near ends are compared: what is looked at for one question
+MAX_COMPARED: Final = 16  # facts of which it is worth to see whether they are one and the same
+MAX_ACCEPT_NS: Final = 60_000_000_000  # ns; no server takes longer to accept what has arrived
+NAT_SILENT: Final = Refused("evidence_missing")  # of a NAT device whose every translation is known
+COMPLETE: Final = frozenset({"yes", "word"})  # `Covered` that says everything was told
+MAX_CANDIDATES: Final = 4  # shown of those that fit
 
 Facts = Sequence[JoinFact]
 IsCovered = Callable[[str, "Address | None", int, int, bool], Covered]
@@ -67,7 +67,7 @@ def _of_line(facts: Facts) -> Answer | None:
 def _of_connection(
     facts: Facts, questions: Sequence[JoinQuestion], covered: IsCovered, bounds: Bounds
 ) -> Iterable[Answer | Awaits]:
-    if len(facts) <= FEW:
+    if len(facts) <= MAX_COMPARED:
         proved = [_proved(question, facts, bounds) for question in questions]
         if all(each is not None for each in proved):
             return [each for each in proved if each is not None]
@@ -78,7 +78,7 @@ def _of_connection(
         fits = _fitting(flows, question, bounds)
         answer = Refused("crowded") if fits is None else _one_connection(fits, question, covered, bounds)
         fitting.append(fits or [])
-        found.append(_origin(flows, facts, question, bounds) if answer is SILENT else answer)
+        found.append(_origin(flows, facts, question, bounds) if answer is NAT_SILENT else answer)
     unsure = {n for n, answer in enumerate(found) if isinstance(answer, Refused) and answer.reason == "ambiguous"}
     if unsure:
         complete = [n for n, question in enumerate(questions) if _is_complete(question, fitting[n], covered, bounds)]
@@ -125,7 +125,7 @@ def window(question: JoinQuestion, bounds: Bounds) -> tuple[int, int]:
 def _fitting(flows: Timeline[Flow], question: JoinQuestion, bounds: Bounds) -> list[Flow] | None:
     """The flows in which the request can have begun; None: more than can be looked at."""
     low, high = window(question, bounds)
-    if flows.count(low, high) > AROUND:
+    if flows.count(low, high) > MAX_FACTS_AROUND:
         return None
     between = (flow for flow in flows.between(low, high) if flow.fact.system in question.witnesses)
     return [flow for flow in between if _leads_here(question, flow.fact)]
@@ -156,17 +156,17 @@ def _one_connection(fits: list[Flow], question: JoinQuestion, covered: IsCovered
     certain = [flow for flow in fits if _is_certain(flow, question, bounds)]
     if certain:
         return _agreed([*certain, *_inside(certain, fits)], "contradiction")
-    if len(fits) > CROWDED:
+    if len(fits) > MAX_FITTING:
         return Refused("crowded")
     if not question.http1 and any(flow.fact.role == "request" for flow in fits):
         return Refused("multiplexed")
     state = _covered(question, fits, covered, bounds)
-    if state not in WHOLE:
+    if state not in COMPLETE:
         reason = "events_lost" if state == "lost" else "evidence_incomplete"
         return Refused(reason, _candidates(flow.fact for flow in fits))
     if fits:
         return _agreed(fits, "ambiguous")
-    return SILENT if question.nat and state == "yes" else Refused("evidence_missing")
+    return NAT_SILENT if question.nat and state == "yes" else Refused("evidence_missing")
 
 
 def _inside(certain: list[Flow], fits: list[Flow]) -> Iterable[Flow]:
@@ -188,7 +188,7 @@ def _origin(flows: Timeline[Flow], facts: Facts, question: JoinQuestion, bounds:
     it believe that a connection is over which goes on, and a server that was slow to accept stamps a request later
     than its connection lived.  A flow counts here even if the log says that its two sides never spoke.
     """
-    until = window(question, bounds)[1] + SLOW
+    until = window(question, bounds)[1] + MAX_ACCEPT_NS
     if flows.count(NEVER, until) or any(flow.begin <= until for flow in unanswered(facts)):
         return Refused("evidence_missing")
     return Through(question.witnesses[0], _source(question), None, "conntrack", "", own=True)
@@ -208,7 +208,7 @@ def _is_certain(flow: Flow, question: JoinQuestion, bounds: Bounds) -> bool:
 
 def _is_complete(question: JoinQuestion, fits: list[Flow], covered: IsCovered, bounds: Bounds) -> bool:
     exact = all(_is_exact(question, flow) and flow.fact.role == "translation" for flow in fits)
-    return exact and _covered(question, fits, covered, bounds) in WHOLE
+    return exact and _covered(question, fits, covered, bounds) in COMPLETE
 
 
 def _covered(question: JoinQuestion, fits: list[Flow], covered: IsCovered, bounds: Bounds) -> Covered:
@@ -225,7 +225,7 @@ def _covered(question: JoinQuestion, fits: list[Flow], covered: IsCovered, bound
     states = {covered(system, source, low, high, not fits or not exact or open_ended) for system in question.witnesses}
     if states == {"yes"}:
         return "yes"
-    return "word" if states <= WHOLE else "lost" if "lost" in states else "no"
+    return "word" if states <= COMPLETE else "lost" if "lost" in states else "no"
 
 
 def _agreed(flows: Sequence[Flow], otherwise: str) -> Answer | Awaits:
@@ -269,7 +269,7 @@ def _candidates(facts: Iterable[JoinFact]) -> tuple[Candidate, ...]:
             found.add((named[0], -1 if named[1] is None else named[1], _method(fact), fact.record))
     return tuple(
         Candidate(address, None if port < 0 else port, method, record)
-        for address, port, method, record in sorted(found)[:CANDIDATES]
+        for address, port, method, record in sorted(found)[:MAX_CANDIDATES]
     )
 
 
@@ -303,12 +303,12 @@ class _Served:
     def within(self, system: str, low: int, high: int) -> list[JoinFact]:
         """Requests that `system` served then; one more than are too many is enough."""
         requests = self.requests.get(system)
-        return [] if requests is None else list(islice(requests.between(low, high), CROWDED + 1))
+        return [] if requests is None else list(islice(requests.between(low, high), MAX_FITTING + 1))
 
     def named(self, system: str, span: str) -> Sequence[JoinFact]:
         """Requests whose own span that is; none where they are too many to be looked at."""
         named = self._named.get((system, span), ())
-        return named if len(named) <= CROWDED else ()
+        return named if len(named) <= MAX_FITTING else ()
 
     def callers(self, system: str, span: str) -> set[str | None]:
         """Which spans the inner span of that id names as its caller."""
@@ -338,14 +338,14 @@ def _of_witness(
     requests = served.within(system, low, high)
     if not requests:
         return Refused("evidence_missing")
-    if len(requests) > CROWDED:
+    if len(requests) > MAX_FITTING:
         return Refused("crowded")
     if len({_name(fact) for fact in requests}) > 1:
         return Refused("ambiguous", _candidates(requests))
     fact = min(requests, key=lambda each: each.record)
     if not all(each.minted for each in requests):
         low, high = min(low, fact.begin or low), max(high, question.end or high, (fact.end or high) + fact.slack)
-        if covered(fact.system, None, low, high, True) not in WHOLE:
+        if covered(fact.system, None, low, high, True) not in COMPLETE:
             return Refused("evidence_incomplete", _candidates(requests))
     return _known(fact, method)
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from clientip.joins.facts import JoinFact, JoinQuestion, kind_of
 from clientip.joins.flows import NEVER
-from clientip.joins.matching import SLOW, WHOLE, answers, window
+from clientip.joins.matching import COMPLETE, MAX_ACCEPT_NS, answers, window
 from clientip.reasons import WAITING
 from clientip.stream.watermarks import Licence, View
 from clientip.syntax.addresses import parse_address
@@ -98,7 +98,7 @@ def _low(case: Case) -> int:
 
 def _is_final(case: Case, licence: Licence) -> bool:
     """Whether everything has been told that could change the answer."""
-    if licence.states and licence.states <= WHOLE:
+    if licence.states and licence.states <= COMPLETE:
         return True
     low, high = _low(case), _high(case)
     return all(case.view.told_until(each) >= high and case.forgotten(each) < low for each in case.asked.witnesses)
@@ -109,7 +109,7 @@ def _is_silence(case: Case, licence: Licence, answer: Through) -> bool:
     if case.forgotten(answer.system) != NEVER:
         return False
     low, high = window(case.asked, case.view.joining.bounds)
-    return licence(answer.system, parse_address(case.asked.source), low, high + SLOW, True) == "yes"
+    return licence(answer.system, parse_address(case.asked.source), low, high + MAX_ACCEPT_NS, True) == "yes"
 
 
 def _all_know(case: Case) -> bool:

@@ -15,14 +15,14 @@ from msgspec import Struct
 from clientip.joins.coverage import Coverage, Run, Witness, stitch
 from clientip.joins.flows import NEVER
 from clientip.joins.join import Joining
-from clientip.joins.matching import SLOW
+from clientip.joins.matching import MAX_ACCEPT_NS
 from clientip.model import Address, System
 from clientip.settings import Feed
 from clientip.stream.holes import HoleNews, HoleStore
 from clientip.stream.join_messages import Watermark
 
 MAX_RUNS: Final = 256  # of one witness; fewer cover less
-SILENCE_NS: Final = SLOW + 5_000_000_000  # how long to wait for a NAT device's log to say that it did nothing
+SILENCE_NS: Final = MAX_ACCEPT_NS + 5_000_000_000  # how long to wait for a NAT device's log to say that it did nothing
 WATERMARK_NS: Final = (
     3_000_000_000  # how long after a moment its mark is here: an idle reader asks and tells each second
 )

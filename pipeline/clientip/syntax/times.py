@@ -39,7 +39,7 @@ _MONTHS: Final = MappingProxyType(
 )
 
 # Logs are read in order, so the same few seconds come again and again.
-_REMEMBERED: Final = 4096
+_MAX_REMEMBERED: Final = 4096
 
 _DATE_TIME: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})")
 _OFFSET: Final = re.compile(r"([0-9]*)([+-])([0-9]{2}):?([0-9]{2})")
@@ -180,7 +180,7 @@ def resolution_of(text: str) -> int:
     return _POWERS[end - dot - 1]
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(_MAX_REMEMBERED)
 def _utc_second(text: str) -> int:
     match = _DATE_TIME.fullmatch(text)
     if match is None:
@@ -188,7 +188,7 @@ def _utc_second(text: str) -> int:
     return _bounded(_instant(_datetime(match, match[1], match[2], match[3]).replace(tzinfo=UTC))) * SECOND_NS
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(_MAX_REMEMBERED)
 def _clf_second(text: str) -> int:
     match = _CLF.fullmatch(text)
     if match is None or match[2] not in _MONTHS:
@@ -197,7 +197,7 @@ def _clf_second(text: str) -> int:
     return _bounded(seconds - _offset_seconds(match[7], match[8], match[9]))
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(_MAX_REMEMBERED)
 def _local_second(text: str, layout: Layout, zone: str) -> tuple[int, int]:
     naive = _local_haproxy(text) if layout == "haproxy" else _local_nginx(text)
     place = ZoneInfo(zone)

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from clientip.model import Address, Ownership, System
 from clientip.syntax.addresses import holds
 
-_REMEMBERED = 65_536  # addresses whose owners are kept; client addresses of a busy hour fit
+_MAX_REMEMBERED = 65_536  # addresses whose owners are kept; client addresses of a busy hour fit
 
-_NOBODY: tuple[tuple[System, ...], bool] = ((), True)
+_NO_OWNER: tuple[tuple[System, ...], bool] = ((), True)
 
 Owned = tuple[Ownership, System]
 
@@ -58,7 +58,7 @@ class Owners:
             if version == address.version:
                 found += bucket.get(address.number >> shift, ())
         if not found:
-            return _NOBODY
+            return _NO_OWNER
         if any(own.from_ns is not None or own.until_ns is not None for own, _ in found):
             return found
         return tuple({system.name: system for _, system in found}.values()), True
@@ -82,7 +82,7 @@ class Owners:
         key = (network, address.text)
         found = self._known.get(key)
         if found is None:
-            if len(self._known) >= _REMEMBERED:
+            if len(self._known) >= _MAX_REMEMBERED:
                 self._known.clear()
                 for answers in self.sole.values():
                     answers.clear()

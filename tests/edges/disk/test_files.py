@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 import zstandard
 from clientip.edges.disk.compression import packing_of, unpacked
-from clientip.edges.disk.files import BLOCK, Block, Broken, Frame, RefusedFrame, before, beginning, lines, messages
+from clientip.edges.disk.files import (
+    BLOCK_BYTES,
+    Block,
+    Broken,
+    Frame,
+    RefusedFrame,
+    before,
+    beginning,
+    lines,
+    messages,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,7 +112,7 @@ def test_a_truncated_file_gives_its_lines_and_then_says_so(packing: str) -> None
     text = b"".join(b"line %d %d\n" % (number, number * 7919 % 10007) for number in range(60000))
     packed = PACK[packing](text)
     for length in (len(packed) // 2, len(packed) - 1):
-        found = list(lines(unpacked(blocks_of(packed[:length], 1000), packing, BLOCK), 0, BLOCK))
+        found = list(lines(unpacked(blocks_of(packed[:length], 1000), packing, BLOCK_BYTES), 0, BLOCK_BYTES))
         assert found[-1] == Broken("the compressed data ends too early")
         read = [line for frame in found if isinstance(frame, Block) for line in frame.lines]
         assert read == text.splitlines()[: len(read)]
@@ -115,7 +125,7 @@ def test_damage_in_the_middle_is_told(packing: str) -> None:
     packed = bytearray(PACK[packing](b"some line of text\n" * 50_000))
     packed[len(packed) // 2] ^= 0xFF
     packed[len(packed) // 2 + 1] ^= 0xFF
-    found = list(lines(unpacked([bytes(packed)], packing, BLOCK), 0, BLOCK))
+    found = list(lines(unpacked([bytes(packed)], packing, BLOCK_BYTES), 0, BLOCK_BYTES))
     assert isinstance(found[-1], Broken)
 
 
@@ -138,10 +148,10 @@ def test_the_beginning_is_the_same_before_and_after_compression(packing: str, tm
 BOMB = """
 import sys
 from clientip.edges.disk.compression import unpacked
-from clientip.edges.disk.files import BLOCK, PACKED_BLOCK, lines
+from clientip.edges.disk.files import BLOCK_BYTES, PACKED_BLOCK, lines
 packed = open(sys.argv[1], "rb")
 blocks = iter(lambda: packed.read(PACKED_BLOCK), b"")
-frames = list(lines(unpacked(blocks, sys.argv[2], BLOCK), 0, 1 << 20))
+frames = list(lines(unpacked(blocks, sys.argv[2], BLOCK_BYTES), 0, 1 << 20))
 assert [frame.reason for frame in frames] == ["too_long"], frames
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """

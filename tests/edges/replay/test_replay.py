@@ -501,7 +501,7 @@ def test_a_line_unaccounted_for_is_a_defect_and_told(home: Path) -> None:
 
 
 def test_addresses_nobody_listed_are_counted_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clientip.edges.replay.tally.KEPT_UNLISTED", 2)
+    monkeypatch.setattr("clientip.edges.replay.tally.MAX_KEPT_UNLISTED", 2)
     assert most_frequent({"a": 1, "b": 5, "c": 3, "other": 9}) == {"b": 5, "c": 3, "other": 10}
     assert most_frequent({"b": 1, "a": 1, "c": 1}) == {"a": 1, "b": 1, "other": 1}
     monkeypatch.setattr("clientip.edges.replay.tally.MAX_UNLISTED", 2)

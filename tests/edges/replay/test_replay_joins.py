@@ -140,12 +140,12 @@ def test_records_are_those_of_all_lines_settled_together(
     with monkeypatch.context() as patch:
         items, direct = dice.choice([600, 100_000]), dice.choice([9, 4_000_000])
         patch.setattr(tasks, "Desk", partial(Desk, items=items, direct=direct))
-        patch.setattr("clientip.edges.replay.plan.SHARDS", (dice.randint(1, 9), 9))
+        patch.setattr("clientip.edges.replay.plan.SHARD_RANGE", (dice.randint(1, 9), 9))
         patch.setattr("clientip.edges.disk.spill.SPILL_BYTES", dice.choice([300, 16 << 20]))
         patch.setattr("clientip.edges.disk.spill.BLOCK_BYTES", dice.choice([300, 16 << 20]))
         sheet = dice.choice([3, 50_000])
         for module in ("join_shard", "join_walk", "join_rounds"):
-            patch.setattr(f"clientip.edges.replay.{module}.SHEET", sheet)
+            patch.setattr(f"clientip.edges.replay.{module}.SHEET_HOLES", sheet)
         summary = run(folder, *names, chunk_bytes=size)
     expected = settled(folder, *names)
     got = (folder / "out/record.ndjson").read_bytes()
@@ -159,7 +159,7 @@ def test_records_are_those_of_all_lines_settled_together(
 @pytest.mark.edge
 def test_a_key_cut_by_time_gives_the_same_answers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "Desk", partial(Desk, items=60, direct=50))
-    monkeypatch.setattr("clientip.edges.replay.join_heavy_key.MANY_SLICES", 3)
+    monkeypatch.setattr("clientip.edges.replay.join_heavy_key.MAX_SLICES_OF_FACT", 3)
     cut = 0
     for seed in range(5 * SIZE):
         shape = Shape(seed, flows=150, ports=40, balancer=True, one_id=True, shows_port=False, mints=seed % 2 == 0)
@@ -237,7 +237,7 @@ def test_a_run_that_ends_between_any_two_steps_goes_on_to_the_same_bytes(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(world(Shape(flows=12, balancer=True, outer=True)), home)
-    monkeypatch.setattr("clientip.edges.replay.plan.SHARDS", (2, 2))
+    monkeypatch.setattr("clientip.edges.replay.plan.SHARD_RANGE", (2, 2))
     run(home, out="clean", chunk_bytes=2_500)
     request = Request((home / "c.toml",), options=ReplayOptions(output="record", chunk_bytes=2_500))
     step = stop = attempts = 0

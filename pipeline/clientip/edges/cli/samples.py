@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Literal
 
-from clientip.edges.disk.files import BLOCK, Block, Frame, RefusedFrame, beginning, lines, messages
+from clientip.edges.disk.files import BLOCK_BYTES, Block, Frame, RefusedFrame, beginning, lines, messages
 from clientip.model import Line, Rejected
 
 SAMPLE_LINES: Final = 2000
@@ -18,7 +18,7 @@ def sample(path: str, limit: int, framing: Literal["lines", "length32"] = "lines
     Errors: SinkError if the file cannot be opened.
     """
     head, _ = beginning(path, SAMPLE_BYTES)
-    step = min(BLOCK, limit)
+    step = min(BLOCK_BYTES, limit)
     blocks = (head[start : start + step] for start in range(0, len(head), step))
     frames = messages(blocks, 0, limit) if framing == "length32" else lines(blocks, 0, limit)
     found = [each for frame in frames for each in _of_frame(frame)]

@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 from clientip.edges.disk.compression import DAMAGES, packing_of, unpacked
 from clientip.errors import SinkError
 
-BLOCK: Final = 256 * 1024  # large enough to amortise a system call, small enough to stay in cache
-PACKED_BLOCK: Final = 64 * 1024
+BLOCK_BYTES: Final = 256 * 1024  # large enough to amortise a system call, small enough to stay in cache
+PACKED_BLOCK_BYTES: Final = 64 * 1024
 
 
 class Block(NamedTuple):
@@ -207,7 +207,7 @@ def beginning(path: str, length: int) -> tuple[bytes, str]:
     if not packing:
         return head, packing
     found = b""
-    pieces = unpacked(RawFile(path, 0, size).blocks(PACKED_BLOCK), packing, BLOCK)
+    pieces = unpacked(RawFile(path, 0, size).blocks(PACKED_BLOCK_BYTES), packing, BLOCK_BYTES)
     try:
         while len(found) < length and (piece := next(pieces, None)) is not None:
             found += piece

@@ -18,7 +18,7 @@ from clientip.errors import ConfigError, Fault, SinkError
 from clientip.settings import Settings, SystemSettings
 
 PIPE: Final = "-"
-BEGINNING: Final = 1024  # unpacked bytes that tell a file from another one
+FINGERPRINT_BYTES: Final = 1024  # unpacked bytes that tell a file from another one
 INSTANCE: Final = "{instance}"
 _WILDCARD: Final = re.compile(r"\*\*/|\*\*|\*|\?|\[[^]]+\]|\{instance\}")
 
@@ -186,7 +186,7 @@ def _fingerprinted(found: Sequence[_Found]) -> tuple[tuple[Input, ...], list[str
         if path == PIPE:
             files.append(Input(PIPE, system, instance, 0, "", ""))
             continue
-        head, packing = beginning(path, BEGINNING)
+        head, packing = beginning(path, FINGERPRINT_BYTES)
         alike = first.setdefault((head, system, instance), [])
         if alike and head:
             warnings.append(f"{path} begins like {alike[0]}: if it is the same log, its lines are counted twice")

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from clientip.edges.kafka.client import TopicPlace, Upto
 from clientip.edges.kafka.topic_watch import made_anew
-from clientip.engine import BLOCK, Engine, Reading
+from clientip.engine import BLOCK_LINES, Engine, Reading
 from clientip.errors import FormatError, SinkError
 from clientip.framing.kafka_message import MAX_MESSAGE, cut, ids_of
 from clientip.framing.shipper_origin import PLACES, shipped
@@ -97,8 +97,8 @@ class RawLines:
 
     def read(self, messages: Sequence[Message]) -> Iterator[Taken | Dead]:
         """Blocks of outcomes, in order."""
-        for first in range(0, len(messages), BLOCK):
-            few = messages[first : first + BLOCK]
+        for first in range(0, len(messages), BLOCK_LINES):
+            few = messages[first : first + BLOCK_LINES]
             lines = self._plain(few)
             if lines is None:
                 yield from self._mixed(few)
@@ -160,8 +160,8 @@ class RawLines:
 
     def _fed(self, block: list[Line], key: _Key, first_ms: int) -> Iterator[Taken]:
         """A message may hold many lines, and so may its block."""
-        for first in range(0, len(block), BLOCK):
-            outcomes: Sequence[Outcome] = self._outcomes(key.instance, block[first : first + BLOCK])
+        for first in range(0, len(block), BLOCK_LINES):
+            outcomes: Sequence[Outcome] = self._outcomes(key.instance, block[first : first + BLOCK_LINES])
             if key.ids is not None:
                 outcomes = [_with_ids(each, key.ids) for each in outcomes]
             if not key.is_old:

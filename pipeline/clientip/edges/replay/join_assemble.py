@@ -17,7 +17,7 @@ from clientip.edges.disk.spill import read_blocks
 from clientip.edges.replay.join_files import ROWS, Filled, filled
 from clientip.errors import SinkError
 
-WRITTEN: Final = 1024 * 1024  # bytes put together before they are written
+WRITE_BYTES: Final = 1024 * 1024  # bytes put together before they are written
 
 
 class Assembled(Struct, frozen=True, tag="assembled"):
@@ -65,14 +65,14 @@ class _Out:
     def put(self, row: bytes) -> None:
         self._held += (row, b"\n")
         self._size += len(row)
-        if self._size >= WRITTEN:
+        if self._size >= WRITE_BYTES:
             self._flush()
 
     def copy(self, source: BufferedReader, length: int | None) -> None:
         """The next bytes of `source`, None: all that are left."""
         self._flush()
         left = -1 if length is None else length
-        while left and (data := source.read(WRITTEN if left < 0 else min(left, WRITTEN))):
+        while left and (data := source.read(WRITE_BYTES if left < 0 else min(left, WRITE_BYTES))):
             self._part.write(data)
             left -= len(data) if left > 0 else 0
         if left > 0:

@@ -24,7 +24,7 @@ from clientip.joins.holes import LogPart
 from clientip.pending import Pending
 from clientip.trust.answers import Awaits, Known, Refused, Through
 
-SHEET: Final = 50_000  # holes whose answers are in memory at a time
+SHEET_HOLES: Final = 50_000  # holes whose answers are in memory at a time
 
 ROWS: Final = "rows"  # of a chunk: what needed no answer
 RUNS: Final = "runs"

@@ -21,8 +21,8 @@ from clientip.edges.replay.join_slices import CROWDED, Desk, answered, hang_toge
 from clientip.joins.facts import JoinFact, JoinQuestion
 from clientip.trust.answers import Answer, Awaits
 
-SAMPLE: Final = 1_000_000  # items whose times decide where the slices lie
-MANY_SLICES: Final = 16  # a fact that reaches over more of them is held for all
+MAX_SAMPLE: Final = 1_000_000  # items whose times decide where the slices lie
+MAX_SLICES_OF_FACT: Final = 16  # a fact that reaches over more of them is held for all
 
 Asker = tuple[int, int]
 """(chunk, number of the hole)."""
@@ -103,7 +103,7 @@ class Heavy:
         for number, low in enumerate(self._lows()):
             if number % step == 0:
                 lows.append(low)
-                if len(lows) > SAMPLE:
+                if len(lows) > MAX_SAMPLE:
                     lows, step = lows[::2], 2 * step
         ordered = sorted(lows)
         return sorted({ordered[0], *ordered[:: max(1, self._most // (2 * step))]})
@@ -131,7 +131,7 @@ class Heavy:
         for number, fact in enumerate(self._facts()):
             low, high = self._desk.joining.extent(fact)
             first, last = bisect_left(until, low), bisect_right(starts, high)
-            if last - first > MANY_SLICES:
+            if last - first > MAX_SLICES_OF_FACT:
                 standing.append((number, fact))
                 if len(standing) > self._most:
                     return None

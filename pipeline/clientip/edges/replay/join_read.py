@@ -19,7 +19,7 @@ from clientip.joins.join import Joining
 from clientip.model import Fact, Numbered, Outcome, Record, Rejected
 from clientip.pending import Suspensions
 
-MANY_RUNS: Final = 2 * MAX_RUNS  # of one witness in one chunk, before neighbours are joined
+MAX_RUNS_HELD: Final = 2 * MAX_RUNS  # of one witness in one chunk, before neighbours are joined
 
 
 class JoinedPass(Pass):
@@ -85,7 +85,7 @@ class JoinedPass(Pass):
     def _count(self, witness: Witness, line: Numbered) -> None:
         runs = self._runs[witness]
         runs.add(line)
-        if len(runs.done) > MANY_RUNS:
+        if len(runs.done) > MAX_RUNS_HELD:
             runs.done = fewest(runs.done)
 
     def runs(self, *, is_whole: bool) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from clientip.edges.disk.parts import adopt, append_line, remove_parts, whole_lines
 from clientip.edges.replay import join_files as waiting
-from clientip.edges.replay.join_files import SHEET, Round, round_path, write_struct
+from clientip.edges.replay.join_files import SHEET_HOLES, Round, round_path, write_struct
 from clientip.edges.replay.join_shard import Answered
 from clientip.edges.replay.join_walk import Walked
 from clientip.edges.replay.plan import Plan
@@ -40,7 +40,7 @@ class Rounds:
         self._walked: dict[int, dict[int, Walked]] = defaultdict(dict)
         for line in whole_lines(folder / STAGES):
             self._note(msgspec.json.decode(line, type=_Noted))
-        sheets = accumulate((-(-each.holes // SHEET) for each in done), initial=0)
+        sheets = accumulate((-(-each.holes // SHEET_HOLES) for each in done), initial=0)
         self._sheets = tuple(sheets)[:-1]
 
     def run(self) -> Mapping[int, Sequence[Walked]]:

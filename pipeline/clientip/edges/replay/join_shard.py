@@ -22,7 +22,7 @@ from clientip.edges.disk.parts import disk_faults, part_path, temporary
 from clientip.edges.disk.spill import BucketReader, BucketWriter, read_blocks
 from clientip.edges.replay.join_files import (
     RUNS,
-    SHEET,
+    SHEET_HOLES,
     Runs,
     SpilledFact,
     SpilledQuestion,
@@ -191,7 +191,7 @@ class _Shard:
 
     def _reply(self, asker: Asker, answer: Answer | Awaits) -> None:
         chunk, number = asker
-        self._out.add(self._round.sheets[chunk] + number // SHEET, (number, answer))
+        self._out.add(self._round.sheets[chunk] + number // SHEET_HOLES, (number, answer))
 
     def _heavy(self, key: int) -> None:
         """Answer the questions under a key that alone is too much for one pass."""

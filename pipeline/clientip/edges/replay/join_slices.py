@@ -15,10 +15,10 @@ from clientip.joins.facts import JoinFact, JoinQuestion
 from clientip.joins.join import Joining
 from clientip.trust.answers import Answer, Awaits, Refused
 
-ITEMS: Final = 100_000  # questions and facts in memory at a time; about 1 kB each
-DIRECT: Final = 4_000_000  # pairs of question and fact that are compared without further thought
-LARGEST: Final = 64_000_000  # pairs under a key with NAT events; more are an attack or a defect
-AROUND: Final = 2_048  # facts around one question's moment; the same
+MAX_ITEMS: Final = 100_000  # questions and facts in memory at a time; about 1 kB each
+MAX_DIRECT_PAIRS: Final = 4_000_000  # pairs of question and fact that are compared without further thought
+MAX_PAIRS: Final = 64_000_000  # pairs under a key with NAT events; more are an attack or a defect
+MAX_FACTS_AROUND: Final = 2_048  # facts around one question's moment; the same
 
 CROWDED: Final = Refused("crowded")
 
@@ -30,10 +30,10 @@ class Desk(NamedTuple):
 
     joining: Joining
     coverage: Coverage
-    items: int = ITEMS
-    direct: int = DIRECT
-    largest: int = LARGEST
-    around: int = AROUND
+    items: int = MAX_ITEMS
+    direct: int = MAX_DIRECT_PAIRS
+    largest: int = MAX_PAIRS
+    around: int = MAX_FACTS_AROUND
 
 
 def answered(desk: Desk, key: str, facts: Sequence[JoinFact], questions: Sequence[JoinQuestion]) -> Answers:

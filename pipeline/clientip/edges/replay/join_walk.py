@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from clientip.edges.disk.parts import part_path
 from clientip.edges.disk.spill import BucketReader, read_blocks
 from clientip.edges.replay.join_files import (
-    SHEET,
+    SHEET_HOLES,
     Hole,
     Sinks,
     Spill,
@@ -27,7 +27,7 @@ from clientip.edges.replay.join_files import (
 from clientip.edges.replay.plan import Chunk
 from clientip.edges.replay.read_pass import Job, rendering
 from clientip.edges.replay.tally import Endings, Tally
-from clientip.engine import BLOCK
+from clientip.engine import BLOCK_LINES
 from clientip.errors import SinkError
 from clientip.joins.facts import JoinFact
 from clientip.joins.inquiry import Open
@@ -59,8 +59,8 @@ def walk_chunk(job: Job, joining: Joining, chunk: Chunk, folder: Path, number: i
     sheet = 0 if last else read_round(folder, number).sheets[chunk.number]
     replies = None if last else _Replies(job.plan.shards, sheet, folder, number)
     for block in read_blocks(part_path(folder, chunk.number, holes(number)), list[Hole]):
-        for first in range(0, len(block), BLOCK):
-            few = block[first : first + BLOCK]
+        for first in range(0, len(block), BLOCK_LINES):
+            few = block[first : first + BLOCK_LINES]
             walk.go_on(few, [Over()] * len(few) if replies is None else list(map(replies.of, few)))
     kept = sinks.close()
     shards = tuple(sorted(sinks.asked.buckets))
@@ -78,7 +78,7 @@ class _Replies:
 
     def of(self, hole: Hole) -> Answer | Awaits | None:
         """What the hole is told; None: nothing yet, which only the end of another line's walk can be."""
-        sheet = hole.number // SHEET
+        sheet = hole.number // SHEET_HOLES
         if sheet != self._sheet:
             self._sheet, self._found = sheet, {}
             for path in self._paths:

@@ -37,8 +37,8 @@ from clientip.settings import Kafka, Settings, SystemSettings
 
 SILENCE_S: Final = 60.0  # without a message or an end of a partition, after which a fetch gives up
 _MS: Final = 1_000_000
-_AT_ONCE: Final = 100  # messages in memory; each may be some MiB
-_WAIT_S: Final = 0.05  # for so many, each time
+_MAX_MESSAGES: Final = 100  # messages in memory; each may be some MiB
+_POLL_S: Final = 0.05  # for so many, each time
 _ANSWER_S: Final = 30.0
 _GONE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION)
 
@@ -318,7 +318,7 @@ class _Fetch:
         consumer.assign([TopicPartition(*place, start)])
         moved_s = time.monotonic()
         while True:
-            found = consumer.consume(_AT_ONCE, _WAIT_S)
+            found = consumer.consume(_MAX_MESSAGES, _POLL_S)
             for message in found:
                 if (message.topic(), message.partition()) != place:
                     continue

@@ -33,8 +33,8 @@ from clientip.errors import ConfigError, Fault, SinkError
 from clientip.model import Ids
 from clientip.settings import Kafka, Settings
 
-ROWS: Final = 5_000  # of one transaction
-BYTES: Final = 8 << 20
+MAX_ROWS: Final = 5_000  # of one transaction
+MAX_BYTES: Final = 8 << 20
 _ANSWER_S: Final = 30.0
 
 
@@ -132,7 +132,7 @@ def _slices(to: Target, done: Sequence[Done], parts: Path, sent: int) -> Iterato
             for row in _rows(part_path(parts, chunk.chunk, name), skipped, length):
                 outs.append(Out(topic, row[:-1]))
                 size += len(row)
-                if len(outs) >= ROWS or size >= BYTES:
+                if len(outs) >= MAX_ROWS or size >= MAX_BYTES:
                     sent += size
                     yield outs, sent
                     outs, size = [], 0

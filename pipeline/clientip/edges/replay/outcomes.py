@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from clientip.edges.disk.files import Block, Broken, RefusedFrame
 from clientip.edges.disk.inputs import Input
 from clientip.edges.replay.plan import Chunk, ChunkReader, Plan, chunks_of
-from clientip.engine import BLOCK, Engine, Reading
+from clientip.engine import BLOCK_LINES, Engine, Reading
 from clientip.errors import SinkError
 from clientip.joins.holes import LogOrders
 from clientip.model import Line, Outcome, Rejected
@@ -43,8 +43,8 @@ def _of_chunk(engine: Engine, chunk: Chunk, plan: Plan, *, walks_facts: bool) ->
 
 def _fed(reading: Reading, source: Input, block: Block) -> Iterator[Outcome]:
     placed = list(block.placed())
-    for first in range(0, len(placed), BLOCK):
-        some = placed[first : first + BLOCK]
+    for first in range(0, len(placed), BLOCK_LINES):
+        some = placed[first : first + BLOCK_LINES]
         yield from reading.feed_all([_line(source, raw, offset) for raw, offset in some])
 
 

@@ -10,7 +10,16 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from clientip.edges.disk.compression import Compression, packing_of, unpacked
-from clientip.edges.disk.files import BLOCK, PACKED_BLOCK, Frame, RawFile, before, lines, messages, pipe_blocks
+from clientip.edges.disk.files import (
+    BLOCK_BYTES,
+    PACKED_BLOCK_BYTES,
+    Frame,
+    RawFile,
+    before,
+    lines,
+    messages,
+    pipe_blocks,
+)
 from clientip.edges.disk.inputs import PIPE, Input
 from clientip.model import Outcome
 
@@ -21,8 +30,8 @@ STDIN: Final = 0
 PART_BYTES: Final = 128 * 1024
 NEVER_IN_PARTS: Final = frozenset({"syslog3164", "syslog5424", "filebeat", "compose"})  # wrappers of whole lines
 SHARD_BYTES: Final = 8 * 1024 * 1024  # of input behind one shard of the join keys
-SHARDS: Final = (4, 4096)
-UNPACKING: Final = 8  # a compressed file is taken for this many times as long
+SHARD_RANGE: Final = (4, 4096)
+UNPACK_FACTOR: Final = 8  # a compressed file is taken for this many times as long
 
 
 class ReplayOptions(Struct, frozen=True, kw_only=True):
@@ -70,13 +79,13 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 def shards_for(inputs: Iterable[Input]) -> int:
     """How many shards a run over these inputs gets: a function of them alone, so that no machine can tell."""
-    fewest, most = SHARDS
+    fewest, most = SHARD_RANGE
     return max(fewest, min(most, size_of(inputs) // SHARD_BYTES))
 
 
 def size_of(inputs: Iterable[Input]) -> int:
     """About how many bytes the inputs have once they are unpacked."""
-    return sum(each.size * UNPACKING if each.packing else each.size for each in inputs)
+    return sum(each.size * UNPACK_FACTOR if each.packing else each.size for each in inputs)
 
 
 class Chunk(Struct, frozen=True):
@@ -132,8 +141,8 @@ class ChunkReader:
     def frames(self) -> Iterator[Frame]:
         """The frames that begin in the chunk, the last one to its end."""
         chunk, limit, packing = self._chunk, self._limit, self._chunk.input.packing
-        size = min(BLOCK, limit)
-        raw = self._raw.blocks(PACKED_BLOCK if packing else size)
+        size = min(BLOCK_BYTES, limit)
+        raw = self._raw.blocks(PACKED_BLOCK_BYTES if packing else size)
         if chunk.input.path == PIPE:
             raw = pipe_blocks(STDIN, size)
             first = next(raw, b"")

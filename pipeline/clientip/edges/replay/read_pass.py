@@ -13,12 +13,12 @@ from msgspec import Struct
 from clientip.config import load as config
 from clientip.edges.disk.compression import Compression
 from clientip.edges.disk.files import Block, Broken, Frame, RefusedFrame
-from clientip.edges.disk.inputs import BEGINNING, fingerprint_of
+from clientip.edges.disk.inputs import FINGERPRINT_BYTES, fingerprint_of
 from clientip.edges.disk.parts import PartFile, disk_faults, temporary
 from clientip.edges.geo import GeoDatabases, open_geo
 from clientip.edges.replay.plan import Chunk, ChunkReader, Plan, ReadLines
 from clientip.edges.replay.tally import Endings, Tally
-from clientip.engine import BLOCK, Engine, Reading, build
+from clientip.engine import BLOCK_LINES, Engine, Reading, build
 from clientip.errors import ConfigError, Fault
 from clientip.model import Fact, Heartbeat, Line, Outcome, Part, Record, Rejected, Skipped
 from clientip.outputs import OUTPUTS, rejected_row
@@ -119,9 +119,9 @@ class Pass:
         feed, judged, file, instance = self._feed, self._judged_first, self._file, self._source.instance
         offset, step, lines = block.offset, block.step, block.lines
         self._tally.lines += len(lines)
-        for first in range(0, len(lines), BLOCK):
+        for first in range(0, len(lines), BLOCK_LINES):
             framed = []
-            for raw in lines[first : first + BLOCK]:
+            for raw in lines[first : first + BLOCK_LINES]:
                 framed.append(Line(raw, raw, file, offset, 0, None, instance))
                 offset += len(raw) + step
             outcomes = feed(framed)
@@ -211,7 +211,7 @@ def _located(render: Callable[[Record, str], bytes], geo: GeoDatabases) -> Calla
 def _name_of_pipe(frame: Block | RefusedFrame, system: str) -> str:
     # Not the first 1024 bytes, as of a file: a pipe may hold them back for hours.
     head = frame.lines[0] if isinstance(frame, Block) else frame.head
-    return fingerprint_of(head[:BEGINNING], system, None, 0)
+    return fingerprint_of(head[:FINGERPRINT_BYTES], system, None, 0)
 
 
 class HasFrames(Protocol):

@@ -12,8 +12,8 @@ from msgspec import Struct
 from clientip.edges.replay.tally import OTHER, Tally, everything
 from clientip.reasons import FINDINGS, REJECTED, UNKNOWN, Reason
 
-SHOWN_UNLISTED: Final = 20
-_NARROWEST: Final = 24  # characters of a column that is wrapped
+MAX_SHOWN_UNLISTED: Final = 20
+_MIN_WIDTH: Final = 24  # characters of a column that is wrapped
 _NUMBERS: Final = frozenset({"lines", "share", "records", "share of all"})  # heads of columns that stand to the right
 
 
@@ -52,7 +52,7 @@ def as_json(summary: Summary) -> bytes:
         "findings": _remedies(everything(summary.tallies, "findings"), FINDINGS),
         "unlisted": [
             {"address": address, "records": records, "share": round(share, 4)}
-            for address, records, share in _ranked(summary.tallies)[:SHOWN_UNLISTED]
+            for address, records, share in _ranked(summary.tallies)[:MAX_SHOWN_UNLISTED]
         ],
     }
     return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2) + b"\n"
@@ -88,7 +88,7 @@ def as_text(summary: Summary, width: int) -> str:
     ]
     if advice:
         tables.append(_table(("", "why", "lines", "what would help"), advice, width))
-    ranked = _ranked(summary.tallies)[:SHOWN_UNLISTED]
+    ranked = _ranked(summary.tallies)[:MAX_SHOWN_UNLISTED]
     if ranked:
         unlisted = [(address, f"{records:,}", f"{share:.1%}") for address, records, share in ranked]
         tables.append(_table(("address nobody listed", "records", "share of all"), unlisted, width))
@@ -125,7 +125,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> I
                 it
     """
     widths = [max(len(row[place]) for row in (heads, *rows)) for place in range(len(heads))]
-    room = max(_NARROWEST, width - sum(widths[:-1]) - 2 * (len(heads) - 1))
+    room = max(_MIN_WIDTH, width - sum(widths[:-1]) - 2 * (len(heads) - 1))
     widths[-1] = min(widths[-1], room)
     yield _row(heads, heads, widths)
     yield "  ".join("-" * wide for wide in widths)

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from clientip.model import Record
 
 MAX_UNLISTED: Final = 10_000  # addresses counted one by one per chunk; the others together
-KEPT_UNLISTED: Final = 1_000  # of these, how many a finished chunk remembers
+MAX_KEPT_UNLISTED: Final = 1_000  # of these, how many a finished chunk remembers
 OTHER: Final = "other"
 
 Answer = tuple[str, str | None, str | None, tuple[str, ...]]  # verdict, method, reason, findings
@@ -67,8 +67,8 @@ def _count_unlisted(unlisted: dict[str, int], record: Record) -> None:
 def most_frequent(unlisted: dict[str, int]) -> dict[str, int]:
     """The addresses worth remembering; the same whatever the order in which they were met."""
     ranked = sorted(unlisted.items(), key=lambda pair: (pair[0] == OTHER, -pair[1], pair[0]))
-    kept = dict(ranked[:KEPT_UNLISTED])
-    for _, times in ranked[KEPT_UNLISTED:]:
+    kept = dict(ranked[:MAX_KEPT_UNLISTED])
+    for _, times in ranked[MAX_KEPT_UNLISTED:]:
         _count(kept, OTHER, times)
     return kept
 

@@ -36,7 +36,7 @@ _MARK_KEYS: Final = _HEAD | {"mark", "stamps", "gap"}
 _EVENT_KEYS: Final = _HEAD | {"gap", "event", "proto", "id", "start", "seen", "end", "assured", "zone", "orig", "reply"}
 _EVENTS: Final = frozenset({"NEW", "DESTROY", "LIST"})
 _STAMPS: Final = frozenset({"kernel", "user"})
-_LARGEST: Final = 2**63 - 1
+_MAX_NUMBER: Final = 2**63 - 1
 GRACE_NS: Final = 100_000_000  # by which the collector keeps `at` behind the stamps; part of the format
 
 
@@ -45,7 +45,7 @@ def _compile(setup: Setup) -> Reader:
         fields = read_object(line.text)
         numbered = Numbered(
             _text(fields, "session", _SESSION),
-            _number(fields, "n", 1, _LARGEST),
+            _number(fields, "n", 1, _MAX_NUMBER),
             _moment(fields, "at") - setup.max_skew_ns,
             _since(fields) + setup.max_skew_ns,
             _flag(fields, "gap") is True,
@@ -68,7 +68,7 @@ def _since(fields: dict[str, Any]) -> int:
     """
     fresh = fields.get("n") == 1 or fields.get("gap") is True
     at = _moment(fields, "at")
-    return at if fresh else min(at + 2 * GRACE_NS, _LARGEST)
+    return at if fresh else min(at + 2 * GRACE_NS, _MAX_NUMBER)
 
 
 def _event(setup: Setup, line: Line, fields: dict[str, Any], numbered: Numbered) -> Observation:
@@ -146,7 +146,7 @@ def _moment(fields: dict[str, Any], key: str) -> int:
     value = fields.get(key)
     if value is None:
         raise FormatError("field_missing")
-    if type(value) is not int or not 0 < value <= _LARGEST:
+    if type(value) is not int or not 0 < value <= _MAX_NUMBER:
         raise FormatError("time")
     return value
 

@@ -57,12 +57,12 @@ def attributes_of(listed: object) -> Attributes:
         if type(key) is not str:
             raise FormatError("no_match")
         read = _value(value)
-        if found.setdefault(key, read) != read and key.startswith(_READ):
+        if found.setdefault(key, read) != read and key.startswith(_PREFIXES_READ):
             raise FormatError("two_readings")
     return found
 
 
-_READ: Final = ("network.", "net.", "http.", "client.", "server.", "url.", "user_agent.", "Client", "request_")
+_PREFIXES_READ: Final = ("network.", "net.", "http.", "client.", "server.", "url.", "user_agent.", "Client", "request_")
 
 
 def _value(value: object) -> Any:

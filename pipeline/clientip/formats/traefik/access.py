@@ -51,7 +51,7 @@ _USUAL_KEYS: Final = (
 _usual: Final = itemgetter(*_USUAL_KEYS)
 _NOTHING: Final = (None,) * len(_USUAL_KEYS)
 _TEXT: Final = frozenset((str, type(None)))
-_PLANS: Final = 4096  # sets of keys: a server writes few, but for headers that its clients choose
+_MAX_PLANS: Final = 4096  # sets of keys: a server writes few, but for headers that its clients choose
 
 # Traefik's own log in the same stream: logrus text, and the console of v3.
 OWN_LOG: Final = re.compile(rb'time="|\d{4}-\d\d-\d\dT[0-9:.+Z-]{8,20} (?:TRC|DBG|INF|WRN|ERR|FTL|PNC) ')
@@ -107,7 +107,7 @@ class _Fields:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._is_socket, self._skew = setup.logs_peer == "socket", setup.max_skew_ns
-        self._plan_of = lru_cache(_PLANS)(lambda keys: _plan(setup, keys))
+        self._plan_of = lru_cache(_MAX_PLANS)(lambda keys: _plan(setup, keys))
 
     # Hot: the stage `parse` of `python -m benchmarks`. Called once per line of the most common log: flat, and with the
     # rare cases in functions of their own.
