@@ -96,7 +96,8 @@ UNKNOWN: Final = MappingProxyType(
         ),
         "events_lost": Reason(
             "lines of the log that would know are missing around this moment",
-            "see the collector's losses: it needs a larger receive buffer, or a shipper that drops nothing",
+            "see the collector's losses: it needs a larger receive buffer, or a shipper that drops nothing; "
+            "see the rejected lines: each leaves such a gap, so mend `pattern` or raise a limit",
         ),
         "crowded": Reason(
             "too many lines share the id or the connection at this moment to hold them apart",
