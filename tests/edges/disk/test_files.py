@@ -148,9 +148,9 @@ def test_the_beginning_is_the_same_before_and_after_compression(packing: str, tm
 BOMB = """
 import sys
 from clientip.edges.disk.compression import unpacked
-from clientip.edges.disk.files import BLOCK_BYTES, PACKED_BLOCK, lines
+from clientip.edges.disk.files import BLOCK_BYTES, PACKED_BLOCK_BYTES, lines
 packed = open(sys.argv[1], "rb")
-blocks = iter(lambda: packed.read(PACKED_BLOCK), b"")
+blocks = iter(lambda: packed.read(PACKED_BLOCK_BYTES), b"")
 frames = list(lines(unpacked(blocks, sys.argv[2], BLOCK_BYTES), 0, 1 << 20))
 assert [frame.reason for frame in frames] == ["too_long"], frames
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
