@@ -81,7 +81,7 @@ class Engine:
     def reading(self, system: str, instance: str | None = None, *, walks_facts: bool = True) -> Reading:
         """A reading of one input of `system`, from its beginning or from any line start.
 
-        Without `walks_facts` nobody walks from translations and connections: for whom only what they tell counts.
+        Without `walks_facts` translations and connections are not walked from: then only what they tell counts.
         """
         source = self.sources[system]
         seed = sha256(f"{system}\0{instance or ''}\0".encode(), usedforsecurity=False)
@@ -185,7 +185,7 @@ class Reading:
     def _record_id(self, line: Line) -> str:
         """32 hex, a function of system, instance, origin and raw bytes: writing twice is writing once.
 
-        The origin goes through a cryptographic hash, because who writes a line must not be
+        The origin goes through a cryptographic hash, because the writer of a line must not be
         able to give it the id of another one.  Of the bytes a fast hash is enough: one origin
         holds one line.
         """

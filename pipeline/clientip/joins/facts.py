@@ -63,7 +63,7 @@ class JoinQuestion(Struct, frozen=True, gc=False, array_like=True):
     target: Site | None = None  # conn: near end; a port of None: not logged
     http1: bool = True  # conn: one request at a time on it
     parent: str | None = None  # trace: the span that called
-    nat: bool = False  # conn: whoever may own the source is a NAT device that tells
+    nat: bool = False  # conn: every possible owner of the source is a NAT device that tells
     fronts: tuple[
         Site, ...
     ] = ()  # conn: what a connection to the near end may have been addressed to before translation

@@ -1,6 +1,6 @@
 """One line's way through the joins: ask, be answered, walk on, ask again, until nothing is left to ask.
 
-Pure: whoever carries questions and answers (replay, stream, a test) calls `begin` and `go_on`.
+Pure: the caller carries questions and answers (replay, stream, a test) and calls `begin` and `go_on`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_ANSWERS: Final = 12  # of one line: hops that only other logs know; more are
 
 
 class Inquiry(Struct, frozen=True, gc=False, array_like=True):
-    """Where a line stands: what it was told so far, and what it asks now."""
+    """Where a line stands: the answers it has, and what it asks now."""
 
     answers: tuple[Through, ...] = ()
     asked: int = 0  # how many keys of the present stop were tried before
@@ -37,14 +37,14 @@ class Open(Struct, frozen=True, gc=False):
 
 
 class Inquirer:
-    """Walks lines on with what they are told; compiled once from the drawing."""
+    """Leads lines on with their answers; compiled once from the drawing."""
 
     def __init__(self, graph: Graph, asking: Questions) -> None:
         self._graph = graph
         self._questions = asking
 
     def begin(self, seen: Observation, found: Resolution) -> Open | Resolution:
-        """The first question of a line whose walk ended as `found`, or its end where nobody could answer."""
+        """The first question of a line whose walk ended as `found`, or its end if no system could answer."""
         return found if found.stop is None else self._ask(seen, found, Inquiry())
 
     def go_on(self, seen: Observation, inquiry: Inquiry, answer: Answer | Awaits) -> Open | Resolution:
@@ -87,7 +87,7 @@ class Inquirer:
             return replace(found, stop=None)
         if isinstance(questions, Refused):
             return resolve(self._graph, seen, answers=(*inquiry.answers, questions))
-        # Who owed an answer under a stronger key and kept silent is not overruled by a weaker one.
+        # A witness that owed an answer under a stronger key and kept silent is not overruled by a weaker one.
         silent = bool(inquiry.refused) and inquiry.refused[0].reason in ("evidence_missing", "contradiction")
         conn = bool(questions[0].source)
         if inquiry.asked < len(questions) and not (silent and conn):

@@ -23,7 +23,7 @@ class Questions:
         self._gates: dict[tuple[tuple[str, ...], str], bool] = {}
 
     def questions(self, seen: Observation, found: Resolution) -> list[JoinQuestion] | Refused | None:
-        """The questions of a walk that stopped, strongest first; why it cannot ask; None: nobody could answer.
+        """The questions of a walk that stopped, strongest first; why it cannot ask; None: no system could answer.
 
         `number` and `chunk` are the caller's to fill in.
         """
@@ -64,7 +64,7 @@ class Questions:
     def _is_one_translator(self, witnesses: tuple[str, ...], source: Endpoint) -> bool:
         """Whether the drawing says whose NAT log holds all that was translated to this address.
 
-        Without `instances` nobody knows which log that is; from a shared range strangers speak, too.
+        Without `instances` it is not known which log that is; from a shared range strangers speak, too.
         """
         systems = [self._graph.systems[name] for name in witnesses]
         if len(systems) != 1 or not systems[0].translates or systems[0].shared:
@@ -146,7 +146,7 @@ class Questions:
         return list(met)
 
     def _is_gate(self, start: tuple[str, ...], gate: str) -> bool:
-        """Whether nobody reaches `start` from outside, or from a workload, except through `gate`."""
+        """Whether `start` is reached from outside, or from a workload, only through `gate`."""
         known = self._gates.get((start, gate))
         if known is None:
             known = self._gates[start, gate] = self._is_closed(start, gate)
@@ -162,6 +162,6 @@ class Questions:
                 continue
             met.add(name)
             if name not in systems or not systems[name].peers or systems[name].shared:
-                return False  # outside, a workload, strangers, or somebody of whom nothing is drawn
+                return False  # outside, a workload, strangers, or a system of which nothing is drawn
             waiting += [other for other in (*systems[name].peers, *systems[name].carries) if other != gate]
         return True

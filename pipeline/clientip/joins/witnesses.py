@@ -1,4 +1,4 @@
-"""What a line proves to others, under every key that somebody could ask for.
+"""What a line proves to others, under every key that a question can have.
 
 Only systems drawn with `tells` (by default all but spans and logs over OTLP) tell, and only
 what a system nearer to the observer could ask: an edge that nobody stands behind tells nothing.
@@ -62,7 +62,7 @@ class Witnesses:
         return system in self._witnesses and self._systems[system].connects
 
     def tells(self, system: str) -> bool:
-        """Whether a line of `system` can be of use to anybody."""
+        """Whether a line of `system` can be of use to another line."""
         return system in self._witnesses
 
     def facts(self, outcome: Outcome) -> Iterator[JoinFact]:

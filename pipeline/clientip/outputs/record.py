@@ -38,7 +38,7 @@ class RequestId(Struct, frozen=True, gc=False):
 
 
 class IdsRow(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Ids as claims: whoever sent the request may have chosen them."""
+    """Ids as claims: the sender of the request may have chosen them."""
 
     trace: str | None = None
     span: str | None = None

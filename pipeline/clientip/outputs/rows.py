@@ -16,7 +16,7 @@ SCHEMA: Final = "clientip/1"
 
 
 class Socket(Struct, frozen=True, gc=False, omit_defaults=True):
-    """An address and its port; the port is absent where nobody said it."""
+    """An address and its port; the port is absent if it was not said."""
 
     ip: str
     port: int | None = None

@@ -1,6 +1,6 @@
 """What the joins answer to a walk that stopped: plain data, so that it can travel and wait.
 
-Addresses are canonical text; ports None where nobody said them.
+Addresses are canonical text; ports are None if they were not said.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Through(Struct, frozen=True, gc=False, array_like=True, tag="through"):
     method: str  # conntrack, connection_log, flow_record
     record: str
     stated: bool = False  # `peer` is what PROXY put in the socket's place
-    own: bool = False  # the system opened the connection itself: nobody is behind it
+    own: bool = False  # the system opened the connection itself: no peer is behind it
 
 
 class Known(Struct, frozen=True, gc=False, array_like=True, tag="known"):

@@ -1,7 +1,7 @@
 """Address and moment to the systems that may own it.
 
 One table per network, keyed by prefix length, so a look-up costs one dictionary
-probe per distinct length whatever the number of ranges.
+probe per distinct length, however many ranges there are.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Owners:
     def __init__(self, systems: Iterable[System]) -> None:
         self._tables: dict[str, dict[tuple[int, int], dict[int, list[Owned]]]] = {}
         self._known: dict[tuple[str, str], tuple[tuple[System, ...], bool] | list[Owned]] = {}
-        #: network → address text → its one owner at all times, or None: nobody.  Filled by `of`.
+        #: network → address text → its one owner at all times, or None: it has no owner.  Filled by `of`.
         self.sole: dict[str, dict[str, System | None]] = {}
         for system in systems:
             self.sole.setdefault(system.network, {})

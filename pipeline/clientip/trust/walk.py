@@ -83,11 +83,11 @@ def resolve(
         step = _unshown(name) if at is None else Step(name, at.address.text, at.port, by, evidence, record)
         path.append(step)
         if hop is None:
-            return _unowned(graph, allowed, path, at, said)  # 3. Nobody owns it.
+            return _unowned(graph, allowed, path, at, said)  # 3. It has no owner.
         if isinstance(hop, System):
             if name not in allowed:  # 2. May it be there?
                 return _unknown("unexpected_neighbour", path, said, hop)
-            # 10. A request without headers to a probe's path, from an owner's own address: behind NAT, anybody's.
+            # 10. A request without headers to a probe's path, from an owner's own address: behind NAT, not certain.
             if is_probe and not (hop.translates and name in graph.witnesses):
                 return Resolution("internal", at, "probe", None, tuple(path), said.unread(), seen.notes)
             witness, stop = hop, None
@@ -124,7 +124,7 @@ def resolve(
 
 
 def _owner(graph: Graph, here: System, at: Endpoint, seen: Observation) -> System | Stopped | None:
-    """The owner of the address as `here` met it; None: nobody owns it."""
+    """The owner of the address as `here` met it; None: it has no owner."""
     if graph.behind and here.name in graph.behind:
         return graph.behind[here.name]
     sole = graph.owners.sole[here.network].get(at.address.text, here)
@@ -156,7 +156,7 @@ def _unshown(system: str | None) -> Step:
     return Step(system, None, None, "config", "config")
 
 
-# 3. Nobody owns it.
+# 3. It has no owner.
 
 
 def _unowned(graph: Graph, allowed: frozenset[str], path: list[Step], at: Endpoint | None, said: Said) -> Resolution:

@@ -74,7 +74,7 @@ class Filled(Struct, frozen=True, gc=False, array_like=True):
 
 
 class SpilledFact(Struct, frozen=True, gc=False, array_like=True):
-    """A fact as it waits; `body` is a `JoinFact`, left packed until somebody asks for its key."""
+    """A fact as it waits; `body` is a `JoinFact`, left packed until a question has its key."""
 
     hash: int
     body: msgspec.Raw
@@ -130,7 +130,7 @@ def open_sinks(folder: Path, chunk: int, names: tuple[str, str, str, str]) -> Si
 class Spill:
     """Questions and facts of one chunk on their way to the shards.
 
-    The seed of the hash is the operator's own, so that who chooses ids cannot choose their shard.
+    The seed of the hash is the operator's own, so that a client that chooses ids cannot choose their shard.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -142,7 +142,7 @@ class Spill:
         out.add(key % self._shards, (key, number, question))
 
     def tell(self, out: BucketWriter, fact: JoinFact) -> None:
-        """A fact, to whoever asks."""
+        """A fact, for the questions under its key."""
         key = xxh3_64_intdigest(fact.key.encode(), self._seed)
         out.add(key % self._shards, (key, fact))
 

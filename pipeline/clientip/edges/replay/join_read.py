@@ -104,7 +104,7 @@ class JoinedPass(Pass):
 def fewest(runs: list[Run]) -> list[Run]:
     """The runs, or where they are very many, with neighbours joined, and no more than can be of use.
 
-    Whoever has fewer runs only covers less.
+    Fewer runs only cover less.
     """
     return runs if len(runs) <= MAX_RUNS else list(stitch(runs)[: MAX_RUNS + 1])
 

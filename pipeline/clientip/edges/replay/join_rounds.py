@@ -2,7 +2,7 @@
 
 Between the two stands a barrier, and so it does between rounds: what a line is told depends on all lines, and
 never on which of them were faster.  Every finished task is noted in `stages.ndjson` once its parts are safe; a
-round's parts are removed when nobody needs them any more.
+round's parts are removed when no task needs them any more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One chunk of a round: its open lines go on with what they were told."""
+"""One chunk of a round: its open lines go on with their answers."""
 
 from __future__ import annotations
 
