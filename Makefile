@@ -4,7 +4,7 @@ PYTHON ?= python3
 SIZE ?= 1# how much the tests do: 1 in `make test`, 100 in `make prove`
 BIN := .venv/bin
 
-.PHONY: demo demo-stream test-core test prove lab cluster lint bench record mutants schemas clean
+.PHONY: demo demo-stream test-core test prove lab cluster lint bench record mutants schemas man clean
 .DEFAULT_GOAL := test-core
 
 .venv/installed: pyproject.toml
@@ -68,6 +68,9 @@ mutants: .venv/developer
 
 schemas: .venv/developer
 	$(BIN)/python -m clientip.schemas
+
+man: .venv/developer
+	$(BIN)/clientip help man > deploy/clientip.1
 
 clean:
 	rm -rf .venv build/peers out .pytest_cache .mypy_cache .ruff_cache .hypothesis

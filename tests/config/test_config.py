@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
-from clientip.config.keys import KEYS, Key, config_help, config_schema
+from clientip.config.key_help import GROUPS, REQUIRED, allowed, config_help
+from clientip.config.keys import KEYS, Key, config_schema, keys_of
 from clientip.config.lint import warnings
 from clientip.config.load import Settings, load, promise_fault
 from clientip.config.schema_check import misfits
@@ -206,7 +209,45 @@ def test_a_header_can_only_be_promised_as_it_is_written(source: str, mode: str, 
 def test_every_example_has_the_shape_of_its_key_and_stands_in_the_help(key: Key) -> None:
     value = tomllib.loads(f"x = {key.example}")["x"]
     assert list(misfits(key.shape, value, key.name)) == []
-    assert f"{key.name} = {key.example}\n    {key.meaning}" in config_help()
+    values = f"Allowed: {allowed(key.shape)}" if allowed(key.shape) else ""
+    shown = " ".join(f"{key.name} = {key.example} {key.meaning} {values}".split())
+    assert shown in " ".join(config_help().split())
+
+
+def test_every_key_of_a_system_stands_in_one_group() -> None:
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(keys_of("systems"))
+
+
+def words_of(shape: Any) -> list[str]:
+    """Every word of the closed lists of a shape."""
+    inner = shape.values() if isinstance(shape, dict) else shape if isinstance(shape, list) else []
+    own = shape.get("enum", []) if isinstance(shape, dict) else []
+    return [*own, *(word for each in inner for word in words_of(each))]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: f"{key.table}.{key.name}")
+def test_the_help_of_a_key_shows_every_word_of_its_closed_list(key: Key) -> None:
+    assert all(f'"{word}"' in allowed(key.shape) for word in words_of(key.shape))
+
+
+MISSED = {  # what `help config` marks as required → a configuration that lacks it
+    ("systems", "peers"): "peers-missing",
+    ("systems", "addresses"): "addresses-missing",
+    ("systems", "format"): "log-key-without-format",
+    ("systems", "logs_peer"): "logs-peer-missing",
+    ("systems", "timezone"): "zone-missing",
+    ("kafka", "brokers"): "brokers-missing",
+    ("kafka", "user"): "sasl-without-user-and-password",
+    ("kafka", "password_file"): "sasl-without-user-and-password",
+    ("kafka", "cert_file"): "key-without-certificate",
+    ("kafka", "key_file"): "certificate-without-key",
+    ("secrets", "key_file"): "secret-without-key",
+}
+
+
+@pytest.mark.parametrize("key", REQUIRED, ids=".".join)
+def test_what_the_help_marks_as_required_is_missed(key: tuple[str, str]) -> None:
+    assert any(re.search(rf"\b{key[1]}\b", said) for said in sentences(CASES / "faults" / f"{MISSED[key]}.toml"))
 
 
 VALUES = st.recursive(

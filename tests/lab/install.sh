@@ -4,4 +4,4 @@
 set -eu
 sh "$(dirname "$0")/../golden/install.sh" "$@"
 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-    nginx-light haproxy iproute2 iptables nftables conntrack ulogd2 ulogd2-json procps openssl util-linux
+    nginx-light haproxy iproute2 iptables nftables conntrack ulogd2 ulogd2-json procps openssl util-linux groff-base

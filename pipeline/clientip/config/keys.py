@@ -355,16 +355,3 @@ def _table_schema(table: Table) -> dict[str, object]:
         default = {} if key.default is None else {"default": key.default}
         properties[key.name] = {**key.shape, "description": key.meaning, **default}
     return {"type": "object", "description": TABLES[table], "properties": properties, "additionalProperties": False}
-
-
-def config_help() -> str:
-    """Every key with its meaning, example and default, as `clientip help config` prints it."""
-    lines: list[str] = []
-    for table, meaning in TABLES.items():
-        lines += [f"[{table}.NAME]" if table == "systems" else f"[{table}]", f"    {meaning}", ""]
-        for key in keys_of(table).values():
-            lines += [f"{key.name} = {key.example}", f"    {key.meaning}"]
-            if key.default is not None:
-                lines.append(f"    Default: {key.default}")
-        lines.append("")
-    return "\n".join(lines).rstrip() + "\n"

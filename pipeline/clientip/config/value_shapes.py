@@ -67,7 +67,7 @@ ADDRESSES: Final[Shape] = {
     "type": "array",
     "items": {
         "anyOf": [
-            TEXT,
+            {**TEXT, "description": 'an address or range like "10.0.0.0/24"'},
             table({"range": TEXT, **DATES}, "range"),
             table({"file": TEXT, **DATES}, "file"),
         ]

@@ -11,11 +11,15 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from clientip.edges.cli.help import SUBJECTS
 from clientip.edges.cli.main import COMMANDS, app
+from clientip.edges.cli.words import words_in
+from clientip.outputs import OUTPUTS, PURPOSES
 
 from tests.worlds.patience import LIMIT_S
 
 PACKAGE = Path(__file__).parents[3] / "pipeline"
+DEPLOY = PACKAGE.parent / "deploy"
 CONTEXT = click.Context(app, info_name="clientip")
 
 
@@ -149,3 +153,42 @@ def test_an_unknown_shell_is_told(tmp_path: Path) -> None:
     done = python("-m", "--install-completion", "fish", HOME=str(tmp_path))
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
     assert "cannot write" in done.stderr
+
+
+def test_help_without_a_subject_lists_the_subjects() -> None:
+    done = python("-m", "help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == list(SUBJECTS)
+
+
+@pytest.mark.parametrize("subject", [name for name in SUBJECTS if name not in ("man", "words")])
+def test_a_word_of_our_own_is_explained_before_it_is_used(subject: str) -> None:
+    head, _, text = CliRunner().invoke(app, ["help", subject]).stdout.partition("\n\n")
+    explained = {line[2:].split("  ")[0] for line in head.splitlines()[1:] if not line.startswith("   ")}
+    assert head.startswith("Words:\n")
+    assert explained == set(words_in(text))
+    assert {"config": {"promise", "peer"}, "metrics": {"question", "fact", "reader"}}.get(subject, set()) <= explained
+
+
+def test_the_outputs_are_told_by_what_they_are_for() -> None:
+    assert PURPOSES.keys() == OUTPUTS.keys()
+    text = CliRunner().invoke(app, ["help", "outputs"]).stdout
+    assert all(f"{name}:\n    For " in text for name in OUTPUTS)
+    assert not any((render.__doc__ or "-").splitlines()[0] in text for render in OUTPUTS.values())
+
+
+def test_the_manual_page_is_in_step_with_the_commands() -> None:
+    page = CliRunner().invoke(app, ["help", "man"]).stdout
+    assert (DEPLOY / "clientip.1").read_text() == page, "run `make man`"
+    for name, each in commands():
+        if not isinstance(each, click.Group):
+            assert f"clientip {name} ".replace("-", "\\-") in page
+            longest = [max(option.opts, key=len) for option in each.params if isinstance(option, click.Option)]
+            assert all(option.replace("-", "\\-") in page for option in longest)
+
+
+@pytest.mark.edge
+def test_the_manual_page_renders_without_a_warning() -> None:
+    call = ["groff", "-man", "-Tutf8", "-ww", "-z", str(DEPLOY / "clientip.1")]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 
-from clientip.config.keys import config_help
+from clientip.config.key_help import config_help
+from clientip.edges.cli.man import man_page
 from clientip.edges.cli.options import WIDE, one_of
+from clientip.edges.cli.words import WORDS, explained, words_in
 from clientip.edges.telemetry.metrics import metrics_help
 from clientip.formats import FORMATS
 from clientip.model import Format
-from clientip.outputs import OUTPUTS
+from clientip.outputs import PURPOSES
 from clientip.reasons import FINDINGS, REJECTED, SKIPPED, UNKNOWN, VERDICTS, Reason
 
 
@@ -39,10 +42,11 @@ def _format(each: Format) -> Iterator[str]:
 
 
 def _outputs() -> str:
-    return (
-        "\n".join(f"{name}: {(render.__doc__ or '').strip().splitlines()[0]}" for name, render in OUTPUTS.items())
-        + "\n"
-    )
+    lines = []
+    for name, purpose in PURPOSES.items():
+        lines += [f"{name}:", *textwrap.wrap(purpose, 110, initial_indent="    ", subsequent_indent="    "), ""]
+    rejected = "Lines that cannot be read go to rejected.ndjson, with the reason. Schema: schemas/rejected.schema.json."
+    return "\n".join([*lines, *textwrap.wrap(rejected, 110)]) + "\n"
 
 
 def _reasons() -> str:
@@ -59,13 +63,45 @@ def _reason_table(name: str, table: Mapping[str, Reason]) -> Iterator[str]:
     yield ""
 
 
-TOPICS: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
-    {"config": config_help, "formats": _formats, "metrics": metrics_help, "outputs": _outputs, "reasons": _reasons}
+def _words() -> str:
+    return explained("", WORDS)
+
+
+class _Subject(NamedTuple):
+    meaning: str
+    text: Callable[[], str]
+
+
+SUBJECTS: Final[Mapping[str, _Subject]] = MappingProxyType(
+    {
+        "config": _Subject("every key of the configuration, with allowed values", config_help),
+        "formats": _Subject("the log formats that are read, and what each needs", _formats),
+        "outputs": _Subject("the ways in which records are written", _outputs),
+        "reasons": _Subject("verdicts, and why a client is unknown or a line rejected; what helps", _reasons),
+        "metrics": _Subject("what a stream tells Prometheus and OpenTelemetry", metrics_help),
+        "words": _Subject("the words of our own that all of this uses", _words),
+        "man": _Subject("the manual page, as roff: clientip help man | man -l -", man_page),
+    }
 )
 
 
+def _subject(name: str) -> str:
+    text = SUBJECTS[name].text()
+    return text if name in ("man", "words") else explained(text, words_in(text))
+
+
+def _list() -> str:
+    wide = max(map(len, SUBJECTS))
+    lines = (f"  {name:{wide}}  {subject.meaning}" for name, subject in SUBJECTS.items())
+    return "\n".join(["clientip help SUBJECT prints a reference. Subjects:", *lines]) + "\n"
+
+
+def _complete(_context: click.Context, _argument: click.Parameter, begun: str) -> list[str]:
+    return [name for name in SUBJECTS if name.startswith(begun)]
+
+
 @click.command("help", context_settings=WIDE)
-@click.argument("subject", required=False)
+@click.argument("subject", required=False, shell_complete=_complete)
 def command(subject: str | None) -> None:
     """Print a reference table; without a subject, list the subjects."""
-    sys.stdout.write(TOPICS[one_of("help", subject or "", tuple(TOPICS))]())
+    sys.stdout.write(_list() if subject is None else _subject(one_of("help", subject, tuple(SUBJECTS))))

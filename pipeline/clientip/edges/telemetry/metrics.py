@@ -70,7 +70,7 @@ _TABLE: Final = (
         "lines.rejected",
         "counter",
         "{line}",
-        "Lines and messages that no one could read, by reason (`clientip help reasons`).",
+        "Lines and messages that could not be read, by reason (`clientip help reasons`).",
         (_SYSTEM, _words("reason", REJECTED)),
     ),
     Metric(
