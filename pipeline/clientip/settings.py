@@ -1,4 +1,4 @@
-"""What a configuration says once it is read: values only, made by `config.load`."""
+"""The content of a configuration once it is read: values only, made by `config.load`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Limits(Struct, frozen=True):
 
 
 class Joins(Struct, frozen=True):
-    """How lines of different logs are held together; `[joins]`. Units: ns."""
+    """How lines of different logs are joined; `[joins]`. Units: ns."""
 
     tolerance_ns: int
     horizon_ns: int
 
 
 class Geo(Struct, frozen=True):
-    """Paths of databases that place the client; `[geo]`."""
+    """Paths of databases with the places of addresses; `[geo]`."""
 
     city: str | None = None
     country: str | None = None
@@ -31,7 +31,7 @@ class Geo(Struct, frozen=True):
 
 
 class Kafka(Struct, frozen=True):
-    """How to reach the cluster, and what our topics are called; `[kafka]`. Paths are absolute."""
+    """How to reach the cluster, and the names of our topics; `[kafka]`. Paths are absolute."""
 
     brokers: tuple[str, ...]
     prefix: str
@@ -49,7 +49,7 @@ class Kafka(Struct, frozen=True):
         return f"{self.prefix}.{name}"
 
     def generational(self, name: str) -> str:
-        """The topic of ours whose partitions hang together with those of the join topic."""
+        """The topic of ours whose partitions belong to those of the join topic."""
         return f"{self.prefix}.{name}.{self.generation}"
 
 
@@ -69,15 +69,15 @@ class Feed(Struct, frozen=True):
     """How the lines of one system come through Kafka. Units: ns."""
 
     topics: tuple[str, ...]
-    messages: str  # word of messages.MESSAGES
+    messages: str  # word of framing.kafka_message.MESSAGES
     instance_by: Literal["key"] | None
     arrives_ns: int  # lines come at most so long after their event
     longest_ns: int  # no request or connection of it lasts longer
-    bounded: bool = False  # whether the operator said so; else it is the horizon
+    bounded: bool = False  # whether the operator wrote `longest`; otherwise it is the horizon
 
 
 class SystemSettings(Struct, frozen=True):
-    """One drawn system and, where it writes a log, how to find and read it."""
+    """One system and, if it writes a log, how to find and read the log."""
 
     system: System
     setup: Setup | None = None  # None: it writes no log
@@ -94,9 +94,9 @@ class Settings(Struct, frozen=True):
     limits: Limits
     joins: Joins
     geo: Geo
-    rules: str  # 16 hex: what decides (systems, ranges, program version); same drawing, same rules
+    rules: str  # 16 hex: digest of everything that decides (systems, ranges, program version)
     kafka: Kafka | None  # None: no cluster is named
     stream: Stream
-    topology: str  # 16 hex: what decides, whatever the program version: questions of a stream name it
-    digest: str  # 64 hex: everything, inputs and limits too; a run goes on only under the same one
+    topology: str  # 16 hex: the same without the program version; questions of a stream name it
+    digest: str  # 64 hex: digest of everything, inputs and limits too; a run goes on only under the same one
     proof_key: bytes = b""  # key under which the values of proof headers are hashed; b"": nothing needs one

@@ -11,11 +11,13 @@ import pytest
 from clientip.config.key_help import GROUPS, REQUIRED, allowed, config_help
 from clientip.config.keys import KEYS, Key, config_schema, keys_of
 from clientip.config.lint import warnings
-from clientip.config.load import Settings, load, promise_fault
+from clientip.config.load import load
 from clientip.config.schema_check import misfits
 from clientip.config.suggest import key_faults
+from clientip.config.topology import promise_fault
 from clientip.errors import ConfigError
 from clientip.model import Promise
+from clientip.settings import Settings
 from clientip.syntax.headers import proof_hash
 from hypothesis import given
 from hypothesis import strategies as st

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from clientip.config.load import Settings, load
+from clientip.config.load import load
 from clientip.edges.kafka.topic_plan import cluster
 from clientip.errors import ConfigError
-from clientip.settings import Feed, Kafka, Stream
+from clientip.settings import Feed, Kafka, Settings, Stream
 
 SECOND = 1_000_000_000
 WEB = """

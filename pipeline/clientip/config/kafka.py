@@ -1,4 +1,4 @@
-"""What the configuration says of Kafka and the stream → settings."""
+"""The tables of the configuration about Kafka and the stream → settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def duration_ns(text: str) -> int:
 
 
 def kafka_of(values: Mapping[str, Any], places: Mapping[str, ConfigPlace], broken: Collection[str]) -> Kafka | None:
-    """`[kafka]`; None where it is not written. Faults: a file that cannot be read, a key without its other half."""
+    """`[kafka]`; None if it is not written. Faults: a file that cannot be read, a key without its other half."""
     if not values:
         return None
     if not values.get("brokers") and "brokers" not in broken:
@@ -83,7 +83,7 @@ def feed_of(keys: Mapping[str, Any], horizon_ns: int) -> Feed | None:
 
 
 def shared_topics(feeds: Iterable[tuple[str, tuple[str, ...], ConfigPlace]]) -> None:
-    """Note a fault wherever a topic is named again."""
+    """Note a fault at each topic that is named a second time."""
     owner: dict[str, str] = {}
     for system, topics, place in feeds:
         for index, topic in enumerate(topics):

@@ -324,12 +324,12 @@ def keys_of(table: Table) -> Mapping[str, Key]:
 
 
 def default(table: Table, name: str) -> Any:
-    """What a key that is left out stands for."""
+    """The value of a key that is left out."""
     return _BY_TABLE[table][name].default
 
 
 def config_schema() -> dict[str, object]:
-    """The JSON Schema of a configuration file, for editors and other people's checks."""
+    """The JSON Schema of a configuration file, for editors and other checks."""
     tables = {table: _table_schema(table) for table in TABLES}
     systems = {
         "type": "object",

@@ -1,4 +1,4 @@
-"""What a drawing trusts that a careful operator would not.
+"""Warnings: what a configuration trusts and a careful operator would not.
 
 Nothing here is a fault: the drawing can be used, but somebody may be believed who should not be,
 or lines will stay without a client for a reason that can be mended now.
@@ -32,7 +32,7 @@ _WIDE: Final = {4: 8, 6: 16}  # prefix lengths below these hold many operators' 
 
 
 def warnings(settings: Settings) -> tuple[str, ...]:
-    """What the drawing trusts that a careful operator would not; in the order of the systems."""
+    """What the configuration trusts and a careful operator would not; in the order of the systems."""
     systems = [each.system for each in settings.systems]
     found = [
         *_wide_ranges(systems),
@@ -81,7 +81,7 @@ def _inside(block: tuple[int, int, int, str], own: Ownership) -> bool:
 
 
 def _nested_ranges(systems: Iterable[System]) -> Iterator[_Warning]:
-    """Ranges in which some addresses are another system's, that would not vouch alike."""
+    """Ranges that hold addresses of another system, if the two would not vouch alike."""
     owned = [
         (own.network or system.network, own.version, own.low, -own.high, system, own)
         for system in systems
@@ -152,7 +152,7 @@ def _unbelieving(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
 
 
 def _unlogged(systems: Sequence[SystemSettings]) -> Iterator[_Warning]:
-    """Promised headers that the log's own pattern has no column for, where the pattern is known."""
+    """Promised headers without a column in the log's own pattern, if the pattern is known."""
     by_name = {each.system.name: each.system for each in systems}
     for each in systems:
         columns = _columns(each)
@@ -165,7 +165,7 @@ def _unlogged(systems: Sequence[SystemSettings]) -> Iterator[_Warning]:
 
 
 def _columns(each: SystemSettings) -> str:
-    """The text that names the log's columns; "" where the format does not let it be known."""
+    """The text that names the log's columns; "" if the format does not show it."""
     if each.setup is None or FORMATS[each.setup.format].pattern == "none":
         return ""
     shipped = dict(FORMATS[each.setup.format].known_patterns)
@@ -175,7 +175,7 @@ def _columns(each: SystemSettings) -> str:
 
 
 def _unbounded(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
-    """Logs whose completeness a stream could use and may not."""
+    """Logs whose completeness a stream could use, if `longest` were written."""
     for each in systems:
         if each.feed is not None and each.system.lossless and not each.feed.bounded:
             text = "is used by no stream without `longest`: nobody knows when the last line of a moment has come"

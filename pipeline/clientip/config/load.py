@@ -24,7 +24,7 @@ from clientip.config.place import ConfigPlace
 from clientip.config.ranges import doubly_owned, ownerships
 from clientip.config.schema_check import instead, nearest
 from clientip.config.suggest import bare, key_faults
-from clientip.config.topology import promise_fault, topology_faults
+from clientip.config.topology import topology_faults
 from clientip.config.value_shapes import Table
 from clientip.errors import ConfigError, Fault, FormatError
 from clientip.formats import FORMATS
@@ -32,8 +32,6 @@ from clientip.model import Endpoint, Promise, Proof, Setup, System
 from clientip.settings import Geo, Joins, Limits, Settings, SystemSettings
 from clientip.syntax.addresses import read_endpoint
 from clientip.syntax.headers import proof_hash
-
-__all__ = ["Geo", "Joins", "Limits", "Settings", "SystemSettings", "load", "promise_fault"]
 
 _KEY_BYTES: Final = range(16, 65)  # shorter can be guessed; BLAKE2 takes no more
 _PLACEHOLDER: Final = re.compile(r"\{[^}]*\}?")
@@ -109,7 +107,7 @@ def _documents(path: Path, faults: list[Fault]) -> Iterator[tuple[ConfigPlace, d
 
 
 def _systems(documents: Iterable[tuple[ConfigPlace, dict[str, Any]]]) -> list[_Draft]:
-    """Every `[systems.NAME]`, and the faults of tables nobody knows."""
+    """Every `[systems.NAME]`, and the faults of unknown tables."""
     drafts: dict[str, _Draft] = {}
     for place, document in documents:
         for table in document:
@@ -127,7 +125,7 @@ def _systems(documents: Iterable[tuple[ConfigPlace, dict[str, Any]]]) -> list[_D
 
 
 def _stray_table(name: str, value: object, place: ConfigPlace, drafts: dict[str, _Draft]) -> None:
-    """A table at the top that nobody knows; where it is a system, only its name is wrong."""
+    """Note the fault of an unknown table at the top; if it is a system, only its name is wrong."""
     of_system = isinstance(value, dict) and not keys_of("systems").keys().isdisjoint(value)
     if not of_system or nearest(name, TABLES) is not None:
         place.at(name).wrong(f"unknown key; {instead(name, TABLES)}")
@@ -168,7 +166,7 @@ def _sift(name: str, place: ConfigPlace, table: Table, values: Mapping[str, obje
         at = place.at(key)
         if key not in known:
             at.wrong(f"unknown key; {instead(key, known)}")
-            draft.broken.add(nearest(key, known) or key)  # that this one is missing need not be said too
+            draft.broken.add(nearest(key, known) or key)  # no second fault that says that this key is missing
             continue
         found = [Fault(place.file, *fault) for fault in key_faults(known[key], value, at.key)]
         place.faults.extend(found)
@@ -180,7 +178,7 @@ def _sift(name: str, place: ConfigPlace, table: Table, values: Mapping[str, obje
 
 
 def _proof_key(secrets: _Spread, drafts: Iterable[_Draft]) -> bytes:
-    """The key under which secrets are hashed; b"" where nothing needs one."""
+    """The key under which secrets are hashed; b"" if there is nothing to hash."""
     if "key_file" not in secrets.values:
         needing = [draft for draft in drafts if any("value_file" in row for row in draft.keys.get("proof", ()))]
         if needing and not secrets.broken:
@@ -198,7 +196,7 @@ def _proof_key(secrets: _Spread, drafts: Iterable[_Draft]) -> bytes:
 
 
 def _system(draft: _Draft, key: bytes) -> System:
-    """The system as drawn, as far as its keys are sound."""
+    """The system, as far as its keys are sound."""
     keys = draft.keys
     so_far = len(draft.place.faults)
     owns = ownerships(keys.get("addresses", ()), draft.place.at("addresses"))
@@ -228,7 +226,7 @@ def _system(draft: _Draft, key: bytes) -> System:
 
 
 def _connects(keys: Mapping[str, Any]) -> bool:
-    """Whether its log shows the near end of the connections it makes, without which it can tell of none."""
+    """Whether its log shows the near end of its own connections; without it the log is no evidence of them."""
     row = FORMATS.get(keys.get("format", ""))
     if row is None or row.connections is None:
         return False
@@ -269,7 +267,7 @@ def _proofs(entries: Iterable[Mapping[str, str]], place: ConfigPlace, key: bytes
 
 
 def _setups(drafts: Sequence[_Draft], systems: Sequence[System], key: bytes) -> Iterator[Setup | None]:
-    """How each system writes; what any of them conveys or proves is kept by all readers."""
+    """How each system writes its log. All readers keep the headers that any system conveys or proves."""
     conveyed = frozenset(promise.source for system in systems for promise in system.conveys) - {"proxy"}
     proving = frozenset(proof.header for system in systems for proof in system.proof)
     for draft in drafts:
@@ -357,7 +355,7 @@ def _with_log(draft: _Draft, system: System, setup: Setup | None, joins: Joins) 
 
 
 def _check(drafts: Sequence[_Draft], systems: Sequence[System], faults: list[Fault]) -> None:
-    """Faults of the drawing as a whole, but none that only follow from others."""
+    """Note faults of the topology as a whole, but none that only follow from others."""
     by_name = {draft.name: draft for draft in drafts}
     logging = {draft.name for draft in drafts if "format" in draft.keys or "format" in draft.broken}
     for name, keys, text in topology_faults(systems, logging):
@@ -382,7 +380,7 @@ def _geo_file(geo: _Spread, name: str) -> str | None:
 
 
 def _deciding(each: SystemSettings) -> list[object]:
-    """What of a system decides about its records: not where files lie, nor the key itself."""
+    """The parts of a system that decide about its records: neither the places of files nor the key itself."""
     setup = None if each.setup is None else msgspec.structs.replace(each.setup, proof_key=b"")
     system = msgspec.structs.replace(each.system, owns=tuple(sorted(each.system.owns, key=msgspec.json.encode)))
     return [system, setup, each.wrapper, bool(each.inputs)]

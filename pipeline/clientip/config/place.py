@@ -1,4 +1,4 @@
-"""Where in the configuration a value stands, so that what is wrong there can be said."""
+"""Where in the configuration a value stands, so that a fault can name the place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ConfigPlace(NamedTuple):
     """A dotted key of one file; its faults go into the list all places of a load share."""
 
     file: str  # as given
-    folder: Path  # what relative paths in this file are relative to
+    folder: Path  # relative paths in this file begin here
     key: str
     faults: list[Fault]
 

@@ -40,7 +40,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 class Misfit(NamedTuple):
-    """A place where a value has not its shape."""
+    """A place where a value does not have its shape."""
 
     path: str  # dotted key
     text: str  # what is wrong
@@ -49,7 +49,7 @@ class Misfit(NamedTuple):
 
 
 def misfits(shape: Shape, value: object, path: str) -> Iterator[Misfit]:
-    """Every place where a value has not its shape; none: it fits."""
+    """Every place where a value does not have its shape; none: it fits."""
     if "anyOf" in shape:
         fitting = [list(misfits(one, value, path)) for one in shape["anyOf"] if _is_a(one["type"], value)]
         nearest_one = min(fitting, key=len) if fitting else [Misfit(path, _must_be(shape, value), shape, value)]

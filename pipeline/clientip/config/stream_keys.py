@@ -1,4 +1,4 @@
-"""The keys of the configuration that only a stream reads; rows of `configkeys.KEYS`."""
+"""The keys of the configuration that only a stream reads; rows of `keys.KEYS`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OF_SYSTEMS: Final = (
         "systems",
         "instance_by",
         {"type": "string", "enum": ["key"]},
-        "What of a Kafka message names the process that wrote the line: its `key`.",
+        "The part of a Kafka message that names the process which wrote the line: its `key`.",
         '"key"',
         of_log=True,
     ),
@@ -36,7 +36,7 @@ OF_SYSTEMS: Final = (
         "systems",
         "arrives_within",
         DURATION,
-        "How long after the event its line is in Kafka; a stream waits that long for what it may tell.",
+        "How long after its event a line is in Kafka at the latest; a stream waits that long for its facts.",
         '"5m"',
         default="60s",
         of_log=True,
@@ -45,14 +45,20 @@ OF_SYSTEMS: Final = (
         "systems",
         "longest",
         DURATION,
-        "No request or connection of it lasts longer; a stream trusts `lossless` so far behind. Default: the horizon.",
+        "No request or connection of it lasts longer. A stream needs it to trust `lossless`. Default: the horizon.",
         '"30s"',
         of_log=True,
     ),
 )
 
 OF_STREAM: Final = (
-    Key("kafka", "brokers", BROKERS, "Where to ask for the cluster; two or three are enough.", '["kafka-1:9092"]'),
+    Key(
+        "kafka",
+        "brokers",
+        BROKERS,
+        "Brokers that are asked for the cluster first; two or three are enough.",
+        '["kafka-1:9092"]',
+    ),
     Key(
         "kafka",
         "prefix",
@@ -65,19 +71,19 @@ OF_STREAM: Final = (
         "kafka",
         "generation",
         COUNT,
-        "Number of the join topic; another one after its partitions were changed.",
+        "Number of the join topic; write another one after its partitions were changed.",
         "1",
         default=1,
     ),
-    Key("kafka", "tls", FLAG, "Speak TLS with the brokers. Default: true where a file or `sasl` is given.", "true"),
+    Key("kafka", "tls", FLAG, "Speak TLS with the brokers. Default: true if a file or `sasl` is given.", "true"),
     Key("kafka", "ca_file", TEXT, "Certificates that sign those of the brokers; else this machine's.", '"ca.pem"'),
-    Key("kafka", "cert_file", TEXT, "Our own certificate, where brokers ask for one.", '"worker.pem"'),
+    Key("kafka", "cert_file", TEXT, "The stream's own certificate, if brokers ask for one.", '"worker.pem"'),
     Key("kafka", "key_file", TEXT, "The key of `cert_file`.", '"worker.key"'),
     Key(
         "kafka",
         "sasl",
         {"type": "string", "enum": ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]},
-        "How we prove who we are.",
+        "How the stream proves to brokers who it is.",
         '"SCRAM-SHA-512"',
     ),
     Key("kafka", "user", TEXT, "Name for `sasl`.", '"clientip"'),
@@ -86,16 +92,16 @@ OF_STREAM: Final = (
         "stream",
         "commit",
         DURATION,
-        "How long a batch is gathered before it is committed.",
+        "How long messages are gathered into a batch before it is committed.",
         '"100ms"',
         default="100ms",
     ),
-    Key("stream", "batch_lines", COUNT, "Messages of a batch at most.", "5000", default=5000),
+    Key("stream", "batch_lines", COUNT, "How many messages a batch holds at most.", "5000", default=5000),
     Key(
         "stream",
         "join_partitions",
         COUNT,
-        "Partitions of the join topic when it is created: as many answerers can share the work.",
+        "Partitions of the join topic when it is created. At most as many answerers share the work.",
         "16",
         default=16,
     ),
@@ -110,7 +116,7 @@ OF_STREAM: Final = (
         "stream",
         "memory",
         COUNT,
-        "Bytes of waiting facts and questions that an answerer holds; what is over is given up, and never guessed.",
+        "Bytes of facts and questions that an answerer keeps. Above it the oldest become `unknown`, never a guess.",
         "1073741824",
         default=1 << 30,
     ),
@@ -122,5 +128,5 @@ OF_STREAM: Final = (
         '"record"',
         default="enriched",
     ),
-    Key("stream", "spool", TEXT, "A folder for lines that wait; made anew from Kafka at every start.", '"/var/tmp"'),
+    Key("stream", "spool", TEXT, "A folder for lines that wait; filled again from Kafka at every start.", '"/var/tmp"'),
 )

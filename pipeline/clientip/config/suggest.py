@@ -1,4 +1,4 @@
-"""What to write instead of a value that does not fit: said only where it surely fits."""
+"""What to write instead of a value that does not fit. A suggestion always fits itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 
 
 def key_faults(key: Key, value: object, path: str) -> Iterator[tuple[str, str]]:
-    """(dotted key, what is wrong and what to write) for every place where the value of a key has not its shape."""
+    """(dotted key, what is wrong and what to write) for every place where a value does not have its shape."""
     for misfit in misfits(key.shape, value, path):
         text, written = misfit.text, _instead_of(key, misfit)
         yield misfit.path, text if written is None else f"{text}; write {written}"
@@ -67,7 +67,7 @@ def _near(shape: Shape, value: object) -> Iterable[object]:
     """What is written nearly like this value."""
     if isinstance(value, list):
         return value if len(value) == 1 else ()
-    if isinstance(value, int):  # what else a number may mean is anybody's guess
+    if isinstance(value, int):  # a number gives no hint of another meaning
         return (str(value),) if shape == {"type": "string"} and not isinstance(value, bool) else ()
     if not isinstance(value, str):
         return ()

@@ -1,4 +1,4 @@
-"""What makes the drawn systems as a whole meaningless: names, neighbours and promises that cannot be."""
+"""Contradictions between systems: names, neighbours and promises that cannot be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clientip.model import System
 from clientip.syntax.headers import FORWARDING, is_list
 
 Finding = tuple[str, tuple[str, ...], str]
-"""(system, the key that is wrong and those it was held against, what is wrong and what to write)."""
+"""(system, the wrong key and the keys that it contradicts, what is wrong and what to write)."""
 
 
 def promise_fault(source: str, mode: str) -> str | None:
@@ -31,7 +31,7 @@ def promise_fault(source: str, mode: str) -> str | None:
 
 
 def topology_faults(systems: Sequence[System], logging: Collection[str]) -> Iterator[Finding]:
-    """Every contradiction in the drawing; `logging` are the systems that write a log."""
+    """Every contradiction in the topology; `logging`: the systems that write a log."""
     names = frozenset(system.name for system in systems)
     conveyed = frozenset(promise.source for system in systems for promise in system.conveys)
     for system in systems:

@@ -28,8 +28,8 @@ class Key(Struct, frozen=True):
     meaning: str
     example: str  # what stands right of `=`
     default: int | str | None = None  # None: absent
-    of_log: bool = False  # makes sense only for a system that writes a log
-    meant: Callable[[object], Iterable[object]] = _nothing  # tables for which a value without its shape may stand
+    of_log: bool = False  # whether it makes sense only for a system that writes a log
+    meant: Callable[[object], Iterable[object]] = _nothing  # the tables that a value without its shape may mean
 
 
 TEXT: Final[Shape] = {"type": "string", "minLength": 1}
@@ -90,7 +90,7 @@ CONVEYS: Final[Shape] = {
 
 
 def promised(value: object) -> Iterable[object]:
-    """The row of `conveys` that is meant where a header stands alone."""
+    """The row of `conveys` that a header alone means."""
     name = value.get("header") if isinstance(value, Mapping) else value
     if isinstance(name, str):
         written = name.lower().replace("_", "-")
@@ -98,7 +98,7 @@ def promised(value: object) -> Iterable[object]:
 
 
 def proved(value: object) -> Iterable[object]:
-    """The row of `proof` that is meant where a header stands alone."""
+    """The row of `proof` that a header alone means."""
     name = value.get("header") if isinstance(value, Mapping) else value
     if isinstance(name, str):
         yield {"header": name.lower().replace("_", "-"), "value_file": "origin.secret"}

@@ -1,8 +1,8 @@
-"""Facts of one join partition while they may still be asked for: as they came, chunk by chunk, found by hashed key.
+"""The facts of one join partition as long as questions may need them: as they came, chunk by chunk, by hashed key.
 
-Nothing is forgotten silently: what is dropped raises `complete_since` of its kind of key and its witness, and below
-that moment only answers that one line proves alone can be given.  A connection that goes on is not over by then: it is
-kept until it has been told again.
+Nothing is forgotten silently: a fact that is dropped raises `complete_since` of its kind of key and its witness. About
+moments before that, only an answer that one line proves alone can be given. A connection that is still open is not
+dropped with its message: it is kept until it has been sent again.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from clientip.joins.flows import NEVER
 from clientip.stream.join_messages import CROWDED, OPEN, Facts, unpacked_fact
 
 Source = tuple[str, str]
-"""(kind of key, telling system)."""
+"""(kind of key, witness)."""
 
 MAX_FACTS_PER_KEY: Final = {"conn": 4096, "request": 257, "trace": 257, "line": 257}  # more are `crowded`
 _BITS: Final = 20  # of a reference: place in its chunk
 _PLACE: Final = (1 << _BITS) - 1
 _NONE: Final = -1
-MAX_KEPT_OPEN: Final = 20_000  # open connections whose messages were evicted, on their way through the topic once more
+MAX_KEPT_OPEN: Final = 20_000  # open connections whose messages were evicted, until they have been sent again
 _PER_FACT: Final = 120  # bytes of memory beside the body: columns, and an entry of the index
 
 
 class Again(NamedTuple):
-    """A fact that outlives its message, to be told again."""
+    """A fact that outlives its message, to be sent again."""
 
     hash: int
     source: Source
@@ -45,16 +45,16 @@ class _Kept(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is held under one key."""
+    """The facts under one key."""
 
     facts: list[JoinFact]
-    crowded: bool  # there were more
+    crowded: bool  # whether there are too many
 
 
-class _Held:
-    """One chunk's facts."""
+class _ChunkFacts:
+    """The facts of one chunk."""
 
-    __slots__ = ("appended_ns", "before", "facts", "hashes", "number", "open", "sources", "told_again", "untils")
+    __slots__ = ("appended_ns", "before", "facts", "hashes", "number", "open", "sent_again", "sources", "untils")
 
     def __init__(self, number: int, appended_ns: int, facts: Facts, sources: tuple[Source, ...]) -> None:
         self.number, self.appended_ns, self.facts, self.sources = number, appended_ns, facts, sources
@@ -63,8 +63,8 @@ class _Held:
         conn = {number for number, (kind, _) in enumerate(sources) if kind == "conn"}
         self.open = [
             at for at, until in enumerate(self.untils) if until == OPEN and facts.sources[at] in conn
-        ]  # those that may outlive it
-        self.told_again = False
+        ]  # facts that may outlive the chunk
+        self.sent_again = False
 
     def size(self) -> int:
         return len(self.facts.bodies) + _PER_FACT * len(self.hashes)
@@ -84,49 +84,49 @@ class FactStore:
         self.complete_since: dict[Source, int] = dict(complete_since or {})
         self.size = 0  # bytes, about
         self.count = 0
-        self._chunks: deque[_Held] = deque()
-        self._by_number: dict[int, _Held] = {}
+        self._chunks: deque[_ChunkFacts] = deque()
+        self._by_number: dict[int, _ChunkFacts] = {}
         self._index: dict[int, int] = {}  # hash → reference of its youngest fact
         self._crowded: dict[int, int] = {}  # hash → number of the last chunk that had too many
-        self._again_from = 0  # how many of `_chunks` were looked through for what outlives them
+        self._again_from = 0  # how many of `_chunks` were searched for facts that outlive them
         self._kept: dict[int, _Kept] = {}  # by reference, the oldest first
         self._kept_under: dict[int, list[int]] = {}  # hash → references
-        self._untold: list[Again] = []  # of those, what has to be told again
+        self._unsent: list[Again] = []  # of those, the facts that have to be sent again
 
     def first(self) -> int | None:
-        """Number of the oldest chunk of which anything is held."""
+        """Number of the oldest chunk of which any fact is kept; None if there is none."""
         kept = next(iter(self._kept), None)
         return self.oldest() if kept is None else kept >> _BITS
 
     def oldest(self) -> int | None:
-        """Number of the oldest chunk that is held whole."""
+        """Number of the oldest chunk that is kept whole; None if there is none."""
         return self._chunks[0].number if self._chunks else None
 
     def add(self, number: int, appended_ns: int, facts: Facts, sources: tuple[Source, ...]) -> memoryview:
-        """Hold a chunk's facts; gives back the hashes of their keys."""
-        held = _Held(number, appended_ns, facts, sources)
-        self._chunks.append(held)
-        self._by_number[number] = held
-        self.size += held.size()
-        self.count += len(held.hashes)
-        index, reference, before = self._index, number << _BITS, held.before
+        """Keep a chunk's facts; returns the hashes of their keys."""
+        chunk = _ChunkFacts(number, appended_ns, facts, sources)
+        self._chunks.append(chunk)
+        self._by_number[number] = chunk
+        self.size += chunk.size()
+        self.count += len(chunk.hashes)
+        index, reference, before = self._index, number << _BITS, chunk.before
         get, append = index.get, before.append
         # The hot loop of a rebuild.
-        for hashed in held.hashes:
+        for hashed in chunk.hashes:
             append(get(hashed, _NONE))
             index[hashed] = reference
             reference += 1
         if _has_empty(facts.ends):
-            self._note_crowded(held)
+            self._note_crowded(chunk)
         if self._kept:
-            for hashed in self._kept_under.keys() & set(held.hashes):
+            for hashed in self._kept_under.keys() & set(chunk.hashes):
                 self._settle(hashed)
-        return held.hashes
+        return chunk.hashes
 
-    def _note_crowded(self, held: _Held) -> None:
-        for at, hashed in enumerate(held.hashes):
-            if not held.body(at):
-                self._crowded[hashed] = held.number
+    def _note_crowded(self, chunk: _ChunkFacts) -> None:
+        for at, hashed in enumerate(chunk.hashes):
+            if not chunk.body(at):
+                self._crowded[hashed] = chunk.number
 
     def under(self, hashed: int, key: str) -> Found:
         """The facts under a key."""
@@ -138,13 +138,13 @@ class FactStore:
         facts = [unpacked_fact(body) for body in sorted(bodies) if body]
         return Found([fact for fact in facts if fact.key == key], crowded=False)
 
-    def _references(self, hashed: int, most: int = MAX_FACTS_PER_KEY["conn"]) -> list[int]:
-        """The facts under a hash, the youngest first, and no more than that."""
+    def _references(self, hashed: int, limit: int = MAX_FACTS_PER_KEY["conn"]) -> list[int]:
+        """The facts under a hash, the youngest first, at most `limit`."""
         found: list[int] = []
-        reference, held = self._index.get(hashed, _NONE), self._by_number
-        while reference != _NONE and len(found) < most:
-            chunk = held.get(reference >> _BITS)
-            if chunk is None:  # forgotten, as all before it
+        reference, chunks = self._index.get(hashed, _NONE), self._by_number
+        while reference != _NONE and len(found) < limit:
+            chunk = chunks.get(reference >> _BITS)
+            if chunk is None:  # dropped, and so are all before it
                 break
             found.append(reference)
             reference = chunk.before[reference & _PLACE]
@@ -154,27 +154,29 @@ class FactStore:
         return self._by_number[reference >> _BITS].body(reference & _PLACE)
 
     def again(self, before_ns: int) -> Iterator[Again]:
-        """Connections still open whose message came before that moment: they have to be told again in time."""
-        untold, self._untold = self._untold, []
-        yield from untold
+        """Open connections whose message came before that moment: they have to be sent again in time."""
+        unsent, self._unsent = self._unsent, []
+        yield from unsent
         while self._again_from < len(self._chunks):
-            held = self._chunks[self._again_from]
-            if held.appended_ns >= before_ns:
+            chunk = self._chunks[self._again_from]
+            if chunk.appended_ns >= before_ns:
                 return
             self._again_from += 1
-            yield from self._tell_again(held)
+            yield from self._send_again(chunk)
 
-    def _tell_again(self, held: _Held) -> list[Again]:
-        held.open, held.told_again = self._still_open(held), True
-        return [Again(held.hashes[at], held.source(at), held.body(at)) for at in held.open]
+    def _send_again(self, chunk: _ChunkFacts) -> list[Again]:
+        chunk.open, chunk.sent_again = self._still_open(chunk), True
+        return [Again(chunk.hashes[at], chunk.source(at), chunk.body(at)) for at in chunk.open]
 
-    def _still_open(self, held: _Held) -> list[int]:
-        bodies = ((at, held.body(at)) for at in held.open)
-        return [at for at, body in bodies if body and not self._is_over(held.hashes[at], unpacked_fact(body), held, at)]
+    def _still_open(self, chunk: _ChunkFacts) -> list[int]:
+        bodies = ((at, chunk.body(at)) for at in chunk.open)
+        return [
+            at for at, body in bodies if body and not self._is_over(chunk.hashes[at], unpacked_fact(body), chunk, at)
+        ]
 
-    def _is_over(self, hashed: int, fact: JoinFact, held: _Held, at: int) -> bool:
-        """Whether a later event ended it, or a younger message tells the same."""
-        body, own = held.body(at), held.number << _BITS | at
+    def _is_over(self, hashed: int, fact: JoinFact, chunk: _ChunkFacts, at: int) -> bool:
+        """Whether a later event ended the connection, or a younger message holds the same fact."""
+        body, own = chunk.body(at), chunk.number << _BITS | at
         for reference in self._references(hashed):
             if reference == own:
                 continue
@@ -186,40 +188,42 @@ class FactStore:
         return False
 
     def drop(self, before_ns: int) -> Iterator[Again]:
-        """Forget messages that came before that moment; gives what has not been told again, and so is held on."""
+        """Drop messages that came before that moment; yields the facts that are kept, and have to be sent again."""
         while self._chunks and self._chunks[0].appended_ns < before_ns:
             oldest = self._chunks[0]
-            if not oldest.told_again:
+            if not oldest.sent_again:
                 self._again_from = max(self._again_from, 1)
-                yield from self._tell_again(oldest)
+                yield from self._send_again(oldest)
             if self._still_open(oldest):
-                return  # until the next telling has come
+                return  # until they have come again
             self._forget()
 
     def evict(self) -> bool:
-        """Forget the oldest message but for connections still open, which are told again; False: none is held."""
+        """Drop the oldest message; its open connections are kept and sent again. False: there is no message."""
         if not self._chunks:
             return False
-        held = self._chunks[0]
-        kept = {at: _Kept(held.hashes[at], held.source(at), held.body(at), held.appended_ns) for at in self._left(held)}
+        chunk = self._chunks[0]
+        kept = {
+            at: _Kept(chunk.hashes[at], chunk.source(at), chunk.body(at), chunk.appended_ns) for at in self._left(chunk)
+        }
         self._forget(frozenset(kept))
         for at, each in kept.items():
             if len(self._kept) >= MAX_KEPT_OPEN:
                 self._give_up(next(iter(self._kept)))
-            reference = held.number << _BITS | at
+            reference = chunk.number << _BITS | at
             self._kept[reference] = each
             self._kept_under.setdefault(each.hash, []).append(reference)
             self.count += 1
-            if not held.told_again:
-                self._untold.append(Again(each.hash, each.source, each.body))
+            if not chunk.sent_again:
+                self._unsent.append(Again(each.hash, each.source, each.body))
         return True
 
-    def _left(self, held: _Held) -> list[int]:
-        """What to keep of a message; nothing of witnesses of which an open connection was lost already."""
-        return [at for at in self._still_open(held) if self.complete_since.get(held.source(at), NEVER) < OPEN]
+    def _left(self, chunk: _ChunkFacts) -> list[int]:
+        """The facts of a message to keep: none of a witness that has already lost an open connection."""
+        return [at for at in self._still_open(chunk) if self.complete_since.get(chunk.source(at), NEVER) < OPEN]
 
     def _settle(self, hashed: int) -> None:
-        """More was told under this key: what is kept there may have been told again, or be over."""
+        """New facts came under this key: a connection that is kept there may have come again, or be over."""
         bodies = {self._body(reference) for reference in self._references(hashed)} - {CROWDED}
         others = [unpacked_fact(body) for body in bodies]
         for reference in list(self._kept_under[hashed]):
@@ -231,7 +235,7 @@ class FactStore:
                 self._raise_to(self._release(reference).source, kept.appended_ns)
 
     def _give_up(self, reference: int) -> None:
-        """An open connection of which nobody will know when it was over."""
+        """Drop an open connection: when it ends will never be known."""
         self._raise_to(self._release(reference).source, OPEN)
 
     def _release(self, reference: int) -> _Kept:
@@ -244,35 +248,35 @@ class FactStore:
         return kept
 
     def _forget(self, kept: frozenset[int] = frozenset()) -> None:
-        held = self._chunks[0]
-        copied = kept | {at for at in held.open if self._has_copy(held, at)}
+        chunk = self._chunks[0]
+        copied = kept | {at for at in chunk.open if self._has_copy(chunk, at)}
         self._chunks.popleft()
         self._again_from = max(0, self._again_from - 1)
-        self.size -= held.size()
-        self.count -= len(held.hashes)
-        index, end = self._index, (held.number + 1) << _BITS
-        for hashed in held.hashes:
+        self.size -= chunk.size()
+        self.count -= len(chunk.hashes)
+        index, end = self._index, (chunk.number + 1) << _BITS
+        for hashed in chunk.hashes:
             if index.get(hashed, end) < end:  # it has no younger fact
                 del index[hashed]
         if self._crowded:
-            self._crowded = {hashed: number for hashed, number in self._crowded.items() if number != held.number}
-        del self._by_number[held.number]
-        self._raise(held, copied)
+            self._crowded = {hashed: number for hashed, number in self._crowded.items() if number != chunk.number}
+        del self._by_number[chunk.number]
+        self._raise(chunk, copied)
 
-    def _has_copy(self, held: _Held, at: int) -> bool:
-        """Whether a younger message tells the same."""
-        body = held.body(at)
-        references = self._references(held.hashes[at])
-        return any(each >> _BITS > held.number and self._body(each) == body for each in references)
+    def _has_copy(self, chunk: _ChunkFacts, at: int) -> bool:
+        """Whether a younger message holds the same fact."""
+        body = chunk.body(at)
+        references = self._references(chunk.hashes[at])
+        return any(each >> _BITS > chunk.number and self._body(each) == body for each in references)
 
-    def _raise(self, held: _Held, copied: frozenset[int]) -> None:
-        """What was forgotten was over at the latest when it was told; what was told again is not forgotten."""
+    def _raise(self, chunk: _ChunkFacts, copied: frozenset[int]) -> None:
+        """Raise `complete_since`. A fact was over when its message came at the latest; one with a copy is not lost."""
         latest: dict[int, int] = {}
-        for at, (number, until) in enumerate(zip(held.facts.sources, held.untils, strict=True)):
+        for at, (number, until) in enumerate(zip(chunk.facts.sources, chunk.untils, strict=True)):
             if until > latest.get(number, NEVER) and at not in copied:
                 latest[number] = until
         for number, until in latest.items():
-            self._raise_to(held.sources[number], min(until, held.appended_ns))
+            self._raise_to(chunk.sources[number], min(until, chunk.appended_ns))
 
     def _raise_to(self, source: Source, moment: int) -> None:
         self.complete_since[source] = max(moment, self.complete_since.get(source, NEVER))
@@ -285,13 +289,13 @@ def _has_empty(ends: bytes) -> bool:
 
 
 def _ends(other: JoinFact, fact: JoinFact) -> bool:
-    """Whether an event says that the flow of another one on the same tuple is over, or tells it anew."""
+    """Whether an event on the same tuple says that the flow of another one is over, or reports it again."""
     alike = (other.system, other.instance, other.target) == (fact.system, fact.instance, fact.target)
     return alike and other.key == fact.key and _follows(other, fact)
 
 
 def _follows(other: JoinFact, fact: JoinFact) -> bool:
-    """Whether the event is of a later moment on the same tuple, so that the flow of `fact` is over or told anew."""
+    """Whether the event is of a later moment, so that the flow of `fact` is over or reported again."""
     moment = other.end if other.begin_latest is None else other.begin_latest
     since = fact.begin_latest if fact.begin_latest is not None else fact.end
     if moment is None or since is None:

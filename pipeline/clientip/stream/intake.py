@@ -1,4 +1,4 @@
-"""A reader's half of the joins: what the lines of a batch tell and ask, on their way into the join topic."""
+"""A reader's half of the joins: the facts and questions of a batch's lines, on their way into the join topic."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from clientip.stream.holes import HoleNews, LogWatch
 from clientip.stream.join_messages import Chunks
 from clientip.trust.answers import Refused
 
-MAX_FACTS_PER_ID: Final = 256  # facts under one id that a batch tells; one more, and the key is crowded
-FORGET_LATENESS_NS: Final = 600_000_000_000
-MAX_AHEAD_NS: Final = 300_000_000_000  # a stamp so far ahead of its message's is no time
+MAX_FACTS_PER_ID: Final = 256  # in one batch; with one more the key is `crowded`
+FORGET_LATENESS_NS: Final = 600_000_000_000  # how long late lines hold the watermark back, up to twice that
+MAX_AHEAD_NS: Final = 300_000_000_000  # a stamp that is further ahead of its message's is not believed
 
 
 class Intake:
-    """What the lines of one system do to the joins, under one configuration."""
+    """Takes the lines of one system into the joins, under one configuration."""
 
     def __init__(self, engine: Engine, joining: Joining, topology: str, system: str) -> None:
         self._joining, self._topology = joining, topology
@@ -61,7 +61,7 @@ class Intake:
         return None
 
     def _alone(self, record: Record) -> Record:
-        """A record whose time nobody can have: it asks nobody, and tells nobody."""
+        """A record whose time is not possible: it asks no question and becomes no fact."""
         begun = self._joining.begin(record)
         if not isinstance(begun, Open):
             return begun
@@ -77,7 +77,7 @@ def _is_ahead(record: Record, appended_ns: int) -> bool:
 
 
 class Lateness:
-    """By how much the lines of one partition come later than `arrives_within` says; a mark must not hide that.
+    """By how much the lines of one partition come later than `arrives_within` says: the watermark stays behind by that.
 
     Forgotten after ten to twenty minutes without such a line.
     """
@@ -87,18 +87,18 @@ class Lateness:
         self._since_ns, self._now, self._before = 0, 0, 0
 
     def see(self, late_ns: int, now_ns: int) -> None:
-        """The latest line of a batch came so long after its event."""
+        """Note that the latest line of a batch came so long after its event."""
         if now_ns - self._since_ns >= FORGET_LATENESS_NS:
             self._since_ns, self._before, self._now = now_ns, self._now, 0
         self._now = max(self._now, late_ns - self._arrives_ns)
 
     def excess_ns(self) -> int:
-        """By how much; 0: they come in time."""
+        """By how much the watermark stays behind; 0: the lines come in time."""
         return max(self._now, self._before)
 
 
 class Numbers:
-    """Stretches of numbered lines that were read and told; to be dropped with whatever was not committed."""
+    """Runs of numbered lines that were read; to be dropped together with everything that was not committed."""
 
     def __init__(self) -> None:
         self._runs: dict[Witness, Runs] = defaultdict(Runs)
@@ -117,12 +117,12 @@ class Numbers:
         return tuple(news for watch in self._logs.values() for news in watch.news())
 
     def add(self, witness: Witness, line: Numbered) -> None:
-        """One more line."""
+        """Count one more line."""
         self._runs[witness].add(line)
         self._changed[witness] = None
 
     def news(self) -> tuple[tuple[str, str, tuple[Run, ...]], ...]:
-        """What has changed since the last call, as the join topic takes it."""
+        """The runs that have changed since the last call, as the join topic takes them."""
         found = []
         for witness in self._changed:
             runs = self._runs[witness]
@@ -133,16 +133,16 @@ class Numbers:
 
 
 class IntakeBatch:
-    """What one batch tells and asks; all of it goes into one transaction."""
+    """The facts and questions of one batch; all of them go into one transaction."""
 
     def __init__(self, chunks: Chunks, numbers: Numbers) -> None:
         self.chunks, self.numbers = chunks, numbers
         self.log = ""  # topic and partition of the lines; to be set anew for each partition
-        self.ahead: list[Record] = []  # records whose time lies far ahead
+        self.ahead: list[Record] = []  # records with a time that is not possible
         self.asked = 0
-        self.latest_ns = 0  # when messages came at the latest, where their dates are not a broker's; 0: they are
-        # How long after its event the latest line came, and of those that do not show when it ended, after it began; to
-        # be set anew for each partition.
+        self.latest_ns = 0  # the latest time at which messages can have come, if no broker dated them; 0: one did
+        # How long after the end of its event the latest line came; and, for lines that do not show an end, how long
+        # after its begin. The caller resets both for each partition.
         self.late_ns = self.late_begun_ns = 0
         self._under: Counter[str] = Counter()
 
@@ -158,7 +158,7 @@ class IntakeBatch:
             self.late_begun_ns = max(self.late_begun_ns, appended_ns - seen.start_latest_ns)
 
     def tell(self, fact: JoinFact) -> None:
-        """One more fact; of an id that has too many only that it has."""
+        """Send one more fact. If an id has too many, only that is sent."""
         kind = kind_of(fact.key)
         if kind in ("request", "trace"):
             self._under[fact.key] += 1
@@ -170,5 +170,5 @@ class IntakeBatch:
         self.chunks.tell(fact)
 
     def count(self, witness: Witness, line: Numbered) -> None:
-        """The running number of a line that has one."""
+        """Count the running number of a line, if it has one."""
         self.numbers.add(witness, line)

@@ -1,4 +1,4 @@
-"""Messages of the join topic: what readers and answerers tell and ask each other, many items in one message.
+"""Messages of the join topic: facts and questions of readers and answerers, many of them in one message.
 
 The first byte is the version; a reader of version N also reads N - 1.  Facts stand in
 columns, so that an answerer can hold them as they came and look at none before somebody asks.  A key travels as a
@@ -23,8 +23,8 @@ from clientip.stream.holes import HoleNews
 
 VERSION: Final = 2  # 2: `JoinChunk.holes`, `JoinQuestion.fronts`
 VERSIONS: Final = frozenset({VERSION - 1, VERSION})  # that can be read
-CHUNK_BYTES: Final = 256 * 1024  # a chunk is ended when it is larger
-OPEN: Final = 2**63 - 1  # of a fact: nobody said when it ended
+CHUNK_BYTES: Final = 256 * 1024  # a chunk that is larger is closed, and another one begun
+OPEN: Final = 2**63 - 1  # of a fact: no line says when it ended
 MAX_SOURCES: Final = 255  # of one chunk: their numbers are bytes
 MAX_FACTS: Final = 1 << 20
 CROWDED: Final = b""  # a body in place of the facts of an id of which there were too many
@@ -41,15 +41,15 @@ class Watermark(Struct, frozen=True, gc=False, array_like=True):
     topic: str
     partition: int
     partitions: int  # of the topic
-    upto_ns: int  # what was appended up to then has been read and told; 0: nobody knows
-    at_end: bool  # nothing was left to read
+    upto_ns: int  # up to which append time all was read, and its facts were sent; 0: not known
+    at_end: bool  # whether nothing was left to read
 
 
 class QuestionItem(Struct, frozen=True, gc=False, array_like=True):
     """One question under way."""
 
     hash: int  # of the key
-    topology: str  # digest of the configuration under which it walks
+    topology: str  # digest of the configuration under which its line walks
     first_ns: int  # append time of its first message; 0: this is the first
     system: str  # whose line it is
     asked: bytes  # a packed `JoinQuestion`
@@ -57,10 +57,10 @@ class QuestionItem(Struct, frozen=True, gc=False, array_like=True):
 
 
 class Facts(Struct, frozen=True, gc=False, array_like=True):
-    """Facts in columns, in the order in which they were told."""
+    """Facts in columns, in the order in which they were added."""
 
     hashes: bytes = b""  # 8 bytes each
-    untils: bytes = b""  # 8 bytes each: when what it says is over, ns; OPEN
+    untils: bytes = b""  # 8 bytes each: when the thing that it says is over, ns; or OPEN
     sources: bytes = b""  # 1 byte each: place in `JoinChunk.sources`
     ends: bytes = b""  # 4 bytes each: where its body ends
     bodies: bytes = b""
@@ -70,7 +70,7 @@ class JoinChunk(Struct, frozen=True, gc=False, array_like=True):
     """One message."""
 
     watermarks: tuple[Watermark, ...] = ()
-    runs: tuple[tuple[str, str, tuple[Run, ...]], ...] = ()  # (system, instance, told whole)
+    runs: tuple[tuple[str, str, tuple[Run, ...]], ...] = ()  # (system, instance, its runs)
     sources: tuple[tuple[str, str], ...] = ()  # (kind of key, system) of facts
     facts: Facts = Facts()
     questions: tuple[QuestionItem, ...] = ()
@@ -146,7 +146,7 @@ class Partitions:
 
 
 def until(fact: JoinFact, horizon_ns: int) -> int:
-    """When what the fact says is over, ns; OPEN for a connection of which nobody said when it ended."""
+    """When the thing that a fact says is over, ns; OPEN for a connection if no line says when it ended."""
     if fact.end is not None:
         return fact.end + fact.slack
     if kind_of(fact.key) == "conn":
@@ -172,7 +172,7 @@ class Message(NamedTuple):
 
 
 class Chunks:
-    """Items on their way into the join topic: one message per partition, more where one would be too large."""
+    """Items on their way into the join topic: one message per partition, or several if one would be too large."""
 
     def __init__(self, partitions: Partitions, horizon_ns: int) -> None:
         self._partitions, self._horizon_ns = partitions, horizon_ns
@@ -181,7 +181,7 @@ class Chunks:
         self._done: list[tuple[int, _Columns, tuple[tuple[str, str], ...]]] = []
 
     def tell(self, fact: JoinFact) -> None:
-        """One more fact."""
+        """Add a fact."""
         self.add_fact(
             self._partitions.hash(fact.key),
             (kind_of(fact.key), fact.system),
@@ -190,12 +190,12 @@ class Chunks:
         )
 
     def crowd(self, fact: JoinFact) -> None:
-        """In place of this fact and all that follow under its key: there are too many."""
+        """Say in place of this fact, and of all that follow under its key, that there are too many."""
         source = kind_of(fact.key), fact.system
         self.add_fact(self._partitions.hash(fact.key), source, until(fact, self._horizon_ns), CROWDED)
 
     def add_fact(self, hashed: int, source: tuple[str, str], until_ns: int, body: bytes) -> None:
-        """One more fact that is packed already, or CROWDED."""
+        """Add a fact that is packed already, or CROWDED."""
         number = self._sources.get(source)
         if number is None:
             if len(self._sources) == MAX_SOURCES:
@@ -210,7 +210,7 @@ class Chunks:
         columns.size += len(body) + 21
 
     def ask(self, asked: JoinQuestion, topology: str, pending: Pending, first_ns: int = 0) -> None:
-        """One more question of a line."""
+        """Add a question of a line."""
         hashed = self._partitions.hash(asked.key)
         columns = self._columns(self._partitions.of(hashed))
         question = QuestionItem(hashed, topology, first_ns, asked.system, _ENCODE(asked), packed(pending))
@@ -224,9 +224,9 @@ class Chunks:
         everywhere: Iterable[int] = (),
         holes: Iterable[HoleNews] = (),
     ) -> list[Message]:
-        """All messages; marks and runs stand in the last one of each partition, and in one for those of `everywhere`.
+        """All messages. Watermarks and runs go into the last message of each partition, and to all of `everywhere`.
 
-        They come last because they speak of what was told before.
+        They come last because they speak of the facts before them.
         """
         self._end_all()
         parts: dict[int, list[JoinChunk]] = {}

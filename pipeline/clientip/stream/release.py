@@ -1,9 +1,9 @@
 """Whether a question of a stream can leave now, and with what answer.
 
-An answer leaves when nothing that comes later can change it: one line proves it alone, or everything was told of its
-moment.  A refusal leaves in the same way once everything was told; it is then what a replay says, and another key may
-be tried.  When time is over before that, the line ends with a reason that says so: a weaker key must not speak where a
-stronger one was not heard.
+An answer leaves when nothing that comes later can change it: one line proves it alone, or its witnesses have told
+everything of its moment. A refusal leaves on the same condition; it is then the refusal of a replay, and another key
+may be tried. When the time is over before that, the line ends with a reason that says so: a weaker key must not answer
+if a stronger one might still have answered.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Forgotten = Callable[[str], int]
 
 
 class Leave(NamedTuple):
-    """It leaves."""
+    """The question leaves."""
 
     answer: Answer | Awaits
     over: bool  # its time is over: no further key is tried
 
 
 class Wait(NamedTuple):
-    """It waits, for a new fact in any case."""
+    """The question waits for a new fact."""
 
-    need_ns: int | None  # also until its witnesses have told so far
+    need_ns: int | None  # or until its witnesses have told everything up to this moment
 
 
 class Case(NamedTuple):
@@ -47,15 +47,15 @@ class Case(NamedTuple):
     facts: Sequence[JoinFact]
     others: Callable[[], Sequence[JoinQuestion]]  # the other questions of the key, also those that have left
     clock_ns: int
-    is_over: bool  # its time is
-    is_patient: bool = True  # it may wait on while a witness's lines are read from behind
+    is_over: bool  # whether its time is over
+    is_patient: bool = True  # whether it may wait longer while lines of a witness are read with a delay
 
 
 _SILENT: Final = Refused("evidence_missing")
 
 
 def decide(case: Case) -> Leave | Wait:
-    """Leave or wait."""
+    """Whether the question leaves, and with what answer, or until when it waits."""
     asked, kind = case.asked, kind_of(case.asked.key)
     licence = Licence(case.view, case.forgotten)
     answer = _answer(case, licence, [asked])
@@ -97,7 +97,7 @@ def _low(case: Case) -> int:
 
 
 def _is_final(case: Case, licence: Licence) -> bool:
-    """Whether everything has been told that could change the answer."""
+    """Whether its witnesses have told everything that could change the answer."""
     if licence.states and licence.states <= COMPLETE:
         return True
     low, high = _low(case), _high(case)
@@ -105,7 +105,7 @@ def _is_final(case: Case, licence: Licence) -> bool:
 
 
 def _is_silence(case: Case, licence: Licence, answer: Through) -> bool:
-    """Whether nothing was translated from there so long after, or ever before."""
+    """Whether the device translated nothing from there in the window and a while after, with no fact dropped ever."""
     if case.forgotten(answer.system) != NEVER:
         return False
     low, high = window(case.asked, case.view.joining.bounds)
@@ -113,7 +113,7 @@ def _is_silence(case: Case, licence: Licence, answer: Through) -> bool:
 
 
 def _all_know(case: Case) -> bool:
-    """Whether each witness by itself says something."""
+    """Whether each witness alone would leave no doubt about its own log."""
     for witness in case.asked.witnesses:
         alone = replace(case.asked, witnesses=(witness,))
         said = _answer(case, Licence(case.view, case.forgotten), [alone])
@@ -123,7 +123,7 @@ def _all_know(case: Case) -> bool:
 
 
 def _in_order(case: Case, answer: Refused, final: bool) -> Leave | Wait:
-    """Several flows fit: which one it was may follow from the other requests of the same server's connections."""
+    """Several flows fit: the order of the other requests on the server's connections may leave one of them."""
     if not case.is_over:
         return Wait(None)
     ordered = _answer(case, Licence(case.view, case.forgotten), [case.asked, *case.others()])
@@ -133,12 +133,12 @@ def _in_order(case: Case, answer: Refused, final: bool) -> Leave | Wait:
 
 
 def _lags(case: Case, witness: str) -> bool:
-    """Whether lines of this witness are still to be read, and are being read."""
+    """Whether lines of this witness are missing still, and a reader is reading them."""
     return case.view.told_until(witness) < _high(case) and case.view.catches_up(witness, case.clock_ns)
 
 
 def _only_waited(case: Case, answer: Refused) -> Refused:
-    """The reason of a line whose time is over: one that says it is the waiting."""
+    """The refusal of a line whose time is over, with a reason that says so."""
     low = _low(case)
     if any(case.forgotten(witness) >= low for witness in case.asked.witnesses):
         return replace(answer, reason="too_late")

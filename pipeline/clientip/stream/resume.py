@@ -1,4 +1,4 @@
-"""An answerer's half of the joins: a line goes on with what it was told, to a further question or to its end."""
+"""An answerer's half of the joins: with its answer a line goes on, to a further question or to its end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clientip.trust.answers import Refused
 
 
 class Walking:
-    """Lines of all systems going on, under one configuration."""
+    """Lets the lines of all systems go on, under one configuration."""
 
     def __init__(self, engine: Engine, joining: Joining, topology: str) -> None:
         self._topology = topology

@@ -1,8 +1,8 @@
-"""How far the witnesses of a stream have told: marks of raw partitions, and stretches of numbered lines.
+"""Up to when the witnesses of a stream have told everything: watermarks of raw partitions, and runs of numbered lines.
 
-Two kinds of knowing, and they license different things.  Numbered lines without a gap say that everything of a
-stretch was told.  A mark says how far a reader has come; with `arrives_within` it says which lines must have come,
-and with `longest` which requests must be over and so logged.  That much is the operator's word.
+They are two kinds of evidence. A run, numbered lines without a gap, proves that no line of its stretch is missing. A
+watermark says up to which append time a reader has read. With `arrives_within` it follows which lines must have come,
+and with `longest` which requests must be over and so logged: for both, the operator's word is taken.
 """
 
 from __future__ import annotations
@@ -21,30 +21,28 @@ from clientip.settings import Feed
 from clientip.stream.holes import HoleNews, HoleStore
 from clientip.stream.join_messages import Watermark
 
-MAX_RUNS: Final = 256  # of one witness; fewer cover less
+MAX_RUNS: Final = 256  # of one witness; the latest are kept
 SILENCE_NS: Final = MAX_ACCEPT_NS + 5_000_000_000  # how long to wait for a NAT device's log to say that it did nothing
-WATERMARK_NS: Final = (
-    3_000_000_000  # how long after a moment its mark is here: an idle reader asks and tells each second
-)
-_STITCH: Final = 2 * MAX_RUNS
-_STILL_NS: Final = 10_000_000_000  # a reader whose marks have not moved for so long does not catch up
+WATERMARK_NS: Final = 3_000_000_000  # how long a watermark takes to come: an idle reader sends one each second
+_RUNS_BEFORE_STITCH: Final = 2 * MAX_RUNS
+_STILL_NS: Final = 10_000_000_000  # a reader whose watermark has not risen for so long is not catching up
 
 
-class _Said(Struct, gc=False):
-    """The last mark of one raw partition."""
+class _Last(Struct, gc=False):
+    """The last watermark of one raw partition."""
 
     upto_ns: int
     at_end: bool
     partitions: int
-    rose_ns: int  # by the partition's clock
+    rose_ns: int  # when it rose last, by the clock of the join partition
 
 
 class Watermarks:
-    """Everything said so far, under no configuration in particular."""
+    """All watermarks and runs so far, under no configuration in particular."""
 
     def __init__(self, runs: Iterable[tuple[str, str, tuple[Run, ...]]] = (), holes: Iterable[HoleNews] = ()) -> None:
         self.holes = HoleStore(holes)
-        self._marks: dict[tuple[str, str], dict[int, _Said]] = {}  # (system, topic) → partition
+        self._last: dict[tuple[str, str], dict[int, _Last]] = {}  # (system, topic) → partition
         self._runs: dict[Witness, list[Run]] = {}
         self.version = 0  # rises with the runs
         self._changed: dict[Witness, int] = {}  # version with which the runs of a witness changed last
@@ -52,19 +50,19 @@ class Watermarks:
             self.run(system, instance, each)
 
     def watermark(self, watermark: Watermark, appended_ns: int) -> None:
-        """A reader's word; it cannot have read what was appended after its word was."""
+        """Take a reader's watermark. It cannot speak of messages that were appended after itself."""
         upto_ns = min(watermark.upto_ns, appended_ns)
-        said = self._marks.setdefault((watermark.system, watermark.topic), {})
+        said = self._last.setdefault((watermark.system, watermark.topic), {})
         before = said.get(watermark.partition)
         if before is None:
-            said[watermark.partition] = _Said(upto_ns, watermark.at_end, watermark.partitions, appended_ns)
+            said[watermark.partition] = _Last(upto_ns, watermark.at_end, watermark.partitions, appended_ns)
             return
         before.at_end, before.partitions = watermark.at_end, watermark.partitions
         if upto_ns > before.upto_ns:
             before.upto_ns, before.rose_ns = upto_ns, appended_ns
 
     def run(self, system: str, instance: str, runs: Iterable[Run]) -> None:
-        """Stretches that were told whole, in any order and any number of times."""
+        """Take runs of a witness, in any order and any number of times."""
         held = self._runs.setdefault((system, instance), [])
         for run in runs:
             last = held[-1] if held else None
@@ -74,38 +72,38 @@ class Watermarks:
                 held[-1] = run
         self.version += 1
         self._changed[system, instance] = self.version
-        if len(held) > _STITCH:
+        if len(held) > _RUNS_BEFORE_STITCH:
             held[:] = sorted(stitch(held), key=lambda run: run.to_ns)[-MAX_RUNS:]
 
     def runs(self) -> dict[Witness, list[Run]]:
-        """All stretches, by witness."""
+        """All runs, by witness."""
         return self._runs
 
     def changed(self, since: int) -> list[Witness]:
-        """Tellers of which something was heard after that version."""
+        """The witnesses whose runs changed after that version."""
         return [witness for witness, version in self._changed.items() if version > since]
 
     def listed(self) -> list[tuple[str, str, tuple[Run, ...]]]:
-        """All stretches, to be written down."""
+        """All runs, as the changelog takes them."""
         return [(*witness, tuple(stitch(runs))) for witness, runs in sorted(self._runs.items())]
 
     def read_upto(self, system: str, topics: Iterable[str]) -> int:
-        """Up to which append time all partitions of these topics have been read and told; NEVER: nobody knows."""
+        """Up to which append time all partitions of these topics have been read; NEVER: not known."""
         moments = [NEVER] if not topics else []
         for topic in topics:
-            said = self._marks.get((system, topic))
+            said = self._last.get((system, topic))
             if said is None or len(said) < max(each.partitions for each in said.values()):
                 return NEVER
             moments += [each.upto_ns or NEVER for each in said.values()]
         return min(moments)
 
     def any(self, system: str, topics: Iterable[str]) -> bool:
-        """Whether any reader has said anything of the system."""
-        return any((system, topic) in self._marks for topic in topics)
+        """Whether any watermark of the system has come."""
+        return any((system, topic) in self._last for topic in topics)
 
     def catches_up(self, system: str, topics: Iterable[str], clock_ns: int) -> bool:
-        """Whether some partition is not read to its end, and moves."""
-        said = [each for topic in topics for each in self._marks.get((system, topic), {}).values()]
+        """Whether a partition is not read to its end, and its watermark rises."""
+        said = [each for topic in topics for each in self._last.get((system, topic), {}).values()]
         return any(not each.at_end and clock_ns - each.rose_ns < _STILL_NS for each in said)
 
 
@@ -118,12 +116,12 @@ def _wait_ns(feed: Feed) -> int:
 
 
 def longest_wait_ns(feeds: Iterable[Feed]) -> int:
-    """How long any question waits under its first key, if nothing is read from behind."""
+    """How long any question waits under its first key, if no lines are read with a delay."""
     return max([SILENCE_NS, *map(_wait_ns, feeds)])
 
 
 class View:
-    """What was said, as one configuration understands it. Valid until more is heard; `renew` then."""
+    """The watermarks and runs as one configuration understands them. Call `renew` when more have come."""
 
     def __init__(self, watermarks: Watermarks, joining: Joining, feeds: Mapping[str, Feed]) -> None:
         self._watermarks, self._feeds = watermarks, feeds
@@ -132,7 +130,7 @@ class View:
         self._version = -1
         self._coverage = joining.coverage({})
         self._told: dict[str, int] = {}
-        self._reach: dict[str, int] = {}  # of all instances of a system together
+        self._reach: dict[str, int] = {}  # up to when the runs of a system's instances reach, all together
         self._of_address: dict[tuple[str, str], list[str]] = {}
         for name, drawn in self.systems.items():
             for instance, own in drawn.instances:
@@ -142,7 +140,7 @@ class View:
         self.longest_wait_ns = longest_wait_ns(feeds.values())
 
     def renew(self) -> None:
-        """Take note of what has been heard since."""
+        """Take in everything that has come since the last call."""
         self._told.clear()
         self._reach.clear()
         for witness in self._watermarks.changed(self._version):
@@ -151,11 +149,11 @@ class View:
         self._version = self._watermarks.version
 
     def coverage(self) -> Coverage:
-        """What numbered lines cover."""
+        """The stretches that runs cover."""
         return self._coverage
 
     def told_until(self, system: str) -> int:
-        """Requests and connections that began up to then are over and told, by the operator's word; NEVER: unknown."""
+        """Requests and connections begun up to then are over and logged, by the operator's word; NEVER: not known."""
         found = self._told.get(system)
         if found is None:
             feed = self._feeds.get(system)
@@ -165,7 +163,7 @@ class View:
         return found
 
     def reach(self, system: str, source: str) -> int:
-        """Up to which moment there may be something new to say for questions from this address."""
+        """Up to which moment a system's watermarks and runs speak about this address."""
         listed, runs = self._of_address.get((system, source)), self._watermarks.runs()
         if listed:
             ends = [_end(runs[system, instance]) for instance in listed if (system, instance) in runs]
@@ -181,28 +179,28 @@ class View:
         return self._watermarks.holes.state(system, None, low, high)
 
     def wait_ns(self, system: str) -> int:
-        """How long after a question what this system has to say of it may come."""
+        """How long after a question facts of this system may come for it."""
         feed = self._feeds.get(system)
         return 0 if feed is None else _wait_ns(feed)
 
     def is_silent(self, system: str) -> bool:
-        """Whether no reader has said anything of it."""
+        """Whether no watermark of the system has come."""
         feed = self._feeds.get(system)
         return feed is None or not self._watermarks.any(system, feed.topics)
 
     def catches_up(self, system: str, clock_ns: int) -> bool:
-        """Whether its lines are still being read from behind."""
+        """Whether its lines are being read with a delay."""
         feed = self._feeds.get(system)
         return feed is not None and self._watermarks.catches_up(system, feed.topics, clock_ns)
 
 
 class Licence:
-    """Whether everything was told of a stretch, for one question; remembers what was asked of it."""
+    """Whether witnesses have told everything of a stretch, for one question. It keeps the answers it gave."""
 
     def __init__(self, view: View, forgotten: Callable[[str], int]) -> None:
         self._view, self._forgotten = view, forgotten  # forgotten(system): up to which moment facts were dropped
         self.states: set[str] = set()
-        self.need_ns = NEVER  # up to which moment it would have to be told
+        self.need_ns = NEVER  # up to which moment the witnesses would have to tell everything
 
     def __call__(self, system: str, source: Address | None, low: int, high: int, fresh: bool) -> str:
         """As `joins.IsCovered`."""

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import zstandard
 from click.testing import CliRunner
-from clientip.config.load import SystemSettings, load
+from clientip.config.load import load
 from clientip.edges.cli.guess import guess
 from clientip.edges.cli.init import init
 from clientip.edges.cli.main import app
 from clientip.edges.disk.inputs import find_inputs
 from clientip.formats import FORMATS
 from clientip.model import Format
+from clientip.settings import SystemSettings
 
 BALANCED = '10.0.3.7 - - [01/May/2024:10:00:{:02} +0000] "GET /a HTTP/1.1" 200 5 "-" "curl/8" "203.0.113.{}"'
 DIRECT = '192.168.7.{} - - [01/May/2024:10:00:00 +0000] "GET /b HTTP/1.1" 200 5 "-" "curl/8" "-"'

@@ -426,7 +426,7 @@ def test_a_reader_that_stands_still_does_not_keep_it_from_ending(space: NatSpace
     _, errors = process.communicate(timeout=LIMIT_S)
     os.close(reading)
     assert process.returncode == 3
-    assert b"nobody reads" in errors
+    assert b"takes nothing" in errors
 
 
 def test_without_the_right_to_see_events_it_says_so_in_one_line() -> None:
@@ -449,20 +449,20 @@ def test_it_stays_small_with_as_many_flows_as_it_remembers(tmp_path: Path) -> No
     program = """
 from pathlib import Path
 from clientip.edges import collect
-from clientip.edges.collect.flows import REMEMBERED, Flows
+from clientip.edges.collect.flows import MAX_REMEMBERED, Flows
 from clientip.edges.collect.netlink import read_messages
 from tests.worlds.netlink_messages import message
 flows = Flows("b", lambda entry, ends: True)
 flows.begin_list(1)
 flows.end_list()
-for number in range(REMEMBERED + 1000):
+for number in range(MAX_REMEMBERED + 1000):
     original = ("2001:db8::1", number % 65536, "2001:db8::2", 80)
     (entry,) = read_messages(message(number=number, original=original, stamp=10**18)).entries
     flows.event(entry, 0)
     flows.lines.clear()
 assert flows.crowded
 flows.begin_list(2)
-for number in range(REMEMBERED):
+for number in range(MAX_REMEMBERED):
     original = ("2001:db8::1", number % 65536, "2001:db8::2", 80)
     flows.list(read_messages(message("UPDATE", number=number, original=original)).entries[0], 3)
     flows.lines.clear()

@@ -250,8 +250,8 @@ def test_slow_brokers_are_told_of_and_what_may_not_be_seen_is_said_and_not_judge
             [answer] = cluster.admin.create_acls([binding]).values()
             answer.result()
         text = cluster.fits("--create")
-        assert "warning: settings not checked, we may not look" in text
-        assert "cleanup.interval.ms not checked, we may not look" in text
+        assert "warning: settings not checked: DescribeConfigs on a topic" in text
+        assert "cleanup.interval.ms not checked: DescribeConfigs on the cluster" in text
 
 
 def test_three_brokers_give_three_copies_of_which_two_must_be_written(tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ def test_a_raw_topic_that_is_deleted_or_made_anew_is_told(
             return
         until(lambda: stream.code("reader-0") is not None, stream.log)
         assert stream.code("reader-0") == 3
-        assert topic in _trouble(stream) and "made anew" in _trouble(stream), stream.log()
+        assert topic in _trouble(stream) and "made again" in _trouble(stream), stream.log()
 
 
 def _is_made(admin: AdminClient, topic: str) -> bool:

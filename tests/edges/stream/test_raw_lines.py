@@ -55,7 +55,7 @@ def outcomes(lines: RawLines, *messages: Message) -> list[object]:
 def test_a_line_given_up_takes_no_beginning_from_lines_of_other_instances(
     lines: RawLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rawlines, "PARTS_WAIT", 10)
+    monkeypatch.setattr(rawlines, "MAX_PARTS_MESSAGES", 10)
     outcomes(lines, cri(0, "dead", b"P", HEAD))
     [part, given_up] = outcomes(lines, cri(20, "live", b"P", HEAD))
     assert isinstance(part, Part)
@@ -87,7 +87,7 @@ def test_the_tail_of_a_refused_line_is_no_line_for_a_successor_either(lines: Raw
 def test_a_refused_line_is_read_again_no_longer_than_its_rest_may_come(
     lines: RawLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rawlines, "REST_WAIT", 10)
+    monkeypatch.setattr(rawlines, "MAX_REST_MESSAGES", 10)
     outcomes(lines, cri(0, "live", b"P", HEAD + b"x" * 900), cri(1, "live", b"P", b"y" * 900))
     assert lines.metadata() == "id 0"
     outcomes(lines, cri(2, "live", b"F", b"z"))

@@ -81,7 +81,7 @@ def _marks(values: list[bytes]) -> int:
 def test_a_mark_and_the_numbers_of_a_batch_speak_of_what_it_and_those_before_it_told(
     kafka: str, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "BATCH_BYTES", 1)  # what is polled at once becomes many transactions
+    monkeypatch.setattr(reader, "MAX_BATCH_BYTES", 1)  # what is polled at once becomes many transactions
     stream, lines = stream_of(tmp_path, kafka, topic_prefix)
     topic = f"{topic_prefix}raw.nodes"
     assert stream.produce(topic, lines) == len(lines)

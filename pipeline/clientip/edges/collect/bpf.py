@@ -1,7 +1,7 @@
-"""The classic-BPF program that drops inside the kernel the events nobody needs, so that they cost nothing here.
+"""The classic-BPF program that drops events without use inside the kernel, so that they cost nothing here.
 
 Kept are: NEW and DESTROY of flows with source NAT, and the UPDATE by which a TCP flow ends (TIME_WAIT or CLOSE).
-A message in which something is not found is kept where it may matter; the reader looks again.
+A message in which an attribute is missing is kept if it may matter; the reader checks it again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _KEEP: Final = "keep"
 _DROP: Final = "drop"
 _INSTRUCTION: Final = struct.Struct("=HBBI")  # struct sock_filter
 
-Step = tuple[int, int, str, str]  # instruction, k, where to go if true, where if false; "": on
+Step = tuple[int, int, str, str]  # instruction, k, target if true, target if false; "": the next step
 
 
 def program(*, source_nat: bool) -> bytes:

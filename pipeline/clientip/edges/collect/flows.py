@@ -1,18 +1,18 @@
-"""What the collector tells: messages of the kernel in, numbered lines out. No sockets and no clock here.
+"""The collector's lines: messages of the kernel in, numbered lines out. No sockets and no clock here.
 
-A flow is told when it begins, and once more, with its start, its end and whether it was answered, when it ends: a TCP
-flow as it enters TIME_WAIT or CLOSE, any other as the kernel forgets it.  Flows that are alive when a list begins (at
-the start, and after a loss) are told as LIST.
+A flow has a line when it begins, and another one, with its start, its end and whether it was answered, when it ends: a
+TCP flow when it enters TIME_WAIT or CLOSE, any other when the kernel forgets it. Flows that are alive when a list
+begins (at the start, and after a loss) have a line LIST.
 
-`at` of a line is a moment up to which everything has a number up to this one.  It stays behind the stamps by
-`GRACE_NS`, because the kernel stamps an event before it sends it, and two processors may send in another order.  While
-something is known to be lost it stands still; the line with `gap` begins a new stretch, and a list follows it.  A clock
-that was set back begins a new session.
+`at` of a line is a moment: everything up to then has this number or a lower one. It stays behind the stamps by
+`GRACE_NS`, because the kernel stamps an event before it sends it, and two processors may send in another order. After a
+loss it does not rise; the line with `gap` begins a new stretch, and a list follows it. If the clock was set back, a new
+session begins.
 
-A flow whose start nobody stamped has `seen` in its place: it had begun by then.
+A flow without a stamped start has `seen` in its place: it had begun by then.
 
-The memory for living flows is bounded.  What does not fit is told by the kernel's stamps when the kernel forgets it,
-which for TCP is up to two minutes after its last packet.
+The memory for living flows is bounded. The end of a flow that does not fit is written, with the kernel's stamps, when
+the kernel forgets it, which for TCP is up to two minutes after its last packet.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from clientip.edges.collect import netlink
 from clientip.edges.collect.netlink import ConntrackEntry, TupleEnds
 from clientip.syntax.transports import PROTOCOLS
 
-REMEMBERED: Final = 100_000  # living flows; about 200 bytes each
+MAX_REMEMBERED: Final = 100_000  # living flows; about 200 bytes each
 # The same as the format's, which is not imported: all formats together take more memory than all flows.
 GRACE_NS: Final = 100_000_000
 
-_TOLD_TO_ITS_END: Final = 0  # in the place of a start
+_END_WRITTEN: Final = 0  # in the place of a start
 
 Wanted = Callable[[ConntrackEntry, TupleEnds], bool]
 
 
 class Flows:
-    """One session: its running number, and the flows it has told and still awaits the end of."""
+    """One session: its running number, and the flows with a line whose end has not come."""
 
-    def __init__(self, boot: str, wanted: Wanted, limit: int = REMEMBERED) -> None:
-        self.lines: list[str] = []  # with their line ends; whoever writes them takes them out
+    def __init__(self, boot: str, wanted: Wanted, limit: int = MAX_REMEMBERED) -> None:
+        self.lines: list[str] = []  # with their line ends; the writer takes them out
         self.malformed = 0
         self._boot = boot
         self._session = ""
@@ -47,33 +47,33 @@ class Flows:
         self._at = 0
         self._gap = ""
         self._lost = False
-        self._begun: dict[bytes, int] = {}  # key → its start, or -(when it was seen), or _TOLD_TO_ITS_END
-        self._before: dict[bytes, int] = {}  # the same, of the time before the list that is being told
+        self._begun: dict[bytes, int] = {}  # key → its start, or -(when it was seen), or _END_WRITTEN
+        self._before: dict[bytes, int] = {}  # the same, from before the present list
         self._catching_up = False
         self._crowded_since: int | None = None
 
     @property
     def lost(self) -> bool:
-        """Whether something went missing and no list was begun since."""
+        """Whether events were lost and no list has begun since."""
         return self._lost
 
     def lose(self, malformed: int = 0) -> None:
-        """Something went missing, or could not be read: nothing more is told as complete before the next list."""
+        """Note that events were lost, or could not be read: `at` does not rise before the next list."""
         self.malformed += malformed
         self._lost = True
 
     def look_at(self, clock_ns: int) -> None:
-        """A clock that was set back makes a new session: in this one `at` cannot fall."""
+        """Check the clock: if it was set back a new session has to begin, because `at` cannot fall."""
         if clock_ns < self._at:
             self._lost = True
 
     @property
     def crowded(self) -> bool:
-        """Whether there were ever more living flows than are remembered."""
+        """Whether there were ever more living flows than MAX_REMEMBERED."""
         return self._crowded_since is not None
 
     def begin_list(self, at_ns: int) -> None:
-        """A list of all flows follows, and then everything that happened from `at_ns` on."""
+        """Begin a list of all flows; events from `at_ns` on follow it."""
         if self._number and at_ns >= self._at:
             self._number += 1
             self._gap = ',"gap":true'
@@ -89,17 +89,17 @@ class Flows:
         both = self._ends(entry)
         if both is None or not self._wanted(entry, both[0]) or entry.key in self._begun:
             return
-        begun = _start_of(entry, self._before.pop(entry.key, _TOLD_TO_ITS_END) or -seen_ns)
+        begun = _start_of(entry, self._before.pop(entry.key, _END_WRITTEN) or -seen_ns)
         self._remember(entry.key, begun)
         assured = '"assured":true,' if _assured(entry, both[0].protocol) else ""
         self._tell(entry, "LIST", _begun(begun) + assured, both)
 
     def end_list(self) -> None:
-        """The list was told to its end; what happened meanwhile still waits in the socket."""
+        """End the list; events that happened meanwhile still wait in the socket."""
         self._before = {}
 
     def caught_up(self) -> None:
-        """The socket was empty: whatever happened before the end of the list has been read."""
+        """The socket was empty: all events from before the end of the list have been read."""
         self._catching_up = False
 
     def event(self, entry: ConntrackEntry, received_ns: int) -> None:
@@ -113,7 +113,7 @@ class Flows:
             self._closed(entry, moment)
 
     def heartbeat(self, clock_ns: int, *, kernel_stamps: bool) -> None:
-        """Everything that happened `GRACE_NS` before `clock_ns` has been told."""
+        """Write a heartbeat: everything up to `GRACE_NS` before `clock_ns` has a line."""
         self._rise(clock_ns)
         stamps = "kernel" if kernel_stamps else "user"
         self.lines.append(f'{self._head()},"mark":true,"stamps":"{stamps}"}}\n')
@@ -129,23 +129,23 @@ class Flows:
         self._tell(entry, "NEW", f'"start":{moment},', both)
 
     def _closed(self, entry: ConntrackEntry, moment: int) -> None:
-        begun = self._begun.get(entry.key, _TOLD_TO_ITS_END)
-        if begun == _TOLD_TO_ITS_END:
+        begun = self._begun.get(entry.key, _END_WRITTEN)
+        if begun == _END_WRITTEN:
             return
         if self._catching_up or self._crowded_since is not None:
-            self._begun[entry.key] = _TOLD_TO_ITS_END  # so that its DESTROY is not taken for that of an untold one
+            self._begun[entry.key] = _END_WRITTEN  # so that its DESTROY does not seem to be of a flow without a line
         else:
             del self._begun[entry.key]
         self._end(entry, begun, moment, moment)
 
     def _destroyed(self, entry: ConntrackEntry, moment: int) -> None:
         begun = self._begun.pop(entry.key, None)
-        if begun == _TOLD_TO_ITS_END or (begun is None and not self._is_untold(entry)):
+        if begun == _END_WRITTEN or (begun is None and not self._may_be_new(entry)):
             return
         self._end(entry, _start_of(entry, begun or 0), entry.stop or moment, moment)
 
-    def _is_untold(self, entry: ConntrackEntry) -> bool:
-        """Whether the end of a flow that is not remembered may be new: all others have been told."""
+    def _may_be_new(self, entry: ConntrackEntry) -> bool:
+        """Whether the end of a flow that is not remembered may have no line yet."""
         if self._catching_up:
             return True
         since = self._crowded_since
@@ -175,7 +175,7 @@ class Flows:
         return original, reply
 
     def _rise(self, moment: int) -> None:
-        """Everything that was stamped `GRACE_NS` before `moment` has arrived."""
+        """Let `at` rise: everything stamped up to `GRACE_NS` before `moment` has arrived."""
         if moment - GRACE_NS > self._at and not self._lost:
             self._at = moment - GRACE_NS
 
@@ -194,7 +194,7 @@ class Flows:
 
 
 def _start_of(entry: ConntrackEntry, begun: int) -> int:
-    """What is remembered, unless it is of an older flow whose end the kernel did not tell, or less than a start."""
+    """The remembered start, or the kernel's if the remembered one is of an older flow, or is only `seen`."""
     return entry.start if entry.start is not None and begun < entry.start - GRACE_NS else begun
 
 
@@ -212,7 +212,7 @@ def _tuple(ends: TupleEnds) -> str:
 
 
 def _assured(entry: ConntrackEntry, protocol: int) -> bool:
-    """Whether both sides were seen to speak; of TCP, whether the handshake was done."""
+    """Whether both sides have sent packets; for TCP, whether the handshake was completed."""
     if entry.status & netlink.ASSURED:
         return True
     if not entry.status & netlink.SEEN_REPLY:

@@ -16,23 +16,23 @@ from select import POLLIN, POLLOUT, poll
 from typing import Final, NamedTuple
 
 from clientip.edges.collect import socket as collect_socket
-from clientip.edges.collect.flows import REMEMBERED, Flows, Wanted
+from clientip.edges.collect.flows import MAX_REMEMBERED, Flows, Wanted
 from clientip.edges.collect.netlink import SOURCE_NAT, ConntrackEntry, TupleEnds
 from clientip.edges.collect.socket import Events
 from clientip.errors import ConfigError, Fault, SinkError
 
 RECEIVE_BUFFER: Final = 16 * 1024 * 1024
 _PAUSE_S: Final = 0.05  # events gather meanwhile; their stamps are the kernel's
-_PAUSE_USER_S: Final = 0.002  # where the moment of reading is the stamp
+_PAUSE_USER_S: Final = 0.002  # if the moment of reading is the stamp
 _TURN_S: Final = 0.2  # a signal, and the end of the duration, are noticed that soon
-_BATCH: Final = 2000  # events between two writes
+_MAX_BATCH: Final = 2000  # events between two writes
 _LIST_AGAIN_S: Final = (1.0, 60.0)  # after losses: shortest and longest time between two lists
-_PIPE_BUF: Final = 4096  # what a pipe takes whole or not at all
-_STUCK_S: Final = 1.0  # how long the end waits for a reader that stands still
+_PIPE_BUF: Final = 4096  # bytes that a pipe takes as a whole or not at all
+_STUCK_S: Final = 1.0  # how long the end waits for a reader that takes nothing
 
 
 class CollectOptions(NamedTuple):
-    """What was asked for on the command line."""
+    """The options of the command line."""
 
     out: str = "-"
     source_nat: bool = True  # False: all flows
@@ -44,7 +44,7 @@ class CollectOptions(NamedTuple):
 
 
 def wanted(options: CollectOptions) -> Wanted:
-    """Which flows are told. Raises ConfigError for what is no address or range."""
+    """Which flows get lines. Raises ConfigError for a text that is no address or range."""
     ranges = []
     for text in options.to:
         try:
@@ -66,25 +66,27 @@ def wanted(options: CollectOptions) -> Wanted:
 
 
 class Output:
-    """Standard output or a file that is appended to. Lines leave whole, and are not held back."""
+    """Standard output or a file that is appended to. Lines are written whole, and at once."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._fd = 1 if name == "-" else self._open()
-        self.ending = False  # whoever stands still now is not waited for
+        self.ending = False  # if True, a reader that takes nothing is not awaited
 
     def _open(self) -> int:
         try:
             fd = os.open(self._name, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
-                os.write(fd, b"\n")  # a kill in the middle of a write: that line is broken, the next must not be
+                os.write(
+                    fd, b"\n"
+                )  # after a kill in the middle of a write that line is broken, and the next must not be
         except OSError as error:
             raise SinkError(f"cannot write {self._name}: {error.strerror}", retry=False) from error
         return fd
 
     def reopen(self) -> None:
-        """Write to the file that has the name now: the old one was moved away."""
+        """Open the file that has the name now: the old one was moved away."""
         if self._name != "-":
             os.close(self._fd)
             self._fd = self._open()
@@ -110,7 +112,7 @@ class Output:
         while not waiting.poll(_TURN_S * 1000):
             waited += _TURN_S
             if self.ending and waited >= _STUCK_S:
-                raise SinkError("nobody reads the output; its last lines are lost", retry=False)
+                raise SinkError("the reader of the output takes nothing; its last lines are lost", retry=False)
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
@@ -121,7 +123,7 @@ class Output:
 
 
 class _Signals:
-    """What was asked of the process meanwhile."""
+    """The signals that have come."""
 
     def __init__(self, output: Output) -> None:
         self.end: int | None = None
@@ -140,9 +142,9 @@ class _Signals:
 
 
 class Collector:
-    """Reads what the kernel sends, and writes what `Flows` makes of it."""
+    """Reads the kernel's messages and writes the lines that `Flows` makes of them."""
 
-    def __init__(self, options: CollectOptions, output: Output, limit: int = REMEMBERED) -> None:
+    def __init__(self, options: CollectOptions, output: Output, limit: int = MAX_REMEMBERED) -> None:
         self._options = options
         self._output = output
         self._kernel_stamps = collect_socket.kernel_stamps()
@@ -155,7 +157,7 @@ class Collector:
             warn(f"the kernel gives a receive buffer of {self._events.receive_buffer} bytes only")
 
     def run(self, signals: _Signals) -> None:
-        """Tell everything until asked to end."""
+        """Write lines until a signal asks to end."""
         self._list()
         ready = poll()
         ready.register(self._events, POLLIN)
@@ -184,9 +186,9 @@ class Collector:
                     time.sleep(_PAUSE_S if self._kernel_stamps else _PAUSE_USER_S)
 
     def _drain(self) -> bool:
-        """Read a batch; whether the socket is empty now."""
+        """Read a batch; returns whether the socket is empty now."""
         read, tell = self._events.read, self._flows.event
-        for _ in range(_BATCH):
+        for _ in range(_MAX_BATCH):
             datagram = read()
             if datagram is None:
                 return True
@@ -202,14 +204,14 @@ class Collector:
         return False
 
     def _catch_up(self, clock: int, now: float) -> None:
-        """The socket is empty: from here on nothing is missing, unless something was lost before."""
+        """The socket is empty: from here on no event is missing, unless some were lost before."""
         self._flows.caught_up()
         self._flows.look_at(clock)
         if self._flows.crowded and not self._warned_crowded:
             self._warned_crowded = True
             warn(
-                f"more than {REMEMBERED} flows live at once: "
-                "the end of those beyond is told when the kernel forgets them"
+                f"more than {MAX_REMEMBERED} flows live at once: "
+                "the end of further ones is reported when the kernel forgets them"
             )
         if not self._flows.lost:
             return
@@ -222,7 +224,7 @@ class Collector:
             self._list()
 
     def _list(self) -> None:
-        """Tell the flows that are there. Events of meanwhile wait in their socket."""
+        """Write the living flows. Events that happen meanwhile wait in their socket."""
         self._listed_s = time.monotonic()
         self._flows.begin_list(time.time_ns())
         for piece in collect_socket.listed(source_nat=self._options.source_nat):
@@ -242,7 +244,7 @@ def warn(text: str) -> None:
 
 
 def collect(options: CollectOptions) -> int:
-    """Run until told to end; the exit code."""
+    """Run until a signal asks to end; the exit code."""
     output = Output(options.out)
     signals = _Signals(output)
     collector = Collector(options, output)
@@ -253,7 +255,7 @@ def collect(options: CollectOptions) -> int:
 
 
 def start(options: CollectOptions) -> None:
-    """Become the collector; does not come back."""
+    """Become the collector; does not return."""
     wanted(options)
     sys.stdout.flush()
     program = [sys.executable, "-m", __name__, json.dumps(options)]

@@ -1,7 +1,7 @@
 """ctnetlink messages of the Linux kernel, read and written: no sockets and no clock here.
 
-What arrives is the kernel's, and every length in it is checked all the same: a message that does not hold together is
-counted and never an exception.  Reading is linear in the length of the message.
+The messages are the kernel's, and every length in them is checked all the same: a malformed message is counted, and
+raises no exception. Reading is linear in the length of the message.
 
 <https://docs.kernel.org/userspace-api/netlink/intro.html>, linux/netfilter/nfnetlink_conntrack.h
 """
@@ -27,7 +27,7 @@ ESTABLISHED: Final = 3  # values of `ConntrackEntry.state`
 TIME_WAIT: Final = 7
 CLOSE: Final = 8
 
-_WITH_PORTS: Final = frozenset({6, 17, 33, 132, 136})  # what GRE has in their place are keys
+_WITH_PORTS: Final = frozenset({6, 17, 33, 132, 136})  # GRE has keys in their place
 
 # Attributes, nfnetlink_conntrack.h.
 TUPLE_ORIG, TUPLE_REPLY, STATUS, PROTOINFO, ID, ZONE, TIMESTAMP, STATUS_MASK, TIMESTAMP_EVENT = (
@@ -39,7 +39,7 @@ TCP_STATE: Final = 1
 _KIND: Final = 0x3FFF  # of an attribute's type; the two bits above say that it is nested, or in network order
 
 SUBSYSTEM: Final = 1  # NFNL_SUBSYS_CTNETLINK
-CREATED: Final = 0x600  # NLM_F_CREATE | NLM_F_EXCL: NEW, where the same message without is UPDATE
+CREATED: Final = 0x600  # NLM_F_CREATE | NLM_F_EXCL: NEW; without these flags the same message is UPDATE
 _GET, _DELETE = 1, 2
 _REQUEST_DUMP: Final = 0x301
 _ERROR, _DONE, _OVERRUN = 2, 3, 4
@@ -88,9 +88,9 @@ class NetlinkRead(NamedTuple):
     """What one datagram held."""
 
     entries: list[ConntrackEntry]
-    malformed: int  # messages that are none
-    lost: bool = False  # messages before this datagram are missing
-    done: bool = False  # a dump is told to its end
+    malformed: int  # messages that cannot be read
+    lost: bool = False  # whether messages before this datagram are missing
+    done: bool = False  # whether the dump ends here
     error: int = 0  # errno with which the kernel refused a request
 
 
@@ -126,7 +126,7 @@ def _errno(data: bytes, at: int, end: int) -> int:
 
 
 def _entry(data: bytes, at: int, end: int, event: int) -> ConntrackEntry | None:
-    """One message from its first attribute to its end; None where a part is missing or does not fit."""
+    """One message from its first attribute to its end; None if a part is missing or does not fit."""
     original = reply = b""
     number = status = state = stamp = None
     start = stop = None
@@ -164,7 +164,7 @@ def _entry(data: bytes, at: int, end: int, event: int) -> ConntrackEntry | None:
 
 
 def _attributes(data: bytes, at: int, end: int) -> dict[int, bytes]:
-    """Attributes by kind; the last where one stands twice, and what does not fit is left out."""
+    """Attributes by kind; the last one if a kind comes twice. An attribute that does not fit ends the search."""
     found: dict[int, bytes] = {}
     while end - at >= 4:
         size, kind = _ATTRIBUTE.unpack_from(data, at)
@@ -227,7 +227,7 @@ _HEADS6: Final = (
 
 
 def ends(content: bytes) -> TupleEnds | None:
-    """The two ends that a tuple names; None where it is none."""
+    """The two ends that a tuple names; None if it is no tuple."""
     size = len(content)
     if size in _USUAL:
         form, heads = (_TUPLE4, _HEADS4) if size == _TUPLE4.size else (_TUPLE6, _HEADS6)
@@ -260,7 +260,7 @@ def _address(packed: bytes) -> str:
 
 
 def dump_request(*, source_nat: bool) -> bytes:
-    """The request to list all flows; kernels since 5.11 leave out what is not source-NATed by themselves."""
+    """The request to list all flows; kernels since 5.11 leave out flows without source NAT by themselves."""
     body = struct.pack(">BBH", socket.AF_UNSPEC, 0, 0)
     if source_nat:
         for kind in (STATUS, STATUS_MASK):

@@ -1,4 +1,4 @@
-"""The kernel's side of the collector: sockets for events and lists, and what the kernel must be told to send."""
+"""The kernel's side of the collector: sockets for events and lists, and the kernel's settings."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Events:
         return self._socket.fileno()
 
     def read(self) -> NetlinkRead | None:
-        """One datagram; None: there is none. `lost` stands alone: what the kernel could keep is read after it."""
+        """One datagram; None: there is none. `lost` comes alone: the events that the kernel could keep follow it."""
         try:
             data, sender = self._socket.recvfrom(_EVENT_BYTES)
         except BlockingIOError:
@@ -78,7 +78,7 @@ class Events:
 
 
 def listed(*, source_nat: bool) -> Iterator[NetlinkRead]:
-    """The flows that are there, in pieces; of a piece that cannot be read `malformed` is counted."""
+    """The living flows, in pieces; messages that cannot be read count as `malformed`."""
     with _open() as asker:
         try:
             asker.sendto(netlink.dump_request(source_nat=source_nat), (0, 0))
@@ -99,7 +99,7 @@ def listed(*, source_nat: bool) -> Iterator[NetlinkRead]:
 
 
 def boot_id() -> str:
-    """What tells this boot of this kernel from every other."""
+    """The id of this boot of this kernel; no other boot has it."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError as error:
@@ -107,12 +107,12 @@ def boot_id() -> str:
 
 
 def kernel_stamps() -> bool:
-    """Whether the kernel is told to stamp flows."""
+    """Whether the kernel stamps flows."""
     return _setting("nf_conntrack_timestamp") == "1"
 
 
 def advice() -> str | None:
-    """What to switch on so that events come, and with the kernel's stamps; None: nothing."""
+    """The settings to switch on so that events come, with the kernel's stamps; None: all are on."""
     wrong = {
         name: value for name in ("nf_conntrack_events", "nf_conntrack_timestamp") if (value := _setting(name)) != "1"
     }
@@ -121,7 +121,7 @@ def advice() -> str | None:
     meaning = {
         "nf_conntrack_events": "no events come"
         if wrong.get("nf_conntrack_events") == "0"
-        else "flows older than this collector end untold",
+        else "the end of flows older than this collector is not reported",
         "nf_conntrack_timestamp": "times are those of arrival here, some milliseconds late",
     }
     switches = " ".join(f"net.netfilter.{name}=1" for name in wrong)
@@ -143,12 +143,12 @@ def _open() -> socket.socket:
 
 
 def _set_receive_buffer(events: socket.socket, size: int) -> int:
-    """Ask for `size` bytes; what was given, which without CAP_NET_ADMIN in the first user namespace is less."""
+    """Ask for `size` bytes; returns the size granted: less without CAP_NET_ADMIN in the first user namespace."""
     try:
         events.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
     except PermissionError:
         events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-    return events.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel doubles what it is asked for
+    return events.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel doubles the size asked for
 
 
 def _failed(what: str, error: OSError) -> SinkError:

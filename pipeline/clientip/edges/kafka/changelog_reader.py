@@ -1,4 +1,4 @@
-"""The state topic, read: what an answerer's predecessor committed of a partition."""
+"""Reads the state topic: the changelog that an answerer's predecessor committed for a partition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How every client of ours reaches the cluster, and the questions about it that need no membership in a group."""
+"""How every client of ours reaches the cluster, and what can be asked of it without joining a group."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ class TopicPlace(NamedTuple):
 
 
 class Upto(NamedTuple):
-    """How far a group has come in a partition, as it committed it."""
+    """How far a group has come in a partition: its last commit."""
 
     offset: int  # of the next message to read
     metadata: str = ""
 
 
 class Reach(NamedTuple):
-    """How far a group has come in a partition that goes on."""
+    """How far a group has come in a partition, and where the partition ends."""
 
     upto: Upto | None  # None: nothing was committed
     end: int  # offset of the next message to be written
 
 
 def client_settings(kafka: Kafka) -> dict[str, str]:
-    """The settings of librdkafka that all clients share: where the cluster is, TLS, and who we are.
+    """The settings of librdkafka that all clients share: addresses, TLS, user and password.
 
-    The password is in them: never log them.  Errors: ConfigError where a file cannot be read.
+    The password is in them: never log them.  Errors: ConfigError if a file cannot be read.
     """
     faults: list[Fault] = []
     held = {name: _content(name, getattr(kafka, name), faults) for name in (*_FILES, "password_file")}
@@ -78,7 +78,7 @@ def client_settings(kafka: Kafka) -> dict[str, str]:
 
 
 def _content(name: str, path: str | None, faults: list[Fault]) -> bytes:
-    """What is in a file; nothing where none is named."""
+    """The content of a file; b"" if none is named."""
     if path is None:
         return b""
     try:
@@ -92,7 +92,7 @@ def _content(name: str, path: str | None, faults: list[Fault]) -> bytes:
 
 
 def _password(content: bytes, faults: list[Fault]) -> str:
-    """The content without the end of its line, which an editor has put there."""
+    """The content without the line end that an editor has written."""
     try:
         return content.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
@@ -101,7 +101,7 @@ def _password(content: bytes, faults: list[Fault]) -> str:
 
 
 def client(kind: Callable[[dict[str, Any]], Client], settings: Mapping[str, Any]) -> Client:
-    """A new client.  Errors: SinkError where its settings make none, as with a file that holds no certificate."""
+    """A new client. Errors: SinkError if the library refuses its settings, as with a file that holds no certificate."""
     try:
         return kind(dict(settings))
     except KafkaException as error:
@@ -109,12 +109,12 @@ def client(kind: Callable[[dict[str, Any]], Client], settings: Mapping[str, Any]
 
 
 def stamped(stamp: str, metadata: str) -> str:
-    """Metadata that tell the transaction by which they were committed."""
+    """Metadata that name the transaction by which they were committed."""
     return f"{stamp}|{metadata}"
 
 
 def upto_of(found: TopicPartition) -> Upto | None:
-    """What was committed, without the stamp; None where nothing was.  Errors: KafkaException."""
+    """The commit without its stamp; None if there is none. Errors: KafkaException."""
     if found.error is not None:
         raise KafkaException(found.error)
     if found.offset < 0:
@@ -123,7 +123,7 @@ def upto_of(found: TopicPartition) -> Upto | None:
 
 
 def partition_counts(kafka: Kafka, topics: Iterable[str]) -> dict[str, int | None]:
-    """How many partitions each topic has; None where it is missing.
+    """How many partitions each topic has; None if it is missing.
 
     Errors: AwayError; SinkError where the cluster refuses; ConfigError as `client_settings`.
     """
@@ -131,7 +131,7 @@ def partition_counts(kafka: Kafka, topics: Iterable[str]) -> dict[str, int | Non
 
 
 def topic_ids(kafka: Kafka, topics: Iterable[str]) -> dict[str, str]:
-    """What tells a topic from every other, also from one of the same name made later.
+    """The id of each topic: it differs from that of a later topic with the same name.
 
     Errors: as `partition_counts`, and SinkError where a topic is missing.
     """
@@ -144,7 +144,7 @@ def topic_ids(kafka: Kafka, topics: Iterable[str]) -> dict[str, str]:
 
 
 def _described(kafka: Kafka, topics: Iterable[str]) -> dict[str, tuple[str, int] | None]:
-    """Id and number of partitions of each topic; None where it is missing."""
+    """Id and number of partitions of each topic; None if it is missing."""
     names = list(dict.fromkeys(topics))
     said: list[KafkaError] = []
     admin = client(AdminClient, {**client_settings(kafka), "log_level": 0, "error_cb": said.append})

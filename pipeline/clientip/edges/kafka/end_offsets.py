@@ -1,7 +1,8 @@
-"""Up to which moment everything was read of a raw partition: what a reader's mark may say, and no more.
+"""Up to which moment a raw partition was read to its end: the most that a reader's watermark may say.
 
-That a consumer has come to an end says little: the end may be that of a broker which has not been heard for a while.
-So the cluster is asked where the ends are, and who has come there had read everything that was there when it was asked.
+That a consumer has come to an end says little: it may be the end as a broker knew it that has not answered for a while.
+So the cluster is asked where the ends are. A consumer that has come there has read everything that was there when the
+question was sent.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _REACH_S: Final = 10.0
 
 
 class RawEnds:
-    """The ends of our partitions, asked for in the background."""
+    """The ends of this worker's partitions, asked in the background. For one thread."""
 
     def __init__(self, kafka: Kafka) -> None:
         """Errors: ConfigError as `client_settings`."""
@@ -33,7 +34,7 @@ class RawEnds:
         self._read_ns: dict[TopicPlace, int] = {}
 
     def look(self, places: Iterable[TopicPlace], reached: Callable[[TopicPlace], int]) -> None:
-        """Take the answer that has come, and ask anew; `reached`: offset of what is to be read next."""
+        """Take the answer, if it has come, and ask again. `reached`: the offset of the next message to read."""
         now_s = time.monotonic()
         if self._asked is None and now_s - self._asked_s >= ASK_S:
             self._ask(list(places))
@@ -53,20 +54,20 @@ class RawEnds:
             return
         spec: Any = OffsetSpec  # it is not typed
         asked = {TopicPartition(*place): spec.latest() for place in places}
-        when_ns = time.time_ns()  # before it is asked, not after
-        # What lies in an open transaction was appended, too, and will be read.
+        when_ns = time.time_ns()  # before the question is sent, not after
+        # Messages of an open transaction were appended, too, and will be read.
         level = IsolationLevel.READ_UNCOMMITTED
         found = self._admin.list_offsets(asked, isolation_level=level, request_timeout=_REACH_S)
         self._asked = when_ns, {TopicPlace(each.topic, each.partition): answer for each, answer in found.items()}
 
     def read_ns(self, place: TopicPlace) -> int | None:
-        """Everything that was appended up to then has been read, by this machine's clock; None: not known."""
+        """Everything appended up to then has been read; ns by this machine's clock; None: not known."""
         return self._read_ns.get(place)
 
     def waits(self, place: TopicPlace) -> bool:
-        """Whether there was more when the cluster was asked last."""
+        """Whether there was more to read when the cluster was asked last."""
         return place in self._ends
 
     def forget(self) -> None:
-        """The partitions are another's."""
+        """Forget everything: other workers own the partitions now."""
         self._asked, self._ends, self._read_ns = None, {}, {}

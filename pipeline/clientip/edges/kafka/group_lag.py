@@ -1,7 +1,7 @@
-"""How far another group has come in a topic, asked for in the background: nobody waits for the answer.
+"""How far another group has come in a topic, asked in the background: no caller waits for the answer.
 
-A consumer asks that never joins the group.  The admin client is not used for it: while the group's coordinator goes
-away its request ends the whole process, https://github.com/confluentinc/librdkafka/issues/4605.
+A consumer that never joins the group asks. The admin client does not, because its request ends the whole process while
+the group's coordinator goes away: https://github.com/confluentinc/librdkafka/issues/4605.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _REACH_S: Final = 10.0
 
 
 class Backlog:
-    """The group's offsets beside the topic's ends.  For one thread."""
+    """The group's offsets and the topic's ends. For one thread."""
 
     def __init__(self, kafka: Kafka, group: str, topic: str, partitions: Iterable[int]) -> None:
         """Errors: ConfigError as `client_settings`."""
@@ -28,7 +28,7 @@ class Backlog:
             **client_settings(kafka),
             "group.id": group,
             "enable.auto.commit": False,
-            "isolation.level": "read_uncommitted",  # else an open transaction of the group holds the answer up
+            "isolation.level": "read_uncommitted",  # otherwise an open transaction of the group delays the answer
             "log_level": 0,
         }
         self._consumer = client(Consumer, settings)
@@ -36,7 +36,7 @@ class Backlog:
         self._found: Mapping[int, Reach] | None = None
 
     def ask(self) -> None:
-        """Ask, if nobody waits for an answer yet."""
+        """Ask, unless an answer is still to come."""
         if self._questions is None or not self._questions.is_alive():
             self._questions = Thread(target=self._look, daemon=True)
             self._questions.start()
@@ -47,7 +47,7 @@ class Backlog:
             ends = self._consumer.offsets_for_times(self._places(OFFSET_END), _REACH_S)
             uptos = {each.partition: upto_of(each) for each in held}
         except KafkaException:
-            return  # the next question may be answered
+            return  # the next try may be answered
         if all(each.error is None for each in ends):
             self._found = {each.partition: Reach(uptos[each.partition], each.offset) for each in ends}
 
@@ -55,6 +55,6 @@ class Backlog:
         return [TopicPartition(self._topic, partition, offset) for partition in self._partitions]
 
     def answer(self) -> Mapping[int, Reach] | None:
-        """What was found, by partition, once after each `ask`; None while there is no answer, or no good one."""
+        """The answer by partition, once after each `ask`; None while there is no answer, or after an error."""
         found, self._found = self._found, None
         return found

@@ -1,4 +1,4 @@
-"""One worker as a member of a consumer group: it reads its partitions and commits what came of them, exactly once."""
+"""One worker as a member of a consumer group: it reads its partitions and commits the results, exactly once."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from clientip.settings import Kafka
 _BEATS: Final = 15  # heartbeats of a session
 METADATA_BYTES: Final = 4096 - 40  # what brokers take, without the stamp
 _SAY_S: Final = 10.0
-_POLL_MS: Final = 300_000  # who has not polled for so long is taken for hung
+_POLL_MS: Final = 300_000  # a member that has not polled for so long loses its partitions
 _GONE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION)
 
 
 class MemberLimits(NamedTuple):
-    """What a member may take."""
+    """How long a member may take, and how long a message may be."""
 
-    session_s: float = 45.0  # who is silent for so long has lost its partitions; a restart takes less
+    session_s: float = 45.0  # a member that is silent for so long loses its partitions; a restart takes less
     timeout_s: float = TIMEOUT_S  # of a transaction
     message_bytes: int = MESSAGE_BYTES  # the longest that is read or sent
 
@@ -43,7 +43,7 @@ LIMITS: Final = MemberLimits()
 
 
 class Member:
-    """A consumer, and the producer whose transactions commit for it.  For one thread.
+    """A consumer, and the producer whose transactions commit for it. For one thread.
 
     After a SinkError it can only be closed; after Lost the next `poll` joins the group anew.
     """
@@ -62,12 +62,14 @@ class Member:
         outputs: Sequence[str] = (),
         limits: MemberLimits = LIMITS,
     ) -> None:
-        """Waits for the cluster and ends what an earlier process of the name left open; joins with the first poll.
+        """Waits for the cluster and ends the transaction that an earlier process of the name left open.
 
-        `name` stays the same over restarts and is nobody else's.  `poll` calls `assigned` with what is committed for
-        each new partition (None: nothing), and is told where to start in those that shall not start there, or at their
-        beginning; `revoked` with partitions that are another's from now on: what came of them and was not sent is void.
-        `outputs` are the topics that are sent to: what hangs in them is ended at once, else with a message.
+        The group is joined with the first poll. `name` stays the same over restarts, and no other member has it.
+        `poll` calls `assigned` with the commit of each new partition (None: there is none). It returns the offsets at
+        which to start, for partitions that shall start neither there nor at their beginning. `poll` calls `revoked`
+        with partitions that another member owns from now on: results of theirs that were not sent are void.
+        `outputs`: topics to which results go; an open transaction in them is ended at once, otherwise before the first
+        message to them.
         """
         settings = client_settings(kafka)
         self._group, self._topics, self._telemetry = group, list(topics), telemetry
@@ -87,16 +89,16 @@ class Member:
         self._transactions.open()
 
     def _forget(self) -> None:
-        self._generation: Any = None  # None: we have no partitions, or may not commit
+        self._generation: Any = None  # None: no partitions, or no right to commit
         self._fresh: list[TopicPartition] | None = None  # assigned, not started yet
-        self._turned = False  # whether partitions came or went meanwhile
-        self._starts: dict[TopicPlace, int] = {}  # all partitions that are ours, and where we began
-        self._ends: dict[TopicPlace, int] = {}  # where their end was when we came to it
+        self._turned = False  # whether partitions came or went since the last poll
+        self._starts: dict[TopicPlace, int] = {}  # all partitions of this member, and the offset of its first message
+        self._ends: dict[TopicPlace, int] = {}  # where their end was when this member came to it
 
     def poll(self, most: int, seconds: float) -> list[Message]:
-        """The next messages, at most so many, as soon as there are some; none while brokers are away.
+        """The next messages, at most `most`, as soon as there are some; none while brokers are away.
 
-        Errors: SinkError, for one where messages were deleted before they were read.
+        Errors: SinkError, for example if messages were deleted before they were read.
         """
         try:
             return self._poll(most, seconds)
@@ -120,7 +122,7 @@ class Member:
             self._rejoin()
             return []
         if self._turned:
-            good = []  # fetched before the turn: who has the partitions now reads them again
+            good = []  # fetched before the change: the present owner of the partitions reads them again
             self._turn()
         if self._fresh is not None:
             self._start(self._fresh)
@@ -134,8 +136,8 @@ class Member:
     def _rejoin(self) -> None:
         """Begin again after a long silence, as while brokers were away.
 
-        When a session runs out the library drops its member id, and goes on with heartbeats without one until we poll:
-        to the brokers it looks like an older process of our name.
+        When a session ends the library drops its member id, and sends heartbeats without one until the next poll: to
+        the brokers it looks like an older process of the same name.
         """
         self._consumer, self._fatal = None, None
         self._turn()
@@ -164,7 +166,7 @@ class Member:
         except Lost:
             return
         except KafkaException as error:
-            # A transaction of who had them before may be pending, or hang for good; the next poll asks again.
+            # A transaction of the previous owner may be open, or hang permanently; the next poll asks again.
             self._say(f"{error.args[0].str()}; if this lasts, see kafka-transactions.sh find-hanging")
             return
         self._fresh = None
@@ -174,13 +176,13 @@ class Member:
         }
         begin = [TopicPartition(*place, offset) for place, offset in self._starts.items()]
         self._consumer.assign(begin)
-        self._consumer.resume(begin)  # pauses of an earlier assignment last
+        self._consumer.resume(begin)  # pauses of an earlier assignment are still in force
         self._telemetry.say("partitions.assigned", group=self._group, partitions=len(begin))
 
     def send(self, outs: Sequence[Out], offsets: Mapping[TopicPlace, Upto]) -> None:
-        """One transaction with all of it; returns when it is committed.
+        """Send all of it in one transaction; returns when it is committed.
 
-        Errors: Lost; SinkError; ValueError where there are no offsets, or their metadata are too long.
+        Errors: Lost; SinkError; ValueError if there are no offsets, or if their metadata are too long.
         """
         if not offsets:
             raise ValueError("a transaction without offsets is not fenced")
@@ -219,7 +221,7 @@ class Member:
         return self._position(place) <= end and self._watermarks(place)[1] <= end
 
     def lag(self, place: TopicPlace) -> int | None:
-        """Messages not yet read, or a few more: the marks of transactions count.  None while it is not known."""
+        """Messages not yet read, or a few more: control records of transactions count. None while it is not known."""
         if place not in self._starts or self._consumer is None:
             return None
         low, high = self._watermarks(place)
@@ -228,13 +230,13 @@ class Member:
         return max(0, high - max(low, self._starts[place], self._position(place), self._ends.get(place, 0)))
 
     def reached(self, place: TopicPlace) -> int:
-        """Offset of what is to be read next; marks of transactions count, as far as we came to the end behind them."""
+        """Offset of the next message; control records of transactions count once the end behind them is reached."""
         if place not in self._starts or self._consumer is None:
             return 0
         return max(self._starts[place], self._position(place), self._ends.get(place, 0))
 
     def _position(self, place: TopicPlace) -> int:
-        """Of the next message; negative before the first."""
+        """Offset of the next message; negative before the first."""
         assert self._consumer is not None
         [found] = self._consumer.position([TopicPartition(*place)])
         return found.offset
@@ -244,7 +246,7 @@ class Member:
         return self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
 
     def pause(self, places: Iterable[TopicPlace]) -> None:
-        """Read no more of these until `resume`; of what is not ours, nothing was read anyway."""
+        """Read no more of these until `resume`; partitions of other members are left out."""
         if self._consumer is not None:
             self._consumer.pause([TopicPartition(*place) for place in places if place in self._starts])
 
@@ -254,7 +256,7 @@ class Member:
             self._consumer.resume([TopicPartition(*place) for place in places if place in self._starts])
 
     def close(self) -> None:
-        """Stop at once, and leave the partitions to the next process of the same name, or until the session is over."""
+        """Stop at once. The next process of the name gets the partitions; others get them when the session is over."""
         consumer, self._consumer = self._consumer, None
         self._forget()
         if consumer is not None:
@@ -276,8 +278,8 @@ class Member:
     def _gone(self, place: TopicPlace, offset: int) -> str:
         topic, partition = place
         return (
-            f"topic {topic}, partition {partition}: what was to be read next, at offset {offset}, is not there: it was "
-            f"deleted before it was read, or the topic was made anew. To go on without it, stop all workers and run "
+            f"topic {topic}, partition {partition}: the next message, at offset {offset}, is not there: it was "
+            f"deleted before it was read, or the topic was made again. To go on without it, stop all workers and run "
             f"kafka-consumer-groups.sh --group {self._group} --topic {topic}:{partition} --reset-offsets --to-earliest "
             f"--execute"
         )
@@ -305,7 +307,7 @@ def _place(found: TopicPartition) -> TopicPlace:
 
 
 def _stamps() -> Iterator[str]:
-    """A word for each transaction that no other, of no process, has."""
+    """A word for each transaction; no other transaction of any process has it."""
     process = os.urandom(8).hex()
     return (f"{process}.{number:x}" for number in count())
 

@@ -11,7 +11,7 @@ from confluent_kafka import Message
 from msgspec.structs import replace
 
 from clientip.edges.kafka.client import TopicPlace, Upto
-from clientip.edges.kafka.topic_watch import made_anew
+from clientip.edges.kafka.topic_watch import made_again
 from clientip.engine import BLOCK_LINES, Engine, Reading
 from clientip.errors import FormatError, SinkError
 from clientip.framing.kafka_message import MAX_MESSAGE, cut, ids_of
@@ -20,24 +20,24 @@ from clientip.model import Ids, Line, Outcome, Record, Rejected
 from clientip.settings import Feed, Settings
 
 MAX_INSTANCE: Final = 253  # characters of the key that names an instance, as of a host name
-MAX_READINGS: Final = 10_000  # instances of one partition; of more, those that hold no part of a line are forgotten
-REST_WAIT: Final = 10_000  # messages within which the rest of a line comes that was refused for its length
-PARTS_WAIT: Final = 100_000  # messages after which the rest of a line does not come any more
+MAX_READINGS: Final = 10_000  # instances of a partition; above it those without a part of a line are dropped
+MAX_REST_MESSAGES: Final = 10_000  # within which the rest of a line comes that was refused for its length
+MAX_PARTS_MESSAGES: Final = 100_000  # after which the rest of a line is not expected any longer
 _MS: Final = 1_000_000
-_HEADERS: Final = methodcaller("headers")  # unlike a plain call it raises what was set
+_HEADERS: Final = methodcaller("headers")  # unlike a plain call it raises the pending error
 _ENDED: Final = methodcaller("endswith", b"\n")
 
 
 class Taken(NamedTuple):
-    """What a few lines became."""
+    """The outcomes of a few lines."""
 
     outcomes: Sequence[Outcome]
     appended_ns: int  # when the first of them came; 0: not known
-    were_parts: bool = False  # whether their last part never came: all that came of them was taken before, as parts
+    were_parts: bool = False  # whether their last part never came; their other parts were counted before
 
 
 class Dead(NamedTuple):
-    """A message that is no lines."""
+    """A message that holds no lines."""
 
     offset: int
     message: bytes
@@ -45,7 +45,7 @@ class Dead(NamedTuple):
 
 
 class _Key(NamedTuple):
-    """What the lines of a block have in common."""
+    """The properties that all lines of a block share."""
 
     instance: str | None
     ids: Ids | None
@@ -60,7 +60,7 @@ class RawLines:
         assert own.feed is not None
         self._feed: Feed = own.feed
         self._engine, self._system, self._wrapper = engine, system, own.wrapper
-        # Where a shipper names the place of a line, it has put its parts together, too.
+        # A shipper that names the place of a line has put its parts together, too.
         self._names_places = bool(own.wrapper) and own.wrapper[0] in PLACES
         self._one_line = self._feed.messages == "line" and not self._names_places
         self._place, self._topic_id = place, topic_id
@@ -71,20 +71,20 @@ class RawLines:
         self._offset = 0
 
     def go_on(self, upto: Upto) -> int:
-        """From which offset to read: earlier than committed where a line had begun that was not whole.
+        """From which offset to read: earlier than committed if a line had begun that was not whole.
 
-        Errors: SinkError where it is another topic that was read so far.
+        Errors: SinkError if the topic that was read so far was another one.
         """
         topic_id, _, begun = upto.metadata.partition(" ")
         if topic_id not in ("", self._topic_id):
             raise SinkError(
-                made_anew(self._place.topic, f"up to offset {upto.offset} another one was read"), retry=False
+                made_again(self._place.topic, f"up to offset {upto.offset} another one was read"), retry=False
             )
         self._silent_upto = upto.offset
         return min(int(begun), upto.offset) if begun.isdecimal() else upto.offset
 
     def metadata(self) -> str:
-        """What to commit with the offset: which topic was read, and where the oldest line begins that is not whole."""
+        """The metadata of the offset: the topic's id, and where the oldest line begins that is not whole."""
         begun = self._begun()
         return self._topic_id if begun is None else f"{self._topic_id} {begun}"
 
@@ -92,7 +92,7 @@ class RawLines:
         if self._names_places or not self._wrapper:
             return None
         begun = [each for each in (reading.begun() for reading in self._readings.values()) if each is not None]
-        # A successor that had not seen the beginning of a refused line would take its tail for a line.
+        # A successor that has not seen the beginning of a refused line would take its tail for a line.
         return min([*begun, *(first for first, _ in self._refused)], default=None)
 
     def read(self, messages: Sequence[Message]) -> Iterator[Taken | Dead]:
@@ -106,12 +106,12 @@ class RawLines:
                 yield Taken(self._outcomes(lines[0].instance, lines), max(0, few[0].timestamp()[1]) * _MS)
         if messages:
             self._offset = messages[-1].offset() or 0
-            while self._refused and self._refused[0][1] < self._offset - REST_WAIT:
+            while self._refused and self._refused[0][1] < self._offset - MAX_REST_MESSAGES:
                 self._refused.popleft()
             yield from self._overdue()
 
     def _plain(self, few: Sequence[Message]) -> list[Line] | None:
-        """The lines of messages of which each is one line, and all have the same instance: the usual case, and fast."""
+        """The lines, if each message is one line and all have the same instance: the usual case, and fast."""
         if not self._one_line or (few[0].offset() or 0) < self._silent_upto:
             return None
         keys = {message.key() for message in few} if self._feed.instance_by is not None else None
@@ -159,7 +159,7 @@ class RawLines:
         return [shipped(line, self._wrapper) for line in lines] if self._names_places else lines
 
     def _fed(self, block: list[Line], key: _Key, first_ms: int) -> Iterator[Taken]:
-        """A message may hold many lines, and so may its block."""
+        """The outcomes of a block, in parts of BLOCK lines: a message may hold many."""
         for first in range(0, len(block), BLOCK_LINES):
             outcomes: Sequence[Outcome] = self._outcomes(key.instance, block[first : first + BLOCK_LINES])
             if key.ids is not None:
@@ -185,17 +185,17 @@ class RawLines:
         return reading
 
     def _make_room(self) -> None:
-        """Let go of instances that hold no part of a line; of all, where most of them hold one."""
+        """Drop instances without a part of a line; all of them, if most of them hold one."""
         begun = {name: reading for name, reading in self._readings.items() if reading.begun() is not None}
         self._readings = begun if len(begun) < MAX_READINGS // 2 else {}
 
     def _overdue(self) -> Iterator[Taken]:
-        """Lines whose last part does not come any more; others, that began since, are not to lose their beginning."""
+        """Lines whose last part is not expected any longer; lines that began later keep their beginning."""
         begun = self._begun()
-        if begun is not None and self._offset - begun > PARTS_WAIT:
+        if begun is not None and self._offset - begun > MAX_PARTS_MESSAGES:
             for reading in self._readings.values():
                 first = reading.begun()
-                if first is not None and self._offset - first > PARTS_WAIT:
+                if first is not None and self._offset - first > MAX_PARTS_MESSAGES:
                     yield Taken(reading.end(), 0, were_parts=True)
 
     def end(self) -> Iterator[Taken]:
@@ -213,10 +213,10 @@ class RawLines:
 
 
 def headers_of(message: Message) -> list[tuple[str, bytes | None]] | None:
-    """The headers of a message; None where there are none, or a name is no UTF-8.
+    """The headers of a message; None if there are none, or if a name is no UTF-8.
 
-    The client library takes all names for UTF-8.  Where one is not it leaves a list with holes behind, on which the
-    process would die, and a pending error, which a plain call does not notice at once.
+    The client library takes all names for UTF-8. If one is not, it leaves a list with holes, on which the process would
+    die, and a pending error, which a plain call does not notice at once.
     """
     try:
         found = _HEADERS(message)
@@ -233,7 +233,7 @@ def headers_ids(message: Message) -> Ids | None:
 
 
 def _with_ids(outcome: Outcome, ids: Ids) -> Outcome:
-    """What sent the line named a trace, and the line names none."""
+    """The outcome with the ids of its message's headers, if the line names none itself."""
     if not isinstance(outcome, Record) or outcome.observation.ids is not None:
         return outcome
     return replace(outcome, observation=replace(outcome.observation, ids=ids))

@@ -1,6 +1,6 @@
-"""`clientip kafka topics`: are the topics of a stream there and set as it needs them? With `--create` they are made so.
+"""`clientip kafka topics`: checks whether the topics of a stream exist and are set as it needs them; `--create` mends.
 
-Nothing is ever deleted, and no number of partitions changed.
+Nothing is ever deleted, and no number of partitions is changed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from clientip.settings import Settings
 
 _REACH_S: Final = 10.0
 _ANSWER_S: Final = 30.0
-_APPEAR_S: Final = 10.0  # until every broker knows of a topic that was made
+_APPEAR_S: Final = 10.0  # how long it may take until every broker knows a new topic
 _FORBIDDEN: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 _CLEANUP: Final = "transaction.abort.timed.out.transaction.cleanup.interval.ms"
 _CLEANUP_MS: Final = 1000
@@ -38,33 +38,33 @@ class Row(NamedTuple):
     """One topic of the report."""
 
     name: str
-    seen: Seen | None  # None: it is not there
+    seen: Seen | None  # None: it does not exist
     settings: tuple[str, ...]  # NAME=VALUE of those that matter
     wrong: tuple[str, ...]
-    done: tuple[str, ...]  # what was changed
+    done: tuple[str, ...]  # the changes that were made
 
 
 class TopicReport(NamedTuple):
-    """What was found, and done; the lists of `warnings` make nothing wrong."""
+    """The state of all topics, and the changes that were made; `warnings` do not count as wrong."""
 
     rows: tuple[Row, ...]
     warnings: tuple[str, ...]
 
     @property
     def code(self) -> int:
-        """0, or 1 where something is still wrong."""
+        """0, or 1 if a topic is still wrong."""
         return int(any(row.wrong for row in self.rows))
 
 
 class _Work(NamedTuple):
-    """What was done, by topic; filled meanwhile."""
+    """The changes so far, by topic."""
 
     made: list[str]
     changed: dict[str, dict[str, str]]
     failed: dict[str, str]
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """What was done to one topic."""
+        """The changes of one topic, as texts."""
         made = ("made",) if name in self.made else ()
         return (*made, *(f"set {key}={value}" for key, value in self.changed.get(name, {}).items()))
 
@@ -79,7 +79,7 @@ class _View(NamedTuple):
 def look(settings: Settings, *, create: bool, raw: bool) -> TopicReport:
     """Check the topics, and with `create` make and mend those of ours; with `raw` make those of the systems, too.
 
-    Errors: ConfigError where no cluster is configured; SinkError where it cannot be reached.
+    Errors: ConfigError if no cluster is configured; SinkError if it cannot be reached.
     """
     kafka = cluster(settings)
     said: list[KafkaError] = []
@@ -114,7 +114,7 @@ def _view(admin: AdminClient, settings: Settings) -> _View:
 
 
 def _settings_of(admin: AdminClient, names: Iterable[str]) -> dict[str, Mapping[str, str | None] | None]:
-    """The settings of each topic; None where we may not look."""
+    """The settings of each topic; None if we have no right to see them."""
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     if not resources:
         return {}
@@ -146,7 +146,7 @@ def _create(admin: AdminClient, missing: Iterable[Wanted], work: _Work) -> None:
         error = _error(answer)
         if error is None:
             work.made.append(name)
-        elif error.code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else made it meanwhile
+        elif error.code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process made it meanwhile
             work.failed[name] = f"cannot be made: {error.str()}"
 
 
@@ -181,13 +181,13 @@ def _error(answer: Future[Any]) -> KafkaError | None:
 
 
 def _after(admin: AdminClient, settings: Settings, work: _Work) -> _View:
-    """The cluster once it shows what was done: a broker may hear of it later than the controller answers."""
+    """The cluster once it shows the changes: a broker may learn of them after the controller has answered."""
     deadline = time.monotonic() + _APPEAR_S
     while True:
         late = time.monotonic() > deadline
         try:
             view = _view(admin, settings)
-        except KafkaException as error:  # one broker knows of the topic, and another one does not yet
+        except KafkaException as error:  # one broker knows the topic, and another one does not yet
             if late or error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise
         else:
@@ -228,11 +228,11 @@ def _unseen(view: _View) -> list[str]:
     names = [name for name, seen in view.topics.items() if seen.settings is None]
     if not names:
         return []
-    return [f"settings not checked, we may not look (DescribeConfigs on a topic is not granted): {', '.join(names)}"]
+    return [f"settings not checked: DescribeConfigs on a topic is not granted: {', '.join(names)}"]
 
 
 def _broker_warnings(admin: AdminClient, view: _View) -> list[str]:
-    """What the brokers' own settings cost a stream; only its brokers' operator can change them."""
+    """Warnings about the brokers' own settings, which only the operator of the brokers can change."""
     asked = [
         (broker, answer)
         for broker in view.brokers  # one call each: the broker itself must answer
@@ -244,10 +244,10 @@ def _broker_warnings(admin: AdminClient, view: _View) -> list[str]:
     for broker, answer in asked:
         held = _described(answer)
         if held is None:
-            return [f"{_CLEANUP} not checked, we may not look (DescribeConfigs on the cluster is not granted)"]
+            return [f"{_CLEANUP} not checked: DescribeConfigs on the cluster is not granted"]
         value = held.get(_CLEANUP)
         if value is not None and int(value) > _CLEANUP_MS:
-            cost = "a frozen worker holds up all others by as much; set it to 1000"
+            cost = "a frozen worker delays all others by as much; set it to 1000"
             found.append(f"broker {broker}: {_CLEANUP} is {value}: {cost}")
     return found
 

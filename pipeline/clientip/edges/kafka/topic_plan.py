@@ -1,4 +1,4 @@
-"""Which topics a stream needs, and how they must be set: settings and what a cluster holds → what is wrong."""
+"""Which topics a stream needs, and how they must be set: settings and the topics of a cluster → what is wrong."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ OUTPUTS: Final = ("records", "rejected", "dead", "findings", "counts")
 
 
 class Rule(NamedTuple):
-    """What one setting of a topic must be, and why. It is `made`, one of `also`, or a number between the bounds."""
+    """What one setting of a topic must be, and why: `made`, one of `also`, or a number between the bounds."""
 
     name: str
-    made: str  # what a topic gets from us
+    made: str  # the value that `--create` sets
     why: str
     least: int | None = None
     most: int | None = None
     also: tuple[str, ...] = ()
 
     def keeps(self, value: str | None) -> bool:
-        """Whether the setting may stay as it is; None: the broker does not know it."""
+        """Whether a value may stay as it is; None: the broker does not know the setting."""
         if value is None:
             return False
         if value == self.made or value in self.also:
@@ -44,8 +44,8 @@ class Seen(NamedTuple):
     """A topic as the cluster has it."""
 
     partitions: int
-    copies: int  # of the partition that has fewest
-    settings: Mapping[str, str | None] | None  # None: we may not look at them
+    copies: int  # of the partition with the fewest
+    settings: Mapping[str, str | None] | None  # None: we have no right to see them
 
 
 class Wanted(NamedTuple):
@@ -56,23 +56,23 @@ class Wanted(NamedTuple):
     copies: int
     rules: tuple[Rule, ...]
     ours: bool = True  # False: a raw topic, whose settings are its owner's
-    fixed: bool = False  # the number of partitions is a must, not only for making it
+    fixed: bool = False  # whether the number of partitions must be this one; else it only counts when it is made
 
 
 class Wrong(NamedTuple):
-    """Something to mend: the text, and the setting that mends it where we may."""
+    """A fault of a topic: the text, and the setting that mends it, if we may set it."""
 
     text: str
     mend: tuple[str, str] | None = None
 
 
 def cluster(settings: Settings) -> Kafka:
-    """The `[kafka]` of a configuration that a stream can work with. Errors: ConfigError where it cannot."""
+    """The `[kafka]` of a configuration. Errors: ConfigError if a stream cannot work with the configuration."""
     kafka, raw, faults = settings.kafka, raw_topics(settings), []
     if kafka is None:
         faults.append(Fault("", "kafka", 'is missing; write [kafka] with brokers = ["kafka-1:9092"]'))
     if not raw:
-        faults.append(Fault("", "systems", 'no system has topics; write topics = ["raw.NAME"] where a log is drawn'))
+        faults.append(Fault("", "systems", 'no system has topics; write topics = ["raw.NAME"] at a system with a log'))
     circles = [topic for topic in raw if kafka is not None and _is_ours(kafka, topic)]
     faults += [Fault("", "systems", f'topic "{topic}" is written by the stream itself') for topic in circles]
     if kafka is None or faults:
@@ -81,7 +81,7 @@ def cluster(settings: Settings) -> Kafka:
 
 
 def _is_ours(kafka: Kafka, topic: str) -> bool:
-    """Whether it is one of the topics that this stream writes, or wrote in another generation."""
+    """Whether this stream writes the topic, or wrote it in another generation."""
     name = topic.removeprefix(f"{kafka.prefix}.")
     return name != topic and (name in OUTPUTS or _GENERATIONAL.fullmatch(name) is not None)
 
@@ -92,7 +92,7 @@ def raw_topics(settings: Settings) -> tuple[str, ...]:
 
 
 def wanted(settings: Settings, brokers: int, seen: Mapping[str, Seen], *, raw: bool) -> tuple[Wanted, ...]:
-    """Every topic of ours; with `raw` those of the systems, too. Errors: as `cluster`."""
+    """Every topic that the stream writes; with `raw` those of the systems, too. Errors: as `cluster`."""
     kafka = cluster(settings)
     join, state = kafka.generational("join"), kafka.generational("state")
     partitions = seen[join].partitions if join in seen else settings.stream.join_partitions
@@ -114,7 +114,7 @@ def wanted(settings: Settings, brokers: int, seen: Mapping[str, Seen], *, raw: b
 def _common(copies: int) -> tuple[Rule, ...]:
     in_sync = 2 if copies >= _COPIES else 1
     return (
-        Rule("message.timestamp.type", "LogAppendTime", "old lines must not be deleted as they come"),
+        Rule("message.timestamp.type", "LogAppendTime", "old lines must not be deleted as soon as they come"),
         Rule("min.insync.replicas", str(in_sync), f"of {copies}", in_sync, max(in_sync, copies - 1)),
         Rule("unclean.leader.election.enable", "false", "an old copy as the leader has lost lines"),
     )
@@ -141,7 +141,7 @@ def _rules(settings: Settings, seen: Mapping[str, Seen]) -> dict[str, tuple[Rule
         "join": (
             Rule("cleanup.policy", "delete", "join messages have no keys"),
             Rule("retention.ms", str(keep_ms), "4 × the longest wait and a day", keep_ms, also=("-1",)),
-            Rule("retention.bytes", "-1", "what waits must not be deleted for its size"),
+            Rule("retention.bytes", "-1", "messages that wait must not be deleted for their size"),
             Rule("compression.type", "producer", "the broker need not pack anew", also=("lz4",)),
             _message(_MIB, "chunks of 256 KiB and more"),
         ),
@@ -168,7 +168,7 @@ def _size(topic: Seen) -> int:
 
 
 def wrongs(topic: Wanted, seen: Mapping[str, Seen]) -> Iterator[Wrong]:
-    """What is wrong with a topic that is there. Its settings are not judged where we may not look at them."""
+    """The faults of a topic that exists. Its settings are not judged if we have no right to see them."""
     there = seen[topic.name]
     if topic.fixed and there.partitions != topic.partitions:
         text = f"has {there.partitions} partitions, the join topic {topic.partitions}; raise `generation` in [kafka]"
@@ -196,7 +196,7 @@ def _bounds(rule: Rule) -> str:
 
 
 def lost_join(settings: Settings, seen: Mapping[str, Seen]) -> str | None:
-    """What to say where the join topic is gone and its state is not: a new one cannot take its place."""
+    """The fault if the join topic is gone and its state topic is not: a new join topic cannot take its place."""
     kafka = cluster(settings)
     join, state = kafka.generational("join"), kafka.generational("state")
     if join in seen or state not in seen:
@@ -205,9 +205,9 @@ def lost_join(settings: Settings, seen: Mapping[str, Seen]) -> str | None:
 
 
 def warnings(settings: Settings, seen: Mapping[str, Seen]) -> Iterator[str]:
-    """What may be meant so, and may lose lines: raw topics that are emptied soon."""
+    """Settings that may be intended, and may lose lines: raw topics that delete early."""
     for name in raw_topics(settings):
         held = (seen[name].settings or {}).get("retention.ms") if name in seen else None
         if held is not None and held.isdecimal() and int(held) < _DAY_MS:
             hours = int(held) / _HOUR_MS
-            yield f"{name}: retention.ms is {held}: lines are lost when the stream stands for {hours:.3g} hours"
+            yield f"{name}: retention.ms is {held}: lines are lost if the stream does not run for {hours:.3g} hours"

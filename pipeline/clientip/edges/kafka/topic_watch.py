@@ -1,7 +1,7 @@
 """Whether raw topics are still those that a reader began with, looked up in the background.
 
-A topic that was deleted and made anew has the offsets of the old one again: who goes on there leaves out lines, and
-nobody would know.
+A topic that was deleted and made again has the same offsets as the old one. A reader that went on there would leave
+out lines without notice.
 """
 
 from __future__ import annotations
@@ -18,31 +18,32 @@ from clientip.settings import Kafka
 LOOK_S: Final = 5.0
 
 
-def made_anew(topic: str, proof: str) -> str:
-    """What to say of a topic that is another one now."""
+def made_again(topic: str, proof: str) -> str:
+    """The text for a topic that was deleted and made again."""
     return (
-        f"topic {topic} was made anew: {proof}. To read the new one from its beginning, stop all workers and run "
+        f"topic {topic} was deleted and made again: {proof}. To read the new one from its beginning, stop all workers "
+        f"and run "
         f"kafka-consumer-groups.sh --reset-offsets --to-earliest --execute for it and the group of the readers"
     )
 
 
 class TopicWatch:
-    """For one thread."""
+    """Watches raw topics. For one thread."""
 
     def __init__(self, kafka: Kafka, ids: Mapping[str, str], counts: Mapping[str, int]) -> None:
         """`counts`: partitions of each topic as they were at the start."""
         self._kafka, self._ids, self._counts = kafka, ids, counts
         self._looking: Thread | None = None
         self._looked_s = time.monotonic()
-        self._gone = ""  # a topic that is another one
-        self._grown = ""  # a topic that has more partitions: no mark speaks of those
+        self._gone = ""  # a topic that was made again
+        self._grown = ""  # a topic that has more partitions: no watermark speaks of those
 
     def check(self) -> None:
-        """Errors: SinkError where a topic was made anew, or has more partitions, a few seconds later."""
+        """Errors: SinkError if a topic was made again, or has more partitions, a few seconds after it happened."""
         if self._grown:
-            raise SinkError(f"topic {self._grown} has more partitions now: starting anew", retry=True)
+            raise SinkError(f"topic {self._grown} has more partitions now: the worker has to start again", retry=True)
         if self._gone:
-            raise SinkError(made_anew(self._gone, "it has another id"), retry=False)
+            raise SinkError(made_again(self._gone, "it has another id"), retry=False)
         now_s = time.monotonic()
         if now_s - self._looked_s >= LOOK_S and (self._looking is None or not self._looking.is_alive()):
             self._looked_s = now_s
@@ -54,7 +55,7 @@ class TopicWatch:
             try:
                 found = topic_ids(self._kafka, [topic])[topic]
             except SinkError:
-                continue  # missing, or nobody answers: who reads it will be told
+                continue  # missing, or no broker answers: the consumer will report it
             if found != known:
                 self._gone = topic
         for topic, count in self._partitions().items():
@@ -64,5 +65,5 @@ class TopicWatch:
     def _partitions(self) -> Mapping[str, int | None]:
         try:
             return partition_counts(self._kafka, self._ids)
-        except SinkError:  # nobody answers; the next look asks again
+        except SinkError:  # no broker answers; the next look asks again
             return {}

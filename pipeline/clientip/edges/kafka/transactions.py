@@ -1,13 +1,13 @@
-"""Exactly once: what is sent and how far was read commit together or not at all, whatever dies meanwhile.
+"""Exactly once: messages and offsets are committed together or not at all, whatever dies meanwhile.
 
-A batch is whole before its transaction begins.  When an outcome is not known the producer is thrown away; the next one
-with the same id first ends what was left open, then the group's offsets tell whether the batch is in.  If it is not,
-the very same batch is sent again.
+A batch is whole before its transaction begins. If the outcome is not known the producer is thrown away. The next one
+with the same id first ends the transaction that was left open; then the group's offsets say whether the batch is in. If
+it is not, the very same batch is sent again.
 
-Brokers may end a transaction and leave it open in a partition that has no leader just then, as while the only broker
-starts [M, Kafka 4.3.1: "these partitions are likely deleted already and hence can be skipped"].  There it stays open
-for good, or until a later transaction of the same id takes it in, and commits what was void.  So before a new producer
-commits anything in a topic, a transaction that is taken back goes through all partitions of it.
+Brokers may end a transaction and leave it open in a partition that has no leader at that moment, as while the only
+broker starts [M, Kafka 4.3.1: "these partitions are likely deleted already and hence can be skipped"]. There it stays
+open permanently, or until a later transaction of the same id takes it in and commits messages that were void. So before
+a new producer commits anything in a topic, it aborts a transaction that touches all partitions of the topic.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from clientip.errors import SinkError
 
 TIMEOUT_S: Final = 5.0  # a transaction that takes longer is undone by the broker
 MESSAGE_BYTES: Final = 64 << 20
-_GIVE_UP_S: Final = 3.0  # what a worker that shall stop still tries
-_FULL_S: Final = 0.05
-_HANGING: Final = 3
+_GIVE_UP_S: Final = 3.0  # how long a worker that shall stop still tries
+_FULL_S: Final = 0.05  # how long to wait if the producer's queue is full
+_MAX_HANGING: Final = 3  # calls that do not return; with more the worker ends
 _LOST: Final = (KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID)
-HOPELESS: Final[Mapping[int, str]] = {  # what no second try mends, and what does
+HOPELESS: Final[Mapping[int, str]] = {  # errors that no second try mends, and what mends them
     KafkaError.MSG_SIZE_TOO_LARGE: "raise its max.message.bytes; `clientip kafka topics` says how far",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "allow this user to read and write it",
     KafkaError.GROUP_AUTHORIZATION_FAILED: "allow this user to read as this group",
@@ -42,8 +42,8 @@ HOPELESS: Final[Mapping[int, str]] = {  # what no second try mends, and what doe
 }
 
 
-class Lost(Exception):  # noqa: N818 - it tells of a loss that is part of the game, not of a mistake
-    """Our place in the group is another's now: what we hold is void, and the next poll joins anew."""
+class Lost(Exception):  # noqa: N818 - a normal event, no mistake
+    """Another member has our place in the group: all state is void, and the next poll joins again."""
 
 
 class Out(NamedTuple):
@@ -56,15 +56,17 @@ class Out(NamedTuple):
 
 
 class TransactionContents(NamedTuple):
-    """What one transaction carries."""
+    """The content of one transaction."""
 
-    outs: Sequence[tuple[str, bytes | None, int, bytes | None]]  # as `Out` has them; without a value only to be void
+    outs: Sequence[
+        tuple[str, bytes | None, int, bytes | None]
+    ]  # as in `Out`; messages without a value only touch a partition
     offsets: Sequence[TopicPartition]
-    generation: Any  # of the group, as the consumer told it when it got its partitions
+    generation: Any  # of the group, as the consumer had it when it got its partitions
 
 
 class Transactions:
-    """The producer of one worker; of two with the same id the older is shut out."""
+    """The producer of one worker; of two with the same id the brokers shut out the older."""
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class Transactions:
         timeout_s: float = TIMEOUT_S,
         message_bytes: int = MESSAGE_BYTES,
     ) -> None:
-        """`outputs`: topics in which an earlier process of the name may have left something open."""
+        """`outputs`: topics in which an earlier process of the name may have left a transaction open."""
         self._telemetry, self._stopping, self._timeout_s = telemetry, stopping, timeout_s
         self._outputs = outputs
         self._settings: dict[str, Any] = {
@@ -88,7 +90,7 @@ class Transactions:
             "linger.ms": 5,
             "compression.type": "lz4",
             "message.max.bytes": message_bytes,
-            "topic.metadata.propagation.max.ms": round(timeout_s * 500),  # that a missing topic is named before the end
+            "topic.metadata.propagation.max.ms": round(timeout_s * 500),  # so that the error names a missing topic
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 1 << 20,
             "on_delivery": self._refused,
@@ -97,15 +99,15 @@ class Transactions:
             "log_level": 0,  # the errors that matter are raised
         }
         self._producer: Producer | None = None
-        self._open = False  # whether what an earlier producer of the name left open is ended
-        self._settled = False  # whether nothing of an earlier one hangs in the group's offsets
-        self._swept: set[str] = set()  # topics in which nothing of an earlier one hangs
-        self._refusal: tuple[KafkaError, str] | None = None  # of the first message that was not taken, with its topic
+        self._open = False  # whether the open transaction of an earlier producer of the name is ended
+        self._settled = False  # whether no open transaction is left in the group's offsets
+        self._swept: set[str] = set()  # topics in which no open transaction is left
+        self._refusal: tuple[KafkaError, str] | None = None  # of the first message that was refused, with its topic
         self._hanging: list[_Attempt] = []
-        self._cause = ""  # what the library said last of its connections
+        self._cause = ""  # the last error of the library's connections
 
     def open(self) -> None:
-        """End what an earlier process of the name left open.  Errors: as `send`."""
+        """End the transaction that an earlier process of the name left open. Errors: as `send`."""
 
         def attempt() -> None:
             self._ready()
@@ -114,7 +116,7 @@ class Transactions:
         self._patiently(attempt)
 
     def settle(self, place: TopicPartition, generation: Any) -> None:
-        """Take back what an earlier process of the name left open in the group's offsets.  Errors: as `send`."""
+        """Abort what an earlier process of the name left open in the group's offsets. Errors: as `send`."""
 
         def attempt() -> None:
             self._ready()
@@ -125,8 +127,8 @@ class Transactions:
     def send(self, batch: TransactionContents, landed: Callable[[], bool]) -> None:
         """Returns once the batch is committed; waits for brokers that are away.
 
-        `landed` says whether the offsets of the batch are those of the group.  Errors: Lost; SinkError where no second
-        try can help, or when the worker shall stop meanwhile.
+        `landed` says whether the offsets of the batch are those of the group. Errors: Lost; SinkError if no second try
+        can help, or if the worker shall stop meanwhile.
         """
         topics = {topic for topic, *_ in batch.outs}
         tried = False
@@ -136,7 +138,7 @@ class Transactions:
             self._ready()
             self._settle(batch.offsets, batch.generation)
             if tried and landed():
-                self._swept |= topics  # where it hangs, the next commit takes it in
+                self._swept |= topics  # if a part of it is open still, the next commit takes it in
                 return
             self._sweep(topics, batch.offsets, batch.generation)
             if tried:
@@ -150,13 +152,13 @@ class Transactions:
         self._telemetry.took("transactions.time", time.monotonic() - began)
 
     def _settle(self, offsets: Sequence[TopicPartition], generation: Any) -> None:
-        """Take back what hangs in the group's offsets, once for each producer."""
+        """Abort the open transaction in the group's offsets, once for each producer."""
         if not self._settled:
             self._transact(TransactionContents((), offsets, generation), commit=False)
             self._settled = True
 
     def _sweep(self, topics: Iterable[str], offsets: Sequence[TopicPartition], generation: Any) -> None:
-        """Take back what hangs in these topics, once for each producer and topic."""
+        """Abort the open transaction in these topics, once for each producer and topic."""
         new = set(topics) - self._swept
         if not new:
             return
@@ -167,7 +169,7 @@ class Transactions:
         self._swept |= new
 
     def _patiently(self, attempt: Callable[[], None]) -> None:
-        """Until it succeeds, or cannot."""
+        """Try until it succeeds, or until no try can succeed."""
         waiting = Waiting(self._telemetry, self._stopping, "no transaction", _GIVE_UP_S)
         while True:
             try:
@@ -175,12 +177,12 @@ class Transactions:
                 return
             except KafkaException as error:
                 text = self._judge(error.args[0])
-            if len(self._hanging) > _HANGING:
+            if len(self._hanging) > _MAX_HANGING:
                 raise SinkError("calls of the Kafka client do not return", retry=True)
             waiting.pause(text)
 
     def _judge(self, error: KafkaError) -> str:
-        """What to say of an error after which it is worth to try again.  Errors: Lost, SinkError."""
+        """The text for an error after which another try makes sense. Errors: Lost, SinkError."""
         refusal, topic = self._refusal or (error, "")
         text = f"{topic}: {refusal.str()}" if topic else error.str()
         text = f"{text} ({self._cause})" if self._cause else text
@@ -203,8 +205,8 @@ class Transactions:
         try:
             self._producer.init_transactions(self._timeout_s)
         except KafkaException as error:
-            self._producer.poll(0)  # to hear the cause
-            if not error.args[0].retriable():  # else the next call goes on with it
+            self._producer.poll(0)  # calls `_on_error` with the cause
+            if not error.args[0].retriable():  # otherwise the next call goes on with this producer
                 self._producer = None
             raise
         self._open = True
@@ -227,7 +229,7 @@ class Transactions:
         self._producer = attempt.producer
 
     def _await(self, attempt: _Attempt) -> None:
-        """Until it is over, or need not be awaited any more."""
+        """Wait until it is over, or has taken too long."""
         began = time.monotonic()
         while attempt.is_alive():
             past_s = time.monotonic() - began
@@ -245,11 +247,11 @@ class Transactions:
 
 
 class _Attempt(Thread):
-    """One transaction, in a thread of its own that can be left behind.
+    """One transaction, in a thread of its own that can be abandoned.
 
-    While all brokers are away a call may not return for all that time, whatever its timeout: [M] the offsets, when the
-    connection breaks after they were sent; https://github.com/confluentinc/librdkafka/issues/4420.  What is left behind
-    does nothing more: its producer is shut out by the next one of the same id.
+    While all brokers are away a call may not return at all, whatever its timeout: [M] sending the offsets, if the
+    connection breaks after they were sent; https://github.com/confluentinc/librdkafka/issues/4420. An abandoned thread
+    does no harm: the next producer of the same id shuts out its producer.
     """
 
     def __init__(self, producer: Producer, batch: TransactionContents, timeout_s: float, *, commit: bool) -> None:
@@ -264,7 +266,7 @@ class _Attempt(Thread):
         try:
             self._transact()
         except KafkaException as error:
-            self.error = error.args[0]  # not the exception: through its traceback it would keep the producer
+            self.error = error.args[0]  # not the exception, whose traceback would keep the producer alive
 
     def _transact(self) -> None:
         self.producer.begin_transaction()

@@ -24,7 +24,7 @@ from clientip.edges.disk.inputs import Fetched, Input
 from clientip.edges.disk.parts import adopt, append_line, disk_faults, part_path, replace_file, temporary, whole_lines
 from clientip.edges.disk.spill import BlockWriter
 from clientip.edges.kafka.client import TopicPlace, client, client_settings, partition_counts, topic_ids
-from clientip.edges.kafka.raw_lines import PARTS_WAIT, headers_ids
+from clientip.edges.kafka.raw_lines import MAX_PARTS_MESSAGES, headers_ids
 from clientip.edges.kafka.topic_plan import cluster
 from clientip.edges.kafka.transactions import HOPELESS
 from clientip.edges.replay.kafka_ends import FETCHED, NAMED, RANGES
@@ -173,7 +173,7 @@ def _ranges(
 def _range(owner: SystemSettings, topic_id: str, place: TopicPlace, earliest: int, begin: int, end: int) -> Range:
     splits = not owner.wrapper or owner.wrapper[0] in PLACES or NEVER_IN_PARTS.issuperset(owner.wrapper)
     # A stream gives the rest of a line up after as many messages: whoever starts so far before knows every tail.
-    first = begin if splits else max(earliest, begin - PARTS_WAIT)
+    first = begin if splits else max(earliest, begin - MAX_PARTS_MESSAGES)
     return Range(owner.system.name, *place[:1], topic_id, place.partition, first, begin, max(begin, end), splits)
 
 

@@ -1,4 +1,4 @@
-"""Readers wait for answerers: what lies in the join topic must be answered before the topic forgets it."""
+"""Readers wait for answerers: messages of the join topic must be answered before the topic deletes them."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from clientip.edges.telemetry.port import TelemetryPort
 from clientip.settings import Kafka, Settings
 
 ASK_S: Final = 5.0
-SHARE: Final = 0.25  # of the retention; more, and readers pause
+MAX_BEHIND_SHARE: Final = 0.25  # of the retention; readers pause if answerers are further behind
 
 
 class Backpressure:
-    """Whether the answerers are too far behind, and the readers' pause until they are not.
+    """Pauses readers while the answerers are too far behind.
 
-    How old the oldest message is that they have not answered follows from when the topic had come so far.
+    The age of the oldest unanswered message follows from when the topic had grown to its offset.
     """
 
     def __init__(self, settings: Settings, kafka: Kafka, partitions: int, telemetry: TelemetryPort) -> None:
         self._telemetry = telemetry
-        self._most_s = SHARE * join_retention_ms(settings) / 1000
+        self._max_behind_s = MAX_BEHIND_SHARE * join_retention_ms(settings) / 1000
         self._backlog = Backlog(kafka, kafka.topic("answerers"), kafka.generational("join"), range(partitions))
         self._ends: dict[int, deque[tuple[float, int]]] = {number: deque() for number in range(partitions)}
         self._asked_s = 0.0
         self.paused = False
 
     def apply(self, member: Member, places: Sequence[TopicPlace]) -> None:
-        """Pause or go on, by what was last heard; ask again in time."""
+        """Pause or resume reading by the last answer, and ask again in time."""
         now_s = time.monotonic()
         if now_s - self._asked_s >= ASK_S:
             self._asked_s = now_s
@@ -44,7 +44,7 @@ class Backpressure:
             for number, reach in reached.items():
                 upto = reach.upto.offset if reach.upto is not None else 0
                 behind_s = max(behind_s, self._behind_s(self._ends[number], upto, reach.end, now_s))
-            self._set(behind_s > self._most_s, behind_s)
+            self._set(behind_s > self._max_behind_s, behind_s)
             (member.pause if self.paused else member.resume)(places)
 
     def _behind_s(self, ends: deque[tuple[float, int]], upto: int, end: int, now_s: float) -> float:

@@ -1,4 +1,4 @@
-"""One worker process as its supervisor sees it: started, heard, and buried."""
+"""One worker process as its supervisor sees it: it is started, it sends snapshots, and it ends."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Final
 from clientip.edges.stream.worker import SIGNALS, worker_name
 from clientip.edges.telemetry.figures import Snapshot, read
 
-PAUSES_S: Final = (0, 1, 2, 5, 10, 20, 30)  # before the next start, by how often it has died young in a row
+PAUSES_S: Final = (0, 1, 2, 5, 10, 20, 30)  # before the next start, by how many processes in a row died young
 YOUNG_S: Final = 10.0
-_PIECE: Final = 1 << 16
-_LONGEST: Final = 1 << 24  # bytes of a snapshot; the figures are bounded far below
+_READ_BYTES: Final = 1 << 16
+_MAX_SNAPSHOT: Final = 1 << 24  # bytes; the figures are bounded far below
 
 
 class Child:
-    """A worker that is kept alive under one name: static membership and transactional id hang on it."""
+    """A worker that is kept alive under one name: static membership and transactional id depend on the name."""
 
     def __init__(self, module: str, instance: str, role: str, number: int) -> None:
         self.name = worker_name(instance, role, number)
@@ -28,23 +28,23 @@ class Child:
         self.pipe: int | None = None  # where its snapshots come from
         self.due_s: float | None = 0.0  # of the monotonic clock: when to start it; None: it runs
         self._command = (sys.executable, "-P", "-m", module, role, str(number), "--name", instance)
-        self.killed = False  # the process that runs will be gone soon
+        self.killed = False  # whether the process that runs was sent SIGKILL
         self._process: subprocess.Popen[bytes] | None = None
         self._began_s = 0.0
         self._young_deaths = 0
-        self._pieces: list[bytes] = []  # of the snapshot that is coming
+        self._pieces: list[bytes] = []  # of a snapshot that is not whole yet
         self._pieces_bytes = 0
 
     @property
     def pid(self) -> int | None:
-        """Of the process that runs."""
+        """Of the process that runs; None: none runs."""
         return None if self._process is None else self._process.pid
 
     def start(self, settings: int) -> None:
         """Start the process; `settings` is the descriptor of the settings log. Errors: OSError; then none runs."""
         ours, theirs = os.pipe2(os.O_CLOEXEC)
         handed = ("--settings", str(settings), "--snapshots", str(theirs), "--parent", str(os.getpid()))
-        # It inherits the mask, and so no signal finds it before it can deal with one.
+        # The child inherits the mask: no signal reaches it before it can handle signals.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
@@ -67,11 +67,15 @@ class Child:
             self.killed = self.killed or number == signal.SIGKILL
 
     def listen(self) -> None:
-        """Take what its pipe holds. Who writes endlessly is not heard any more, and will be killed for its silence."""
+        """Read its snapshots from the pipe.
+
+        A child that writes without end is not read any further; the supervisor then kills it because it no longer
+        responds.
+        """
         assert self.pipe is not None
-        piece = os.read(self.pipe, _PIECE)
+        piece = os.read(self.pipe, _READ_BYTES)
         self._pieces_bytes += len(piece)
-        if not piece or self._pieces_bytes > _LONGEST:
+        if not piece or self._pieces_bytes > _MAX_SNAPSHOT:
             os.close(self.pipe)
             self.pipe = None
             return
@@ -83,13 +87,13 @@ class Child:
         self._pieces, self._pieces_bytes = [rest], len(rest)
 
     def silent_s(self, now: float) -> float:
-        """How long its loop has not come round; 0 where it does not run."""
+        """For how many seconds it has not responded; 0 if it does not run."""
         if self._process is None:
             return 0.0
         return now - (self._began_s if self.snapshot is None else self.snapshot.beat)
 
     def ended(self, now: float) -> int | None:
-        """The exit code (below zero: the signal) of a process that ended since the last call; it is due again."""
+        """The exit code (below zero: the signal) of a process that ended since the last call. It is then due again."""
         code = None if self._process is None else self._process.poll()
         if code is None:
             return None
@@ -104,5 +108,5 @@ class Child:
 
 
 def running(children: Iterable[Child]) -> list[Child]:
-    """Those whose process runs."""
+    """The children whose process runs."""
     return [child for child in children if child.pid is not None]

@@ -1,4 +1,4 @@
-"""What the workers of a stream have to know of the cluster's topics before they begin."""
+"""The facts about the cluster's topics that the workers of a stream need before they begin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clientip.stream.join_messages import Partitions
 
 
 class Cluster(NamedTuple):
-    """What a reader has to know of the topics."""
+    """The topics as they are when a worker starts."""
 
     kafka: Kafka
     ids: Mapping[str, str]  # of raw topics

@@ -1,4 +1,4 @@
-"""What a worker process of the stream is given: its configuration, its name, and whom it tells how it fares."""
+"""What a worker process of the stream is given: its configuration, its name, and where its figures go."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from clientip.settings import Settings
 
 
 class Context(NamedTuple):
-    """One worker: `reader.work(context)` and `answerer.work(context)` return when they are told to stop."""
+    """One worker: `reader.work(context)` and `answerer.work(context)` return when `stopping` says so."""
 
     settings: Settings
     previous: tuple[Settings, ...]  # older configurations under which questions may still be open

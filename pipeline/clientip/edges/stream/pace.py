@@ -1,15 +1,15 @@
-"""When a worker ends a batch: `stream.commit` after it ended the one before, whatever that one's work took."""
+"""When a worker ends a batch: `stream.commit` after the end of the one before, however long its work took."""
 
 from __future__ import annotations
 
 import time
 from typing import Final
 
-LEAST_S: Final = 0.005  # how long to gather at least: what has come meanwhile is there
+MIN_GATHER_S: Final = 0.005  # long enough for messages that have come meanwhile
 
 
 class Pace:
-    """The time between the ends of two batches: what comes while one is worked on does not wait for one more."""
+    """Keeps the time between the ends of two batches: messages that come meanwhile do not wait any longer."""
 
     def __init__(self, commit_ns: int) -> None:
         self._commit_s = commit_ns / 1e9
@@ -17,7 +17,7 @@ class Pace:
 
     def left_s(self) -> float:
         """How long to gather from now on."""
-        return max(LEAST_S, self._cut_s + self._commit_s - time.monotonic())
+        return max(MIN_GATHER_S, self._cut_s + self._commit_s - time.monotonic())
 
     def cut(self) -> None:
         """A batch has ended."""

@@ -1,4 +1,4 @@
-"""What leaves a worker: outcomes to messages for the topics of records, rejected lines, dead letters and so on."""
+"""Outcomes to messages for the topics of records, rejected lines, dead letters, findings and counts."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from clientip.outputs.notices import CountsRow, DeadRow, FindingRow
 from clientip.outputs.rows import SCHEMA
 from clientip.settings import Kafka
 
-MOST_FINDINGS: Final = 100  # of one kind and system in one batch; the rest is one message with a count
+MAX_FINDINGS: Final = 100  # of one kind and system in one batch; the others are one message with a count
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
 class Publication:
-    """Everything one batch says to the world."""
+    """The messages of one batch for the world outside, and their figures."""
 
     def __init__(self, kafka: Kafka, output: str, geo: GeoDatabases, count_partitions: int) -> None:
         self._records, self._rejected = kafka.topic("records"), kafka.topic("rejected")
@@ -44,7 +44,7 @@ class Publication:
         self.youngest_ms = 0
 
     def renderer(self) -> Callable[[Record, str], None]:
-        """What takes a record and the digest of what decided it: the hot path of both kinds of workers."""
+        """A function that takes a record and the digest of its rules: the hot path of both kinds of workers."""
         geo, render, topic, append = self._geo, self._render, self._records, self.outs.append
         clients, verdicts = self._clients, self._verdicts
 
@@ -62,27 +62,27 @@ class Publication:
         return publish
 
     def finding(self, record: Record, kind: str) -> None:
-        """Something noticed on a record."""
+        """Note a finding on a record."""
         of = record.observation.setup.system, kind
         held = self._kinds[of]
-        if len(held) < MOST_FINDINGS:
+        if len(held) < MAX_FINDINGS:
             held.append(record.record_id)
         else:
             self._more[of] += 1
 
     def other(self, outcome: Outcome, system: str, rules: str) -> None:
-        """What became of a line that is no record."""
+        """Note a line that became no record."""
         if isinstance(outcome, Rejected):
             self.outs.append(Out(self._rejected, rejected_row(outcome, system, rules)))
             self._reasons[system, outcome.reason] += 1
         self._lines[system, _word(outcome)] += 1
 
     def counted(self, system: str, word: str, times: int) -> None:
-        """Lines that were counted elsewhere."""
+        """Count lines that the caller has published."""
         self._lines[system, word] += times
 
     def dead(self, system: str, place: TopicPlace, offset: int, message: bytes, reason: str) -> None:
-        """A message that is no lines."""
+        """Note a message that holds no lines."""
         raw, coded = _text(message), None
         if raw is None:
             coded = b64encode(message).decode()
@@ -92,7 +92,7 @@ class Publication:
         self._lines[system, "dead"] += 1
 
     def end(self, telemetry: TelemetryPort) -> list[Out]:
-        """All messages; what was counted is told."""
+        """All messages of the batch. The counts go to the figures."""
         self.outs += self._finding_outs()
         self.outs += self._count_outs()
         for (system, word), times in self._lines.items():
@@ -126,7 +126,7 @@ class Publication:
 
 
 def _text(message: bytes) -> str | None:
-    """The message as text; None where it is none, or would be more than twice as long in JSON: what a topic takes."""
+    """The message as text; None if it is none, or if JSON makes it more than twice as long: too long for a topic."""
     try:
         text = message.decode()
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""A reader: raw topics → records, and what their lines tell and ask → the join topic. It holds no state but line parts.
+"""A reader: raw topics → records, and facts and questions for the join topic. Its only state is parts of lines.
 
-One turn is one transaction: a batch of messages is read, everything that follows from it is sent, and how far was read
-is committed with it.
+One turn is one transaction: a batch of messages is read, everything that follows from it is sent, and the offsets are
+committed with it.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from clientip.stream.compiled import Compiled, compiled
 from clientip.stream.intake import Intake, IntakeBatch, Lateness, Numbers
 from clientip.stream.join_messages import Chunks, Watermark
 
-BATCH_BYTES: Final = 8 << 20
-WATERMARK_S: Final = 1.0  # how often marks are sent when nothing else is
-HOPELESS_LINES: Final = 10_000  # of one system, one after the other, that nobody could read
+MAX_BATCH_BYTES: Final = 8 << 20
+WATERMARK_S: Final = 1.0  # how often watermarks are sent if there is nothing else to send
+MAX_UNREADABLE: Final = 10_000  # lines of one system in a row that no format could read
 _MS: Final = 1_000_000
 
 
 def work(context: Context) -> None:
-    """Read until told to stop."""
+    """Read until the context says to stop."""
     settings: Settings | None = context.settings
     while settings is not None:
         settings = StreamReader(context, settings).run()
 
 
 class StreamReader:
-    """One worker under one configuration."""
+    """One reading worker under one configuration. It is for one thread."""
 
     def __init__(self, context: Context, settings: Settings) -> None:
         self._context, self._telemetry, self._settings = context, context.telemetry, settings
@@ -65,7 +65,7 @@ class StreamReader:
         self._last_ms: dict[TopicPlace, int] = {}  # append time of the last message that was read
         self._lateness: dict[TopicPlace, Lateness] = {}
         self._numbers = Numbers()
-        self._unread: dict[str, int] = defaultdict(int)  # lines in a row that nobody could read
+        self._unread: dict[str, int] = defaultdict(int)  # lines in a row that no format could read
         self._watermarked_s = 0.0
         self._pace = Pace(settings.stream.commit_ns)
         self._ends = RawEnds(self._cluster.kafka)
@@ -84,7 +84,10 @@ class StreamReader:
         self._pressure = Backpressure(settings, self._cluster.kafka, self._cluster.partitions.count, self._telemetry)
 
     def run(self) -> Settings | None:
-        """Until told to stop (None), or until there is another configuration."""
+        """Read until the context says to stop (None), or until there is another configuration.
+
+        Errors: SinkError, ConfigError.
+        """
         try:
             while not self._context.stopping():
                 self._telemetry.beat(ready=True)
@@ -137,7 +140,7 @@ class StreamReader:
                 self._telemetry.forget(name, place.topic, str(place.partition))
 
     def _batch(self, messages: Sequence[Message], *, is_last: bool = True) -> None:
-        """One transaction; `is_last`: nothing that was polled is left after it."""
+        """One transaction; `is_last`: no polled message is left after it."""
         publication = Publication(
             self._cluster.kafka,
             self._settings.stream.output,
@@ -203,7 +206,7 @@ class StreamReader:
         self._lateness[place].see(late_ns, now_ns)
 
     def _count_unread(self, system: str, outcomes: Sequence[Outcome]) -> None:
-        """How many lines in a row nobody could read."""
+        """Count the lines in a row that no format could read."""
         if all(isinstance(each, Rejected) for each in outcomes[-1:]):
             rejected = sum(isinstance(each, Rejected) for each in outcomes)
             self._unread[system] = (self._unread[system] if rejected == len(outcomes) else 0) + rejected
@@ -211,16 +214,17 @@ class StreamReader:
             self._unread[system] = 0
 
     def _check_readable(self) -> None:
-        """A system of which nothing can be read is set up wrongly; its lines stay where they are."""
+        """A system of which no line can be read is set up wrongly: stop, and leave its lines in the topic."""
         for system, times in self._unread.items():
-            if times >= HOPELESS_LINES:
+            if times >= MAX_UNREADABLE:
                 text = f"none of its last {times} lines could be read; check `format`, `wrapper` and `messages`"
                 raise ConfigError([Fault("", f"systems.{system}", text)])
 
     def _joins(self, chunks: Chunks, *, is_last: bool) -> Iterator[Out]:
-        """Messages for the join topic, with marks if it is time for them.
+        """Messages for the join topic, with watermarks if it is time for them.
 
-        Numbers go with the lines: were they left for later, who has the partition then would not know them.
+        Running numbers are sent with their lines. If they were left for later, the next owner of the partition would
+        not know them.
         """
         watermarks: list[Watermark] = []
         runs, holes = self._numbers.news(), self._numbers.holes()
@@ -234,10 +238,10 @@ class StreamReader:
             yield Out(topic, value, partition)
 
     def _watermarks(self, *, is_last: bool) -> list[Watermark]:
-        """How far every partition of ours has been read.
+        """The watermarks of all partitions of this worker.
 
-        Up to when its end was found to be read, or up to the last message, if the broker dated it.  What was polled
-        and is left for the next transaction is not told yet, and counts as not read.
+        Each is the last moment at which the end was found to be read, or the time of the last message, if the broker
+        dated it. Messages that are polled and left for the next transaction count as not read.
         """
         if is_last:
             self._ends.look(self._lines, self._member.reached)
@@ -262,11 +266,11 @@ class StreamReader:
 
 
 def _bounded(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
-    """The messages in batches that a transaction can hold."""
+    """The messages in batches that one transaction can hold."""
     first, size = 0, 0
     for at, message in enumerate(messages):
         size += len(message)
-        if size > BATCH_BYTES and at > first:
+        if size > MAX_BATCH_BYTES and at > first:
             yield messages[first:at]
             first, size = at, len(message)
     if first < len(messages):

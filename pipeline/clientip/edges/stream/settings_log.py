@@ -1,7 +1,7 @@
 """The configurations of a running stream, in memory that the supervisor and its workers share.
 
-A worker that is started again must not find another configuration than the others work with, whatever stands in the
-files by now; and it must know the older ones, under which questions may still be open.
+A worker that is started again must have the same configuration as the others, whatever the files say by then. It must
+know the older ones, too, because questions may still be open under them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from clientip.settings import Settings
 
-KEPT: Final = 8  # older ones that a worker still hears of
+MAX_OLDER: Final = 8  # configurations that a new worker still learns
 
 
 class SettingsLog:
@@ -25,14 +25,14 @@ class SettingsLog:
         self._read = 0
 
     def append(self, settings: Settings) -> None:
-        """The configuration from now on."""
+        """Make this the configuration from now on."""
         line = memoryview(msgspec.json.encode(settings) + b"\n")
         while line:
             line = line[os.write(self.fd, line) :]
 
     def news(self) -> list[Settings]:
-        """What was appended since the last call, oldest first; at first KEPT older ones and the one in force."""
+        """The configurations appended since the last call, oldest first; at first MAX_OLDER older ones and the last."""
         held = os.pread(self.fd, os.fstat(self.fd).st_size - self._read, self._read)
         whole = held[: held.rfind(b"\n") + 1]  # the rest is being written
         self._read += len(whole)
-        return [msgspec.json.decode(line, type=Settings) for line in whole.splitlines()[-KEPT - 1 :]]
+        return [msgspec.json.decode(line, type=Settings) for line in whole.splitlines()[-MAX_OLDER - 1 :]]

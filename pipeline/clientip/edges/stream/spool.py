@@ -1,4 +1,4 @@
-"""Lines that wait, in files that nobody else sees: memory holds only where each one lies. Made anew at every start."""
+"""Lines that wait, in files without a name: memory holds only the place of each line. Made again at every start."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import msgspec
 from clientip.errors import SinkError
 from clientip.stream.join_messages import QuestionItem
 
-SEGMENT: Final = 64 << 20  # bytes of one file; it is given back when none of its lines waits any more
-BUFFER: Final = 1 << 20  # bytes that wait in memory first: most lines are answered before they would reach the disk
-_AT: Final = 32  # bits of a reference: where in its segment
+SEGMENT_BYTES: Final = 64 << 20  # of one file; it is deleted when none of its lines waits any longer
+BUFFER_BYTES: Final = 1 << 20  # kept in memory first: most lines are answered before they would reach the disk
+_PLACE_BITS: Final = 32  # of a reference: the place in its segment
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode_into
 _DECODE: Final = msgspec.msgpack.Decoder(QuestionItem).decode
@@ -28,7 +28,7 @@ class _Segment:
 
 
 class Spool:
-    """Questions of one partition by reference. Errors: SinkError where the disk takes no more."""
+    """Questions of one partition by reference. Errors: SinkError if the disk is full."""
 
     def __init__(self, folder: str | None) -> None:
         self._folder = folder
@@ -38,7 +38,7 @@ class Spool:
     def put(self, question: QuestionItem) -> int:
         """Keep a question; its reference."""
         segment = self._segments.get(self._last)
-        if segment is None or segment.length >= SEGMENT:
+        if segment is None or segment.length >= SEGMENT_BYTES:
             segment = self._open()
         body = bytearray()
         _ENCODE(question, body)
@@ -46,7 +46,7 @@ class Spool:
         segment.buffer += len(body).to_bytes(4, "little") + body
         segment.length += 4 + len(body)
         segment.live += 1
-        return self._last << _AT | at
+        return self._last << _PLACE_BITS | at
 
     def _open(self) -> _Segment:
         before = self._segments.get(self._last)
@@ -64,14 +64,14 @@ class Spool:
         return segment
 
     def flush(self) -> None:
-        """Move what waits out of memory, if it is much; to be called after every turn."""
+        """Write the questions in memory to the disk, if they are many; to be called after every turn."""
         segment = self._segments.get(self._last)
         if segment is None or not segment.buffer:
             return
-        if not segment.live:  # nobody refers to any of it
+        if not segment.live:  # no reference to any of it is left
             segment.buffer.clear()
             segment.length = segment.written
-        elif len(segment.buffer) >= BUFFER:
+        elif len(segment.buffer) >= BUFFER_BYTES:
             self._write(segment)
 
     def _write(self, segment: _Segment) -> None:
@@ -87,7 +87,7 @@ class Spool:
 
     def get(self, reference: int) -> QuestionItem:
         """The question again."""
-        segment, at = self._segments[reference >> _AT], reference & ((1 << _AT) - 1)
+        segment, at = self._segments[reference >> _PLACE_BITS], reference & ((1 << _PLACE_BITS) - 1)
         if at >= segment.written:
             first = at - segment.written + 4
             length = int.from_bytes(segment.buffer[first - 4 : first], "little")
@@ -98,8 +98,8 @@ class Spool:
         return _DECODE(body if len(body) == length else os.pread(segment.descriptor, length, at + 4))
 
     def drop(self, reference: int) -> None:
-        """Nobody asks for it any more."""
-        number = reference >> _AT
+        """Forget a question."""
+        number = reference >> _PLACE_BITS
         segment = self._segments[number]
         segment.live -= 1
         if not segment.live and number != self._last:
@@ -109,6 +109,6 @@ class Spool:
         os.close(self._segments.pop(number).descriptor)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Delete all files."""
         for number in list(self._segments):
             self._close(number)

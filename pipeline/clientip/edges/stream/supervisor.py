@@ -1,7 +1,7 @@
 """`clientip stream`: keeps the worker processes of a stream at work. It touches no line itself.
 
-Workers that die are started again, workers that hang are killed, and all of them end with this process. What they
-have in common is that they need not be treated gently: every transaction is whole or not there.
+Workers that die are started again, workers that do not respond are killed, and all of them end with this process.
+None of that does harm, because a transaction is whole or not there.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from clientip.edges.telemetry.telemetry import Telemetry
 STOP_S: Final = 8.0  # how long workers may take to end
 _KILLED_S: Final = 1.0  # how long a killed one may take to be gone
 _TURN_S: Final = 1.0
-_LAST_TURN_S: Final = 0.2  # while all are ending
-_FINAL: Final = (2, 4)  # exit codes that another start would only repeat
+_LAST_TURN_S: Final = 0.2  # while the workers end
+_FINAL_CODES: Final = (2, 4)  # exit codes that another start would only repeat
 _END: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class StreamOptions(NamedTuple):
-    """What was asked for on the command line."""
+    """The options of the command line."""
 
     name: str  # of this instance, the same after every restart
     listen: str | None = DEFAULT  # HOST:PORT of figures and health; None: none
@@ -44,9 +44,9 @@ class StreamOptions(NamedTuple):
 
 
 def supervise(paths: Sequence[Path], readers: int, answerers: int, options: StreamOptions) -> int:
-    """Run so many workers until told to end; the exit code: 0, or that of a worker that another start cannot mend.
+    """Run so many workers until a signal ends them; the exit code: 0, or that of a worker that no other start can mend.
 
-    Errors: ConfigError; SinkError where the page's address cannot be had.
+    Errors: ConfigError; SinkError if the page's address is taken.
     """
     telemetry = Telemetry(f"{options.name}-supervisor")
     files, log = ConfigurationFiles(paths, telemetry), SettingsLog()
@@ -73,7 +73,7 @@ def _signals() -> Iterator[int]:
     """A descriptor from which the numbers of arriving signals are read."""
     ours, theirs = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     for number in (*_END, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, lambda _number, _frame: None)  # a handler there must be, or nothing is written
+        signal.signal(number, lambda _number, _frame: None)  # without a handler nothing is written to the descriptor
     signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
     try:
         yield ours
@@ -94,8 +94,8 @@ class _Supervisor:
     ) -> None:
         self._children, self._log, self._files = children, log, files
         self._options, self._telemetry = options, telemetry
-        self._code: int | None = None  # with which to end; None: nobody asked
-        self._until_s = 0.0  # when who is still there is killed
+        self._code: int | None = None  # exit code; None: no reason to end yet
+        self._until_s = 0.0  # when workers that still run are killed
         self._turned_s = time.monotonic()
 
     def page(self) -> str:
@@ -105,7 +105,7 @@ class _Supervisor:
         return prometheus_page({**workers, f"{self._options.name}-supervisor": own})
 
     def is_live(self) -> bool:
-        """Whether this process and every worker that runs come round."""
+        """Whether this process and every worker that runs respond."""
         now = time.monotonic()
         return now - self._turned_s <= figures.SILENT_S and figures.alive(self._snapshots(), now)
 
@@ -118,14 +118,14 @@ class _Supervisor:
         return {name: snapshot for name, snapshot in pairs if snapshot is not None}
 
     def run(self, signals: int) -> int:
-        """Until told to end, and everybody has."""
+        """Work until there is a reason to end, and all workers have ended."""
         try:
             self._start_due()
             notify(READY)
             while not self._over():
                 self._wait(signals)
-                self._bury()
-                self._watch()
+                self._note_ended()
+                self._kill_silent()
                 self._start_due()
                 notify(ALIVE)
         finally:
@@ -136,14 +136,14 @@ class _Supervisor:
         return self._code
 
     def _over(self) -> bool:
-        """Whether to return: all are gone, or not even a kill made them go."""
+        """Whether to return: all workers have ended, or not even SIGKILL has ended them."""
         if self._code is None:
             return False
         left = running(self._children)
         return not left or time.monotonic() > self._until_s + _KILLED_S
 
     def _wait(self, signals: int) -> None:
-        """Until there is something to do, a second at most; then hear what was said."""
+        """Wait until there is something to do, a second at most, and take snapshots and signals."""
         now = self._turned_s = time.monotonic()
         times = [child.due_s for child in self._children if child.due_s is not None and self._code is None]
         turn_s = _TURN_S if self._code is None else _LAST_TURN_S
@@ -155,9 +155,9 @@ class _Supervisor:
                 pipes[pipe].listen()
         if signals in readable:
             for number in set(os.read(signals, 4096)):
-                self._asked(number)
+                self._on_signal(number)
 
-    def _asked(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         if number in _END:
             self._telemetry.say("stopping", signal=signal.Signals(number).name)
             self._end(0)
@@ -167,7 +167,7 @@ class _Supervisor:
             notify(READY)
 
     def _end(self, code: int) -> None:
-        """Have all workers stop, and this process with `code` after them. The first reason to end is the one told."""
+        """Have all workers stop, and then this process with `code`. The first reason decides the code."""
         if self._code is not None:
             return
         self._code, self._until_s = code, time.monotonic() + STOP_S
@@ -175,8 +175,8 @@ class _Supervisor:
         for child in self._children:
             child.signal(signal.SIGTERM)
 
-    def _bury(self) -> None:
-        """Take note of workers that ended."""
+    def _note_ended(self) -> None:
+        """Log the workers that ended; they are due to start again."""
         now = time.monotonic()
         for child in self._children:
             pid, code = child.pid, child.ended(now)
@@ -186,11 +186,11 @@ class _Supervisor:
                 assert child.due_s is not None
                 pause = {} if self._code is not None else {"again_s": round(child.due_s - now)}
                 self._telemetry.say("worker.ended", level="error", name=child.name, pid=pid, code=code, **pause)
-            if code in _FINAL:
+            if code in _FINAL_CODES:
                 self._end(code)
 
-    def _watch(self) -> None:
-        """Kill who hangs, and who does not end in time."""
+    def _kill_silent(self) -> None:
+        """Kill workers that do not respond, and workers that do not end in time."""
         now = time.monotonic()
         overdue = self._code is not None and now > self._until_s
         for child in running(self._children):

@@ -15,9 +15,9 @@ from clientip.edges.telemetry.metrics import METRICS
 
 Labels = tuple[str, ...]  # values, in the order of `Metric.labels`
 
-MAX_SERIES: Final = 2_000  # of one metric in one worker; what comes then is counted together
-SILENT_S: Final = 30.0  # a worker that has not come round for so long hangs
-_REST: Final = "other"  # every label of what is counted together
+MAX_SERIES: Final = 2_000  # of one metric in one worker; all further ones are counted together
+SILENT_S: Final = 30.0  # a worker that has not responded for so long hangs
+_OTHER: Final = "other"  # every label of the series that are counted together
 
 
 class Histogram(Struct):
@@ -37,15 +37,15 @@ class Snapshot(Struct, frozen=True):
     histograms: dict[str, list[tuple[Labels, Histogram]]]
 
 
-# A worker that does not run, or has not said anything yet: it must be seen to be missing.
+# A worker that does not run, or has sent nothing yet: the page must show that it is missing.
 ABSENT: Final = Snapshot(False, 0.0, {}, {"worker.ready": [((), 0.0)]}, {})
 
 
 class Figures:
     """The values of one worker; safe for several threads.
 
-    A name that is not in the table or not of this kind, labels that do not fit it, and amounts that no such figure
-    can have are defects: ValueError.
+    A name that is not in the table or not of this kind, labels that do not fit it, and values that it cannot have are
+    defects: ValueError.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Figures:
         self._gauges: dict[str, dict[Labels, float]] = {}
         self._histograms: dict[str, dict[Labels, Histogram]] = {}
         for metric in METRICS.values():
-            if metric.kind == "counter":  # one without labels is there from the start: a rate needs its zero
+            if metric.kind == "counter":  # one without labels exists from the start: a rate needs its zero
                 self._counters[metric.name] = {} if metric.labels else {(): 0.0}
             elif metric.kind == "gauge":
                 self._gauges[metric.name] = {}
@@ -62,7 +62,7 @@ class Figures:
                 self._histograms[metric.name] = {}
 
     def add(self, name: str, amount: float, labels: Labels) -> None:
-        """Count `amount` more, which is finite and not negative."""
+        """Count `amount` more; it is finite and not negative."""
         if not 0 <= amount < inf:
             raise ValueError(f"{name}: nothing can be counted {amount} times")
         with self._lock:
@@ -72,7 +72,7 @@ class Figures:
             series[labels] = series.get(labels, 0.0) + amount
 
     def set(self, name: str, value: float, labels: Labels) -> None:
-        """It has this value now."""
+        """Set a gauge."""
         if not -inf < value < inf:
             raise ValueError(f"{name}: {value} is no value")
         with self._lock:
@@ -82,7 +82,7 @@ class Figures:
             series[labels] = float(value)
 
     def took(self, name: str, value: float, labels: Labels) -> float:
-        """One value more; one below zero, as clocks that differ make it, is zero.  Gives back what was taken."""
+        """Add a value to a histogram; one below zero (clocks differ) counts as zero. Returns the value added."""
         if not -inf < value < inf:
             raise ValueError(f"{name}: {value} is no value")
         value = max(0.0, value)
@@ -97,7 +97,7 @@ class Figures:
         return value
 
     def forget(self, name: str, labels: Labels) -> None:
-        """It has no value any more, as of a partition that another worker has now; nothing if it had none."""
+        """Remove a gauge's value, as of a partition that another worker owns now; does nothing if there is none."""
         with self._lock:
             if name not in self._gauges:
                 raise ValueError(f"there is no gauge {name!r}")
@@ -123,7 +123,7 @@ class Figures:
 
 
 def _new(kind: str, name: str, labels: Labels, series: Mapping[Labels, object]) -> Labels:
-    """Under which labels a series may be added that is not there yet."""
+    """The labels under which a new series is added."""
     metric = METRICS.get(name)
     if metric is None or metric.kind != kind:
         raise ValueError(f"there is no {kind} {name!r}")
@@ -132,19 +132,19 @@ def _new(kind: str, name: str, labels: Labels, series: Mapping[Labels, object]) 
     for label, value in zip(metric.labels, labels, strict=True):
         if not label.shape.fullmatch(value):
             raise ValueError(f"{name}: {value[:64]!r} is no {label.name}")
-    return labels if len(series) < MAX_SERIES else (_REST,) * len(labels)
+    return labels if len(series) < MAX_SERIES else (_OTHER,) * len(labels)
 
 
 def read(snapshot: bytes) -> Snapshot:
-    """What `Figures.snapshot` wrote; raises msgspec.MsgspecError for anything else."""
+    """The snapshot that `Figures.snapshot` wrote; raises msgspec.MsgspecError for anything else."""
     return msgspec.json.decode(snapshot, type=Snapshot)
 
 
 def alive(snapshots: Mapping[str, Snapshot], now: float) -> bool:
-    """Whether all workers still come round; `now` is of the monotonic clock."""
+    """Whether all workers respond; `now` is of the monotonic clock."""
     return all(now - snapshot.beat <= SILENT_S for snapshot in snapshots.values())
 
 
 def ready(snapshots: Mapping[str, Snapshot], workers: Iterable[str]) -> bool:
-    """Whether each of the workers that there should be does its work."""
+    """Whether each of these workers does its work."""
     return all(worker in snapshots and snapshots[worker].ready for worker in workers)

@@ -1,7 +1,7 @@
-"""A small HTTP server for who watches a stream: its figures, whether it lives, and whether it is ready.
+"""A small HTTP server for monitoring: the figures of a stream, whether it lives, and whether it is ready.
 
-It serves anybody who reaches its address, and so is bounded: GET of three paths, a request of a few kilobytes within
-seconds, a few connections at once.  It logs no request.
+Any host that reaches its address may ask, so everything is bounded: GET of three paths, a request of a few kilobytes
+within seconds, a few connections at once. It logs no request.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEFAULT: Final = "127.0.0.1:9464"
 PAGE: Final = "text/plain; version=0.0.4; charset=utf-8"
 MAX_REQUEST: Final = 8192  # bytes of a request's head
 REQUEST_S: Final = 2.0  # for the whole request, and once more for the answer
-MAX_CONNECTIONS: Final = 32  # at once; more are closed unheard
+MAX_CONNECTIONS: Final = 32  # at once; further ones are closed at once
 
 _PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
 
@@ -41,7 +41,7 @@ def serve(
 
     `address` is `host:port` or `[v6]:port`; port 0 takes a free one.  All addresses of the machine are `0.0.0.0` or
     `[::]`, and only when written.  The three functions are called from other threads.
-    Raises ConfigError for no such address, SinkError if it cannot be had.
+    Raises ConfigError if it is no address, SinkError if it is taken.
     """
     paths: dict[str, Callable[[], Answer]] = {
         "/metrics": lambda: (HTTPStatus.OK, PAGE, page()),
@@ -51,7 +51,7 @@ def serve(
     host, port = _host_and_port(address)
     try:
         server = _Server(host, port, paths)
-    except (OSError, UnicodeError) as error:  # a host that can be no name is a UnicodeError
+    except (OSError, UnicodeError) as error:  # UnicodeError: the host cannot be a name
         raise SinkError(f"{address[:100]}: {getattr(error, 'strerror', None) or error}", retry=False) from error
     thread = Thread(target=server.serve_forever, args=(0.1,), name="health", daemon=True)
     thread.start()
@@ -87,7 +87,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
-        """Without HTTPServer's question to the DNS what this host is called."""
+        """Bind without asking the DNS for this host's name, as HTTPServer does."""
         socketserver.TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -103,14 +103,14 @@ class _Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who asked and went away is no error; a defect is shown without who asked."""
+        """A client that went away is no error; a defect is shown without the client's address."""
         if not isinstance(sys.exception(), OSError):
             traceback.print_exc()
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    wbufsize = -1  # an answer leaves as one piece
+    wbufsize = -1  # an answer is sent as one piece
 
     def handle(self) -> None:
         """One request, then the connection ends."""
@@ -130,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(*answer())
 
     def _head(self) -> bytes:
-        """The request up to its empty line; what is longer or later is b""."""
+        """The request up to its empty line; b"" if it is too long or too late."""
         head, until = b"", time.monotonic() + REQUEST_S
         while b"\r\n\r\n" not in head and b"\n\n" not in head:
             self.connection.settimeout(max(0.001, until - time.monotonic()))
@@ -153,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def version_string(self) -> str:
-        """Nobody needs to know which Python this is."""
+        """Do not show which Python this is."""
         return "clientip"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002

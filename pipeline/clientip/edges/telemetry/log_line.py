@@ -1,4 +1,4 @@
-"""One line of a worker's own log: a JSON object in ASCII, short enough that a pipe never tears it apart."""
+"""One line of a worker's own log: a JSON object in ASCII, short enough that a pipe takes it as a whole."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 MAX_LINE: Final = 4096  # bytes; PIPE_BUF of Linux: lines of several processes do not mix
 MAX_TEXT: Final = 500  # characters of one field
 MAX_NAME: Final = 64  # of an event, and of a field's name
-MAX_WORKER: Final = 256  # a pod may have a long name; with the event and all of it escaped, the line has room yet
+MAX_WORKER: Final = 256  # pods may have long names; the line has room even if the name and the event are escaped
 _TAIL: Final = 64  # bytes kept free for the end of the line
 _DELETE: Final = ("\x7f", "\\u007f")  # the one control character that JSON in ASCII leaves as it is
 
 
 def log_line(when: datetime, worker: str, event: str, fields: Mapping[str, str | float]) -> bytes:
-    """The line with its end; a field `level` is the line's own, `info` where there is none.
+    """The line with its end. The field `level` becomes the level of the line; without it, the level is `info`.
 
-    Texts are cut, and fields that find no room are left out; `"cut": true` says so.
+    Texts are cut, and fields for which there is no room are left out; `"cut": true` says so.
 
     >>> from datetime import UTC
     >>> log_line(datetime(2026, 1, 2, tzinfo=UTC), "reader-0", "started", {"level": "warning", "lines": 3})
@@ -44,7 +44,7 @@ def log_line(when: datetime, worker: str, event: str, fields: Mapping[str, str |
 
 
 def _bounded(value: str | float) -> str | float:
-    """The value as JSON can hold it: numbers that others could not read are told in words."""
+    """The value as JSON can hold it: numbers that other programs could not read become texts."""
     if isinstance(value, str):
         return value[:MAX_TEXT]
     if isinstance(value, int):
@@ -53,7 +53,7 @@ def _bounded(value: str | float) -> str | float:
 
 
 def _json(value: str | float) -> str:
-    """A lone surrogate, as an undecodable file name holds it, is written out: half the readers refuse one."""
+    """The value in JSON. A lone surrogate, as in an undecodable file name, is written out: many readers refuse one."""
     if isinstance(value, str):
         value = value.encode("utf-8", "backslashreplace").decode()
     return json.dumps(value).replace(*_DELETE)

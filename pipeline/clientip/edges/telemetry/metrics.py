@@ -1,7 +1,7 @@
-"""Every figure the stream keeps of itself: the closed table.
+"""The closed table of all figures that a stream has.
 
-OpenTelemetry knows `records.delay` as `clientip.records.delay`, Prometheus as `clientip_records_delay_seconds`: the
-other name is what a collector makes of the one, so a dashboard works with both.
+OpenTelemetry knows `records.delay` as `clientip.records.delay`, Prometheus as `clientip_records_delay_seconds`: a
+collector turns the first name into the second, so one dashboard works with both.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from clientip.reasons import FINDINGS, REJECTED, UNKNOWN
 
 
 class Label(Struct, frozen=True):
-    """What tells the series of one metric apart; its values come from a closed list or from the configuration."""
+    """A label of a metric; its values come from a closed list or from the configuration."""
 
     name: str
-    shape: re.Pattern[str]  # a value fits it whole
+    shape: re.Pattern[str]  # every value matches it as a whole
 
 
 class Metric(Struct, frozen=True):
@@ -63,7 +63,7 @@ _TABLE: Final = (
         "lines",
         "counter",
         "{line}",
-        "Lines read, by what became of them; `dead` are whole messages that could not be cut into lines.",
+        "Lines read, by their outcome; `dead` counts whole messages that could not be cut into lines.",
         (_SYSTEM, _words("outcome", ("record", "fact", "part", "skipped", "rejected", "dead"))),
     ),
     Metric(
@@ -124,12 +124,12 @@ _TABLE: Final = (
         _HELD,
     ),
     Metric("memory.held", "gauge", "By", "Bytes of waiting facts and questions; bound by `stream.memory`.", _HELD),
-    Metric("evidence.late", "counter", "{fact}", "Facts that came after the questions they might have answered left."),
+    Metric("evidence.late", "counter", "{fact}", "Facts that came after the questions for them had left."),
     Metric(
         "evicted",
         "counter",
         "{item}",
-        "Facts and questions given up because memory was full; what they might have answered is unknown.",
+        "Facts and questions given up because memory was full; records that needed them are `unknown`.",
         (_words("kind", ("fact", "question")),),
     ),
     Metric("lag.processed.messages", "gauge", "{message}", "Messages of the partition not yet read.", _LAG),
@@ -157,7 +157,7 @@ _TABLE: Final = (
         (_words("outcome", ("taken", "refused")),),
     ),
     Metric("worker.ready", "gauge", "{worker}", "1 while the worker does its work, 0 while it starts or rebuilds."),
-    Metric("worker.beat.timestamp", "gauge", "s", "When the worker's loop last came round, in Unix time."),
+    Metric("worker.beat.timestamp", "gauge", "s", "When the worker last responded, in Unix time."),
     Metric("log.lost", "counter", "{line}", "Lines of the worker's own log that could not be written."),
 )
 

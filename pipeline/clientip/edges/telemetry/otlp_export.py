@@ -24,11 +24,11 @@ CLOSE_S: Final = 3.0  # how long the end of a worker waits for a collector that 
 
 
 class Exporters:
-    """The providers that send; a signal that is not wanted has none."""
+    """The providers that send; None for a signal that is not wanted."""
 
     def __init__(self, worker: str, *, metrics: bool, traces: bool) -> None:
         ours = {"service.name": "clientip", "service.version": __version__, "service.instance.id": worker}
-        resource = Resource.create(ours).merge(OTELResourceDetector().detect())  # what the operator says goes first
+        resource = Resource.create(ours).merge(OTELResourceDetector().detect())  # the operator's values win
         self.meters: MeterProvider | None = None
         self.tracers: TracerProvider | None = None
         if metrics:
@@ -39,12 +39,12 @@ class Exporters:
             self.tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
 
     def close(self) -> None:
-        """Send what is left, within CLOSE_S."""
+        """Send everything that is left, within CLOSE_S."""
         _within(CLOSE_S, [each.shutdown for each in (self.meters, self.tracers) if each is not None])
 
 
 def _within(seconds: float, shutdowns: Iterable[Callable[[], None]]) -> None:
-    """Each in a thread of its own, because they wait as long as they like."""
+    """Run each in a thread of its own, because a shutdown may wait without a limit."""
     threads = [Thread(target=shutdown, daemon=True) for shutdown in shutdowns]
     for thread in threads:
         thread.start()

@@ -1,4 +1,4 @@
-"""What a worker may say of itself: the port that `telemetry.Telemetry` fills, and a test can."""
+"""How a worker reports: the port that `telemetry.Telemetry` implements, and tests may, too."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ class TelemetryPort(Protocol):
     """Where a worker's figures go (`telemetry.Telemetry`); names and labels are those of `metrics.METRICS`."""
 
     def add(self, name: str, amount: float = 1, *labels: str) -> None:
-        """Something was counted."""
+        """Count so many more."""
 
     def set(self, name: str, value: float, *labels: str) -> None:
-        """Something has this value now."""
+        """Set a gauge."""
 
     def forget(self, name: str, *labels: str) -> None:
-        """The gauge has no value here any more, as of a partition that another worker has now."""
+        """Remove a gauge's value here, as of a partition that another worker owns now."""
 
     def took(self, name: str, seconds: float, *labels: str) -> None:
-        """Something took so long, or was so many."""
+        """Add a duration or a size to a histogram."""
 
     def say(self, event: str, **fields: str | float) -> None:
-        """One line of the log; never an address, an id or any text of a line that was read."""
+        """Write one line of the log; never an address, an id or any text of a line that was read."""
 
     def beat(self, *, ready: bool) -> None:
-        """The worker's loop has come round; to be called at least once a second."""
+        """Report that the worker responds; to be called at least once a second."""
 
     def batch(self, links: Iterable[Ids] = (), **counts: int) -> AbstractContextManager[None]:
-        """The span of one transaction; `links` are what the headers of its messages named, `counts` its attributes."""
+        """The span of one transaction. `links`: the ids in the headers of its messages; `counts`: its attributes."""

@@ -1,4 +1,4 @@
-"""What a service tells its manager: the protocol of sd_notify(3), over the socket that NOTIFY_SOCKET names.
+"""Notifications for the service manager: the protocol of sd_notify(3), over the socket that NOTIFY_SOCKET names.
 
 https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
 """
@@ -16,7 +16,7 @@ ALIVE: Final = "WATCHDOG=1"
 
 
 def notify(text: str) -> bool:
-    """Tell it; whether somebody asked to be told, and took it. A manager that does not listen is not waited for."""
+    """Notify the manager, without waiting for it; returns whether there is one and it took the text."""
     name = os.environ.get("NOTIFY_SOCKET", "")
     address = "\0" + name[1:] if name.startswith("@") else name
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
@@ -28,5 +28,5 @@ def notify(text: str) -> bool:
 
 
 def reloading() -> str:
-    """That the configuration is being read anew; READY follows."""
+    """The text for a reload that has begun; READY must follow."""
     return f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"

@@ -1,7 +1,7 @@
-"""How a worker tells how it fares: figures for Prometheus and OpenTelemetry, spans, and the lines of its log.
+"""How a worker reports: figures for Prometheus and OpenTelemetry, spans, and the lines of its log.
 
-The figures live in `figures.Figures`; the counters and gauges of OpenTelemetry look there when they are read, so both
-say the same.  Without the SDK, or with no endpoint named, the API of OpenTelemetry does nothing.
+The figures live in `figures.Figures`. The counters and gauges of OpenTelemetry read them there, so both say the same.
+Without the SDK, or if no endpoint is named, the API of OpenTelemetry does nothing.
 
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ and …/protocol/exporter/
 """
@@ -46,7 +46,7 @@ _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 class Telemetry:
     """One worker's `TelemetryPort`; safe for several threads, and meant for a call per batch, not per line.
 
-    What is no metric, does not have these labels or cannot have this value is a defect: ValueError.
+    A name that is no metric, other labels, or a value that the metric cannot have are defects: ValueError.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Telemetry:
         *,
         log: int = _STANDARD_ERROR,
     ) -> None:
-        """Without providers, those of this process; `log` is a file descriptor."""
+        """Without providers, the global ones of this process; `log` is a file descriptor."""
         self._worker, self._log = worker, log
         self._figures = Figures()
         self._ready, self._beat = False, time.monotonic()
@@ -77,25 +77,25 @@ class Telemetry:
         self._tracer = (tracers or get_tracer_provider()).get_tracer("clientip", __version__)
 
     def add(self, name: str, amount: float = 1, *labels: str) -> None:
-        """Something was counted."""
+        """Count so many more."""
         self._figures.add(name, amount, labels)
 
     def set(self, name: str, value: float, *labels: str) -> None:
-        """Something has this value now."""
+        """Set a gauge."""
         self._figures.set(name, value, labels)
 
     def forget(self, name: str, *labels: str) -> None:
-        """The gauge has no value here any more, as of a partition that another worker has now."""
+        """Remove a gauge's value here, as of a partition that another worker owns now."""
         self._figures.forget(name, labels)
 
     def took(self, name: str, seconds: float, *labels: str) -> None:
-        """Something took so long, or was so many; below zero, as clocks that differ make it, is zero."""
+        """Add a duration or a size to a histogram. If clocks differ it may be below zero, and counts as zero."""
         value = self._figures.took(name, seconds, labels)
         names = (label.name for label in METRICS[name].labels)
         self._histograms[name].record(value, dict(zip(names, labels, strict=True)))
 
     def say(self, event: str, **fields: str | float) -> None:
-        """One line of the log; a field `level` is one of `logline.LEVELS`.  A line that is not taken is counted."""
+        """Write one line of the log; a field `level` is one of `log_line.LEVELS`. Lost lines are counted."""
         line = log_line(datetime.now(UTC), self._worker, event, fields)
         try:
             whole = os.write(self._log, line) == len(line)
@@ -105,14 +105,14 @@ class Telemetry:
             self.add("log.lost")
 
     def beat(self, *, ready: bool) -> None:
-        """The worker's loop has come round."""
+        """Report that the worker responds."""
         self._ready, self._beat = ready, time.monotonic()
         self.set("worker.ready", float(ready))
         self.set("worker.beat.timestamp", time.time())
 
     @contextmanager
     def batch(self, links: Iterable[Ids] = (), **counts: int) -> Iterator[None]:
-        """The span of one transaction; `links` are what the headers of its messages named, `counts` its attributes."""
+        """The span of one transaction. `links`: the ids in the headers of its messages; `counts`: its attributes."""
         attributes = {f"clientip.{name}": count for name, count in counts.items()}
         span = self._tracer.start_span("clientip.batch", Context(), SpanKind.CONSUMER, attributes)
         if span.is_recording():
@@ -133,7 +133,7 @@ class Telemetry:
 
 
 def _show(meter: Meter, metric: Metric, figures: Figures) -> None:
-    """A counter or gauge of OpenTelemetry that looks up its values."""
+    """Make the counter or gauge of OpenTelemetry that reads its values from the figures."""
     names = [label.name for label in metric.labels]
 
     def observe(_options: CallbackOptions) -> Iterable[Observation]:
@@ -162,26 +162,26 @@ def _contexts(links: Iterable[Ids]) -> Iterator[SpanContext]:
 def open_telemetry(worker: str) -> Iterator[Telemetry]:
     """The telemetry of this process, to be opened once in it and after it was forked.
 
-    The standard environment of OpenTelemetry says whether metrics and spans are sent by OTLP over HTTP.  At the end
-    what is left is sent, within `exporting.CLOSE_S`.  Raises ConfigError where it asks for what we cannot do.
+    The standard environment of OpenTelemetry says whether metrics and spans are sent by OTLP over HTTP. At the end the
+    rest is sent, within `otlp_export.CLOSE_S`. Raises ConfigError if the environment asks for something we cannot do.
     """
     exporters = _exporters(worker)
     telemetry = Telemetry(worker) if exporters is None else Telemetry(worker, exporters.meters, exporters.tracers)
-    voice = _Voice(telemetry.say)
+    handler = _ExporterLog(telemetry.say)
     exporting = logging.getLogger("opentelemetry")
-    exporting.addHandler(voice)
+    exporting.addHandler(handler)
     propagated, exporting.propagate = exporting.propagate, False
     try:
         yield telemetry
     finally:
         if exporters is not None:
             exporters.close()
-        exporting.removeHandler(voice)
+        exporting.removeHandler(handler)
         exporting.propagate = propagated
 
 
-class _Voice(logging.Handler):
-    """What the exporters have to say becomes lines of our log."""
+class _ExporterLog(logging.Handler):
+    """Makes the exporters' messages lines of our log."""
 
     def __init__(self, say: Callable[..., None]) -> None:
         super().__init__(logging.WARNING)
@@ -193,7 +193,7 @@ class _Voice(logging.Handler):
 
 
 def _exporters(worker: str) -> Exporters | None:
-    """What the environment asks for; None where it asks for nothing."""
+    """The exporters that the environment asks for; None if it asks for none."""
     faults: list[Fault] = []
     metrics, traces = (_wanted(signal, os.environ, faults) for signal in ("METRICS", "TRACES"))
     if faults:
@@ -227,7 +227,7 @@ def _wanted(signal: str, environment: Mapping[str, str], faults: list[Fault]) ->
     for protocol in (f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
         spoken = environment.get(protocol, "").strip()
         if spoken and spoken != "http/protobuf":
-            faults.append(Fault("", protocol, "write http/protobuf: it is what we speak"))
+            faults.append(Fault("", protocol, "write http/protobuf: clientip sends nothing else"))
         if spoken:
             break
     return True
