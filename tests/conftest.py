@@ -15,6 +15,8 @@ import pytest
 from tests.worlds.patience import until
 
 ROOT = Path(__file__).parent.parent
+SERVERS = subprocess.run(["sh", ROOT / "tests/setup.sh", "--where"], capture_output=True, text=True, check=True)
+os.environ["PATH"] = f"{SERVERS.stdout.strip()}{os.pathsep}{os.environ['PATH']}"
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The real servers, started and asked now: the same answers as the committed recordings.
 
-Needs root, network namespaces and the servers of `golden/install.sh`; `make test` installs them.
+Needs root, network namespaces and the servers of `setup.sh`; `make test` installs them.
 """
 
 from __future__ import annotations

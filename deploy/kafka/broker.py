@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,6 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 CONF: Final = Path(__file__).parent
-JARS: Final = Path(sys.prefix) / "kafka" / "jars"
 HOST: Final = "127.0.0.1"
 # Below the range from which the kernel takes ports for outgoing connections: a stopped broker gets its port again.
 PORTS: Final = range(21000, 30000)
@@ -75,11 +75,18 @@ log.retention.check.interval.ms=10000
 """
 
 
+@cache
+def jars() -> Path:
+    """The folder of Kafka's jar files, which are there once `install.sh` has run."""
+    shown = subprocess.run(["sh", CONF / "install.sh", "--where"], capture_output=True, text=True, check=True)  # noqa: S603, S607
+    return Path(shown.stdout.strip())
+
+
 def java(program: str, *arguments: str, heap: int = 256) -> list[str]:
     """The command of a program of Kafka; the kernel kills it when the thread that started it has ended."""
     options = [f"-Xmx{heap}m", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
     log = f"-Dlog4j2.configurationFile={CONF / 'log4j2.properties'}"
-    return ["setpriv", "--pdeathsig", "KILL", "java", *options, log, "-cp", f"{JARS}/*", program, *arguments]
+    return ["setpriv", "--pdeathsig", "KILL", "java", *options, log, "-cp", f"{jars()}/*", program, *arguments]
 
 
 def formatting(settings: Path, cluster: str) -> list[str]:
@@ -183,8 +190,8 @@ def main() -> None:
     parser.add_argument("--keep", type=int, help="bytes after which a partition loses its oldest messages")
     parser.add_argument("--port", type=int, help="where it listens; default: a free one")
     wanted = parser.parse_args()
-    if not JARS.is_dir():
-        sys.exit(f"{JARS} is missing: run `sh deploy/kafka/install.sh {sys.prefix}`")
+    if not jars().is_dir():
+        sys.exit(f"{jars()} is missing: run `sh deploy/kafka/install.sh`")
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit())

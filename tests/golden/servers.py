@@ -44,9 +44,9 @@ PROXY_V1 = {"apache-proxy"}
 
 def check_programs() -> None:
     """Stop with a list of what is missing: a set-up is never left out silently."""
-    missing = [f"{name}: install {hint}" for name, hint in PROGRAMS.items() if not _find(name)]
+    missing = [f"{name}: install {hint}" for name, hint in PROGRAMS.items() if not shutil.which(name)]
     if missing:
-        sys.exit("missing programs (see install.sh)\n  " + "\n  ".join(missing))
+        sys.exit("missing programs (see tests/setup.sh)\n  " + "\n  ".join(missing))
 
 
 def versions() -> dict[str, str]:
@@ -59,13 +59,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _find(name: str) -> str | None:
-    beside = Path(sys.executable).parent / name
-    return str(beside) if beside.exists() else shutil.which(name)
-
-
 def _resolve(command: list[str]) -> list[str]:
-    path = _find(command[0])
+    path = shutil.which(command[0])
     if path is None:
         sys.exit(f"{command[0]} is missing: install {PROGRAMS[command[0]]}")
     return [path, *command[1:]]

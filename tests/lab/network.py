@@ -57,7 +57,7 @@ def missing() -> str | None:
     try:
         done = subprocess.run([*probe, script], capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        return f"{error.filename} is missing (see install.sh)"
+        return f"{error.filename} is missing (see tests/setup.sh)"
     return None if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
 
 

@@ -229,11 +229,10 @@ class Servers:
 
 
 def program(name: str) -> str:
-    """Where a program is: the wheels' stand beside the interpreter, Debian's on the path."""
-    beside = Path(sys.executable).parent / name
-    path = str(beside) if beside.exists() else shutil.which(name)
+    """Where a program is."""
+    path = shutil.which(name)
     if path is None:
-        sys.exit(f"{name} is missing (see install.sh)")
+        sys.exit(f"{name} is missing (see tests/setup.sh)")
     return path
 
 

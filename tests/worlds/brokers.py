@@ -25,7 +25,7 @@ from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 
-from deploy.kafka.broker import HEAP, HOST, JARS, SETTINGS, formatting, free_ports, known_to, new_cluster, serving
+from deploy.kafka.broker import HEAP, HOST, SETTINGS, formatting, free_ports, jars, known_to, new_cluster, serving
 from tests.worlds.patience import LIMIT_S, until
 
 SECURE_SETTINGS = """
@@ -64,8 +64,8 @@ class Brokers:
         self.ca_file = self.folder / "ca.pem"
 
     def __enter__(self) -> Brokers:
-        if not JARS.is_dir():
-            raise AssertionError(f"{JARS} is missing: run `sh deploy/kafka/install.sh {sys.prefix}`")
+        if not jars().is_dir():
+            raise AssertionError(f"{jars()} is missing: run `sh deploy/kafka/install.sh`")
         try:
             self._format()
             self.start(*range(1, self.count + 1))

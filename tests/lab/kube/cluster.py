@@ -30,10 +30,9 @@ MODES = ("iptables", "nftables")
 def main() -> int:
     """All of it; see the module."""
     options = arguments()
-    absent = [name for name in PROGRAMS if not shutil.which(name)]
-    absent += [name for name in SERVERS if not (Path(sys.executable).parent / name).exists()]
+    absent = [name for name in (*PROGRAMS, *SERVERS) if not shutil.which(name)]
     if absent:
-        print(f"missing: {', '.join(absent)}; see install.sh here and in tests/golden", file=sys.stderr)
+        print(f"missing: {', '.join(absent)}; see install.sh here, and tests/setup.sh", file=sys.stderr)
         return FAILED
     plane.build()
     status = enclosed("tests.lab.kube.cluster")
@@ -41,7 +40,7 @@ def main() -> int:
         return status
     try:
         with Namespaces(scratch()) as lab:
-            run(Cluster(lab, Path(sys.executable).parent), options.count)
+            run(Cluster(lab), options.count)
         failed = replay(scratch())
     except LabError as error:
         print(error, file=sys.stderr)

@@ -32,9 +32,8 @@ CONNTRACK = (
 class Cluster:
     """Two nodes, a control plane, a router and clients; started and stopped as a whole."""
 
-    def __init__(self, lab: Namespaces, servers: Path) -> None:
+    def __init__(self, lab: Namespaces) -> None:
         self.lab = lab
-        self.servers = servers  # the folder of traefik and caddy
         self.scratch = lab.scratch
         self.plane = plane.Plane(lab)
         self.nodes = [Node(lab, name, number, NODES[name]) for number, name in enumerate(NODES, 1)]
@@ -60,7 +59,7 @@ class Cluster:
         self.lab.start("cp", "spans", *receiver, str(self.scratch / "spans.bin"))
         archives = [images.sandbox(self.scratch)]
         for server in ("traefik", "caddy"):
-            files = {f"/bin/{server}": self.servers / server}
+            files = {f"/bin/{server}": Path(shutil.which(server) or server)}
             archive = self.scratch / f"{server}.tar"
             archives.append(images.image(f"docker.io/lab/{server}:1", files, [f"/bin/{server}"], archive))
         self.lab.start("lb", "haproxy", "haproxy", "-db", "-f", str(HERE / "haproxy.cfg"))
