@@ -120,9 +120,17 @@ def test_only_files_are_read_here(named: str | list[str], tmp_path: Path) -> Non
 
 
 def test_what_an_operator_should_know_is_a_warning(tmp_path: Path) -> None:
+    files = [tmp_path / "one.txt", tmp_path / "two.txt"]
+    for file in files:
+        file.write_bytes(b"203.0.113.7 200 5\n")
+    with pytest.warns(UserWarning, match="begins like"):
+        assert len(list(replay(configured(tmp_path), files, system="web"))) == 2
+
+
+def test_a_named_file_that_is_not_there_is_a_fault_before_the_first_record(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_bytes(b"203.0.113.7 200 5\n")
-    with pytest.warns(UserWarning, match="nothing matches"):
-        assert len(list(replay(configured(tmp_path), [tmp_path / "a.log", tmp_path / "b.log"]))) == 1
+    with pytest.raises(ConfigError, match="nothing matches"):
+        replay(configured(tmp_path), [tmp_path / "a.log", tmp_path / "b.log"])
 
 
 def test_one_line_is_resolved_as_in_a_log_of_that_line_alone(tmp_path: Path) -> None:

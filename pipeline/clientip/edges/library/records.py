@@ -86,8 +86,7 @@ def replay(
 
     `inputs`: files, folders and globs; none: the configured ones.  `system` wrote them; it must be named where the
     `inputs` of the configuration do not tell.  Lines that cannot be read are no records:
-    `on_rejected` gets each of them.  What an operator should know, as a name that matches nothing, is a Python
-    warning.
+    `on_rejected` gets each of them.  What an operator should know, as two files that begin alike, is a Python warning.
 
     Where lines answer for each other (`clientip help config`, `tells`) all files are read before the first record
     comes, and every line is held: about 3 kB of memory a line.  Otherwise memory is flat.
