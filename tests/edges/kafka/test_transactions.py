@@ -291,7 +291,8 @@ def await_holding(worker: subprocess.Popen[str], address: str, target: str) -> N
     assert worker.stdout is not None
     word, produced = worker.stdout.readline().split()
     assert word == "holding"
-    consumer = Consumer({"bootstrap.servers": address, "group.id": "nobody"})
+    # The end of what is committed would stand still until the broker ends the transaction by itself.
+    consumer = Consumer({"bootstrap.servers": address, "group.id": "nobody", "isolation.level": "read_uncommitted"})
     until(lambda: consumer.get_watermark_offsets(TopicPartition(target, 0), LIMIT_S)[1] >= int(produced))
     consumer.close()
 
