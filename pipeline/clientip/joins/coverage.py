@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from clientip.joins.flows import Stretches
 from clientip.model import Address, Numbered, System
 
 MAX_RUNS: Final = 100_000  # of one instance; a log in such disorder covers nothing
@@ -100,19 +101,6 @@ class _Whole:
         return bool(self._from) and self._from[0] <= from_ns and to_ns <= self._to[-1]
 
 
-class _Holes:
-    """Stretches apart from each other, to say whether any touches another one without looking at all."""
-
-    def __init__(self, holes: Sequence[tuple[int, int]]) -> None:
-        rising = sorted(holes)
-        self._from = [low for low, _ in rising]
-        self._to = list(accumulate((high for _, high in rising), max))
-
-    def touch(self, from_ns: int, to_ns: int) -> bool:
-        count = bisect_right(self._from, to_ns)
-        return count > 0 and self._to[count - 1] >= from_ns
-
-
 class Coverage:
     """What all witnesses of a run, or of a moment of the stream, have told whole."""
 
@@ -123,9 +111,9 @@ class Coverage:
         holes: Mapping[Witness, Sequence[tuple[int, int]]] = MappingProxyType({}),
     ) -> None:
         self._systems = systems
-        self._holes: dict[str, dict[str, _Holes]] = defaultdict(dict)
+        self._holes: dict[str, dict[str, Stretches]] = defaultdict(dict)
         for (system, instance), stretches in holes.items():
-            self._holes[system][instance] = _Holes(stretches)
+            self._holes[system][instance] = Stretches(stretches)
         self._whole: dict[Witness, tuple[_Whole, _Whole]] = {}  # all runs, and those that began with a list
         self._instances: dict[str, list[str]] = defaultdict(list)
         for witness, each in sorted(runs.items()):

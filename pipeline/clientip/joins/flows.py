@@ -105,10 +105,8 @@ class _Whole:
         alike: dict[tuple[Site | None, Site | None], list[Flow]] = defaultdict(list)
         for flow in whole:
             alike[flow.fact.peer, flow.fact.local].append(flow)
-        self._begins = {
-            of: _Stretches((flow.begin, flow.begin_latest) for flow in flows) for of, flows in alike.items()
-        }
-        self._lives = {of: _Stretches((flow.begin, flow.end) for flow in flows) for of, flows in alike.items()}
+        self._begins = {of: Stretches((flow.begin, flow.begin_latest) for flow in flows) for of, flows in alike.items()}
+        self._lives = {of: Stretches((flow.begin, flow.end) for flow in flows) for of, flows in alike.items()}
 
     def tells(self, begun: Flow) -> bool:
         """Whether a whole flow of the same holder began at the same moment, or was alive then."""
@@ -126,7 +124,7 @@ class _Whole:
         return alike is not None and alike.touch(over.end - over.slack, over.end)
 
 
-class _Stretches:
+class Stretches:
     """Stretches of time, to say of another one whether any of them touches it."""
 
     def __init__(self, stretches: Iterable[tuple[int, int]]) -> None:
@@ -135,6 +133,7 @@ class _Stretches:
         self._highs = list(accumulate((high for _, high in rising), max))
 
     def touch(self, low: int, high: int) -> bool:
+        """Whether any of them holds a moment of [low, high]."""
         count = bisect_right(self._lows, high)
         return count > 0 and self._highs[count - 1] >= low
 

@@ -9,7 +9,7 @@ Without a line on one side the hole is open to that side.  Units: ns since the e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -42,6 +42,10 @@ class LogPart(Struct, frozen=True, gc=False, array_like=True):
     breaks: tuple[tuple[int, int], ...] = ()  # moments written before and after lines that were not understood
     begins_broken: bool = False  # such a line stands before the first that was understood
     ends_broken: bool = False  # or behind the last one
+
+
+Log = tuple[str, str, Sequence[LogPart]]
+"""(system, instance, the parts of one writer's log in order)."""
 
 
 class LineOrder:
@@ -112,9 +116,9 @@ class LogOrders:
             order = self._orders[system, instance, file] = LineOrder()
         order.see(written_at(outcome))
 
-    def parts(self) -> Iterator[tuple[str, str, LogPart]]:
-        """System, instance and what was seen of each of its files."""
-        return ((system, instance, order.part()) for (system, instance, _), order in self._orders.items())
+    def logs(self) -> Iterator[Log]:
+        """Every file, as far as it was seen."""
+        return ((system, instance, (order.part(),)) for (system, instance, _), order in self._orders.items())
 
 
 def merged(stretches: Iterable[Hole]) -> tuple[Hole, ...]:

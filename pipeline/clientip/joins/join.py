@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from clientip.joins.coverage import Coverage, Run, Runs, Witness
 from clientip.joins.facts import JoinFact, JoinQuestion, kind_of
 from clientip.joins.flows import FOREVER, NEVER
-from clientip.joins.holes import Hole, LogOrders, LogPart, holes_of
+from clientip.joins.holes import Hole, Log, LogOrders, holes_of
 from clientip.joins.inquiry import Inquirer, Open
 from clientip.joins.matching import Bounds, answers, life, window
 from clientip.joins.questions import Questions
@@ -53,20 +53,16 @@ class Joining:
         """Whether what the log of `system` does not tell counts, so that its lines must all be understood."""
         return self.witnesses.tells(system) and self.graph.systems[system].lossless
 
-    def holes(self, system: str, parts: Iterable[LogPart]) -> tuple[Hole, ...]:
-        """The holes in one writer's log of `system`, whose parts these are, in order."""
-        return holes_of(parts, self.longest(system))
-
     def longest(self, system: str) -> int:
         """How long a request or connection of `system` lasts at most, ns."""
         longest = self.graph.systems[system].longest_ns
         return self.bounds.horizon if longest is None else longest
 
-    def all_holes(self, orders: LogOrders, unread: Iterable[str] = ()) -> dict[Witness, tuple[Hole, ...]]:
+    def holes(self, logs: Iterable[Log], unread: Iterable[str] = ()) -> dict[Witness, tuple[Hole, ...]]:
         """The holes in all logs whose word counts; the logs of systems `unread` were not all read."""
         found: dict[Witness, tuple[Hole, ...]] = {(system, ""): ((NEVER, FOREVER),) for system in unread}
-        for system, instance, part in orders.parts():
-            holes = self.holes(system, [part]) if self.gives_word(system) else ()
+        for system, instance, parts in logs:
+            holes = holes_of(parts, self.longest(system)) if self.gives_word(system) else ()
             if holes:
                 found[system, instance] = (*found.get((system, instance), ()), *holes)
         return found
@@ -113,7 +109,7 @@ def settle(
 ) -> list[Outcome]:
     """The outcomes in their order, every record as far as all of them together can lead it.
 
-    `orders`, as it is once all `outcomes` came, and `unread` say where lines of a log are missing; see `all_holes`.
+    `orders`, as it is once all `outcomes` came, and `unread` say where lines of a log are missing; see `Joining.holes`.
     """
     ended = list(outcomes)
     facts: dict[str, list[JoinFact]] = defaultdict(list)
@@ -131,7 +127,7 @@ def settle(
                 ended[number] = told = begun
         for fact in joining.witnesses.facts(told):
             facts[fact.key].append(fact)
-    holes = joining.all_holes(orders or LogOrders(), unread)
+    holes = joining.holes((orders or LogOrders()).logs(), unread)
     coverage = joining.coverage({witness: each.all() for witness, each in runs.items()}, holes)
     while waiting:
         settled_now = _round(joining, facts, waiting, coverage)

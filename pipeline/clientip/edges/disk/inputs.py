@@ -63,7 +63,7 @@ class Inputs(NamedTuple):
 
     files: tuple[Input, ...]
     warnings: tuple[str, ...]
-    unmatched: frozenset[str] = frozenset()  # systems of which a configured pattern matches no file
+    unmatched: frozenset[str]  # systems of which a configured pattern matches no file; none if files were named
 
 
 def find_inputs(settings: Settings, named: Sequence[str], system: str | None) -> Inputs:
@@ -72,13 +72,12 @@ def find_inputs(settings: Settings, named: Sequence[str], system: str | None) ->
     `system` overrides what the paths say.  A file named twice is read once.
     """
     patterns = _patterns(settings, system)
-    if any(not _paths(name) for name in named):
-        raise ConfigError(Fault("", "inputs", f"nothing matches {name}") for name in named if not _paths(name))
-    if not named:
-        named = [pattern.glob for pattern in patterns]
-    warnings = [f"nothing matches {name}" for name in named if not _paths(name)]
+    matched = {name: _paths(name) for name in named or [pattern.glob for pattern in patterns]}
+    warnings = [f"nothing matches {name}" for name, paths in matched.items() if not paths]
+    if named and warnings:
+        raise ConfigError(Fault("", "inputs", text) for text in warnings)
     found: dict[str, _Found | None] = {}
-    for path in chain.from_iterable(map(_paths, named)):
+    for path in chain.from_iterable(matched.values()):
         found.setdefault(path, _owner(path, patterns, system, settings))
     strays = [path for path, owner in found.items() if owner is None]
     if strays:
@@ -87,7 +86,7 @@ def find_inputs(settings: Settings, named: Sequence[str], system: str | None) ->
     if not found:
         raise ConfigError([Fault("", "inputs", f"no input files: {'; '.join(warnings) or 'no system has `inputs`'}")])
     files, equal = _fingerprinted([owner for owner in found.values() if owner is not None])
-    unmatched = frozenset(each.system for each in patterns if not _paths(each.glob))
+    unmatched = frozenset(each.system for each in patterns if not named and not matched[each.glob])
     return Inputs(files, (*warnings, *equal), unmatched)
 
 

@@ -36,8 +36,7 @@ from clientip.edges.replay.join_slices import Desk, answered
 from clientip.edges.replay.plan import Chunk
 from clientip.joins.coverage import Coverage, Run, Witness
 from clientip.joins.facts import JoinFact, JoinQuestion
-from clientip.joins.flows import FOREVER, NEVER
-from clientip.joins.holes import Hole, LogPart
+from clientip.joins.holes import LogPart
 from clientip.joins.join import Joining
 from clientip.trust.answers import Answer, Awaits
 
@@ -58,7 +57,7 @@ class Answered(Struct, frozen=True, tag="answered"):
 
 
 def coverage_of(joining: Joining, folder: Path, chunks: Sequence[Chunk], unread: Iterable[str]) -> Coverage:
-    """What the witnesses told whole, by all chunks together; of those `unread` nobody knows what they would tell."""
+    """What the witnesses told whole, by all chunks together; the logs of systems `unread` were not all read."""
     found: dict[Witness, list[Run]] = defaultdict(list)
     parts: dict[tuple[str, str, str], list[LogPart]] = defaultdict(list)
     for chunk in chunks:
@@ -69,12 +68,8 @@ def coverage_of(joining: Joining, folder: Path, chunks: Sequence[Chunk], unread:
                     found[system, instance] += runs
                     if part is not None:
                         parts[system, instance, chunk.input.path].append(part)
-    holes: dict[Witness, list[Hole]] = defaultdict(list)
-    for (system, instance, _), of_file in parts.items():
-        holes[system, instance] += joining.holes(system, of_file)
-    for system in unread:
-        holes[system, ""].append((NEVER, FOREVER))
-    return joining.coverage(found, {witness: each for witness, each in holes.items() if each})
+    logs = ((system, instance, of_file) for (system, instance, _), of_file in parts.items())
+    return joining.coverage(found, joining.holes(logs, unread))
 
 
 def answer_shard(desk: Desk, folder: Path, round_number: int, shard: int) -> Answered:

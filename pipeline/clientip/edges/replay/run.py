@@ -73,7 +73,7 @@ def plan_of(request: Request, settings: Settings, warn: Callable[[str], None]) -
             raise ConfigError([Fault("", "inputs", f"{each.path!r} is no UTF-8: rename the file")])
     for warning in inputs.warnings:
         warn(warning)
-    return planned(request.options, settings, inputs.files, () if request.inputs else inputs.unmatched)
+    return planned(request.options, settings, inputs.files, inputs.unmatched)
 
 
 def refuse_missing(request: Request, settings: Settings, plan: Plan) -> None:
