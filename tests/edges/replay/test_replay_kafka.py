@@ -224,7 +224,7 @@ def test_a_time_range_cuts_the_records_and_what_is_fetched(tmp_path: Path, kafka
             assert producer.flush(LIMIT_S) == 0
             time.sleep(GAP_S)
         range_ = ("--from", stamp(begins[1] - 0.01), "--until", stamp(begins[1] + 0.01))
-        done = replayed(stream, *range_, "--from-kafka")
+        done = replayed(stream, *range_, "--from-kafka", "--max-rejected", "1")
         assert done.returncode == 0, done.stderr
         out = tmp_path / "out"
         wanted = [f"GET /{each} HTTP/1.1" for each in range(10, 20)]
@@ -243,7 +243,7 @@ def test_a_time_range_cuts_the_records_and_what_is_fetched(tmp_path: Path, kafka
 KILLED = """
 import os, threading
 import clientip.edges.replay.{module} as module
-module.ROWS, came = 20, 0
+module.MAX_ROWS, came = 20, 0
 timer = threading.Timer({delay}, os.kill, (os.getpid(), 9))
 timer.daemon = True
 real = module.{place}

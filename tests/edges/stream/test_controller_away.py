@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from clientip.edges.kafka.client import AwayError
-from clientip.edges.kafka.waiting import answered
+from clientip.edges.kafka.waiting import StoppedError, answered
 from clientip.errors import SinkError
 
 from tests.edges.kafka.test_transactions import Heard
@@ -44,7 +44,7 @@ def test_what_a_second_try_does_not_mend_is_raised_and_a_stop_ends_the_wait() ->
 
     with pytest.raises(SinkError, match="is missing"):
         answered(lambda: ask(SinkError("is missing", retry=True)), Heard(), lambda: False)
-    with pytest.raises(SinkError, match="no answer from Kafka before the stop: away"):
+    with pytest.raises(StoppedError, match="no answer from Kafka before the stop: away"):
         answered(lambda: ask(AwayError("away")), Heard(), lambda: True)
 
 

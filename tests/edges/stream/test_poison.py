@@ -201,7 +201,7 @@ def test_raw_lines_deleted_before_they_were_read_are_told(kafka: str, topic_pref
         stream.start("reader-0")
         until(lambda: stream.code("reader-0") is not None, stream.log)
         assert stream.code("reader-0") == 3
-        assert f"topic {topic}, partition 0: what was to be read next" in stream.log()
+        assert f"topic {topic}, partition 0: the next message, at offset " in stream.log()
 
 
 @pytest.mark.parametrize("how", ["deleted", "made anew", "made anew while nobody read"])

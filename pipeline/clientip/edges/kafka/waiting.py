@@ -24,21 +24,35 @@ class AwayError(SinkError):
         super().__init__(text, retry=True)
 
 
+class StoppedError(SinkError):
+    """The worker was asked to stop while it waited with nothing under way: it ends as it was asked to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, retry=True)
+
+
 class Waiting:
     """One wait, from its first try on."""
 
     def __init__(self, telemetry: TelemetryPort, stopping: Callable[[], bool], missing: str, give_up_s: float) -> None:
-        """`missing`: what there is not while it lasts; a worker that shall stop still tries for `give_up_s`."""
+        """`missing`: what there is not while it lasts.
+
+        `give_up_s`: how long a worker that shall stop still tries; 0: nothing is under way that it could lose.
+        """
         self._telemetry, self._stopping, self._missing, self._give_up_s = telemetry, stopping, missing, give_up_s
         self._began_s = time.monotonic()
         self._said_s = self._began_s - SAY_S
         self._pause_s = _PAUSES_S[0]
 
     def show(self, text: str) -> None:
-        """The worker lives and waits, because of this.  Errors: SinkError where it shall stop."""
+        """The worker lives and waits, because of this.
+
+        Errors, where it shall stop: StoppedError if nothing is under way, else SinkError.
+        """
         now_s = time.monotonic()
         if self._stopping() and now_s - self._began_s > self._give_up_s:
-            raise SinkError(f"{self._missing} before the stop: {text}", retry=True)
+            missed = f"{self._missing} before the stop: {text}"
+            raise SinkError(missed, retry=True) if self._give_up_s else StoppedError(missed)
         self._telemetry.beat(ready=False)
         if now_s - self._said_s >= SAY_S:
             seconds = round(now_s - self._began_s, 1)

@@ -118,7 +118,7 @@ def _advice(kind: str, counts: Mapping[str, int], table: Mapping[str, Reason]) -
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
     """Columns as wide as what stands in them; the last one is wrapped to what they leave of the width.
 
-    >>> print(*_table(("why", "lines", "what would help"), [("odd", "7", "say who may connect to it")], 37), sep="\\n")
+    >>> print(*_table(("why", "lines", "what would help"), [("odd", "7", "say who may connect to it")], 36), sep="\\n")
     why  lines  what would help
     ---  -----  ------------------------
     odd      7  say who may connect to

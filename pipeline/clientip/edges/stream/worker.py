@@ -20,6 +20,7 @@ from threading import Thread
 from types import TracebackType
 from typing import Final
 
+from clientip.edges.kafka.waiting import StoppedError
 from clientip.edges.stream.context import Context
 from clientip.edges.stream.settings_log import SettingsLog
 from clientip.edges.telemetry.telemetry import Telemetry, open_telemetry
@@ -137,6 +138,9 @@ def run(work: Work, context: Context) -> int:
     telemetry.say("started", pid=os.getpid())
     try:
         work(context)
+    except StoppedError as stopped:
+        telemetry.say("stopped", text=str(stopped))
+        return 0
     except SinkError as error:
         telemetry.say("failed", level="error", text=str(error), lasting="no" if error.retry else "yes")
         return 3
