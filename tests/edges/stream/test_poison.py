@@ -38,15 +38,21 @@ GOOD = b'[{"msec":"1795972951.170","peer":"203.0.113.9","req":"GET /%d HTTP/1.1"
 
 
 def _alter(address: str, topic: str, **values: str) -> None:
-    entries = [
-        ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
-        for name, value in values.items()
-    ]
+    """Returns when the broker shows it: the controller answers before the broker has heard."""
+    wanted = {name.replace("_", "."): value for name, value in values.items()}
+    set_to = AlterConfigOpType.SET
+    entries = [ConfigEntry(name, value, incremental_operation=set_to) for name, value in wanted.items()]
     admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
     for answer in admin.incremental_alter_configs(
         [ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)]
     ).values():
         answer.result()
+
+    def shown() -> bool:
+        [found] = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+        return {name: entry.value for name, entry in found.result().items()}.items() >= wanted.items()
+
+    until(shown)
 
 
 def test_a_message_that_cannot_be_cut_is_a_dead_letter_whole_and_its_neighbours_go_on(
