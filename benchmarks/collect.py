@@ -68,7 +68,7 @@ class Kind(NamedTuple):
 KINDS: Final = (
     # NEW, SYN_RECV, ESTABLISHED, FIN_WAIT, CLOSE_WAIT or LAST_ACK, TIME_WAIT, DESTROY
     Kind("TCP connections", _CONNECT, 7),
-    # NEW, DESTROY: nobody answers, and every event is told
+    # NEW, DESTROY: no answer comes, and every event is told
     Kind("UDP datagrams", _DATAGRAMS, 2),
 )
 

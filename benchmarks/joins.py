@@ -54,7 +54,7 @@ class Joined(NamedTuple):
     requests: int
     events: int
     plain: Spent  # the requests, resolved alone
-    events_alone: Spent  # the events, read for nobody
+    events_alone: Spent  # the events, with no line that asks
     joined: Spent  # both, joined
 
     @property
@@ -92,7 +92,7 @@ def measure(requests: int, rounds: int) -> Joined:
 
 
 def _check(out: Path, kind: str, requests: int) -> None:
-    """Nobody is fast with the wrong answer."""
+    """A wrong answer has no speed."""
     verdicts = json.loads((out / "summary.json").read_text())["systems"].get("app", {}).get("verdicts")
     assert verdicts == {"plain": {"unknown": requests}, "nat": None, "joined": {"joined": requests}}[kind], verdicts
 

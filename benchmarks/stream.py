@@ -141,7 +141,7 @@ def _joining(place: Place, name: str, steps: int, partitions: int) -> Job:
 
 
 def _check(seen: Seen, verdict: str, count: int) -> None:
-    """Nobody is fast with the wrong answer."""
+    """A wrong answer has no speed."""
     found = [json.loads(value)["clientip"]["verdict"] for value in seen.values]
     right = found.count(verdict)
     assert len(found) == count, f"{len(found)} records of {count} lines"

@@ -25,7 +25,7 @@ def microseconds(
 ) -> dict[str, float]:
     """Median µs per line of each contender.
 
-    `fresh` gives the lines of a turn: each contender gets lines nobody has seen, so a cache
+    `fresh` gives the lines of a turn: each contender gets lines it has not seen, so a cache
     helps as far as its clients come again, and no further.  The first round only warms up.
     """
     taken: dict[str, list[float]] = {name: [] for name in contenders}

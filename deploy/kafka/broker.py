@@ -118,7 +118,7 @@ def known_to(address: str) -> set[int]:
 
 
 def free_ports(count: int, wished: Sequence[int] = ()) -> list[int]:
-    """Ports that nobody listens on; the wished ones first."""
+    """Free ports; the wished ones first."""
     with contextlib.ExitStack() as held:
         found: list[int] = []
         for port in [*wished, *random.sample(PORTS, len(PORTS))]:
@@ -153,7 +153,7 @@ def _prepared(folder: Path, port: int, control: int, keep: int | None) -> Path:
 
 def _run(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
-        return subprocess.Popen(  # noqa: S603 - the terminal's Ctrl-C is for whoever started us
+        return subprocess.Popen(  # noqa: S603 - the terminal's Ctrl-C is for the program that started us
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
 

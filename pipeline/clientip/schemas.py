@@ -36,7 +36,7 @@ def rejected_schema() -> dict[str, Any]:
 
 
 def dead_schema() -> dict[str, Any]:
-    """A message of a stream's topic for raw messages that nobody could cut."""
+    """A message of a stream's topic for raw messages that could not be cut into lines."""
     return _of_rows(DeadRow, "clientip dead letter")
 
 

@@ -67,7 +67,9 @@ def summary(view: View) -> str:
     rows += ["why it is unknown"]
     rows += [f"  {name:<24}{_share(counts.reasons, name)}" for name, _ in counts.reasons.most_common()]
     judged = counts.judgements
-    rows += [f"compared with the truth: {judged['right']} right, {judged['wrong']} wrong, {judged['open']} name nobody"]
+    rows += [
+        f"compared with the truth: {judged['right']} right, {judged['wrong']} wrong, {judged['open']} without a client"
+    ]
     rows += [f"  WRONG: {each.system} {each.verdict} {each.client} ({each.how})" for each in counts.wrong]
     return "\n".join(rows) + "\n"
 
@@ -145,7 +147,7 @@ def _truth(counts: Counts) -> Panel:
     wrong = counts.judgements["wrong"]
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_row(Text("right", "green"), Text(f"{counts.judgements['right']:,}", justify="right"))
-    table.add_row(Text("name nobody", "yellow"), Text(f"{counts.judgements['open']:,}", justify="right"))
+    table.add_row(Text("without a client", "yellow"), Text(f"{counts.judgements['open']:,}", justify="right"))
     style = "bold red" if wrong else "green"
     table.add_row(Text("WRONG CLIENT" if wrong else "wrong", style), Text(f"{wrong:,}", style, justify="right"))
     notes = [Text("who sent each request was written down", "dim"), Text(""), Text("")]

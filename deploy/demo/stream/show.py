@@ -79,7 +79,7 @@ class Watch:
 
 
 def answer(address: str, path: str) -> str | None:
-    """What the stream's own page says; None where nobody answers."""
+    """What the stream's own page says; None if it does not answer."""
     connection = http.client.HTTPConnection(address, timeout=_PAGE_S)
     try:
         connection.request("GET", path)

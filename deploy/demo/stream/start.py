@@ -43,7 +43,7 @@ spool = "{spool}"
 
 
 class DemoError(Exception):
-    """What cannot go on, in words for whoever started it."""
+    """What cannot go on, in words for the user."""
 
 
 class Demo:
@@ -162,7 +162,7 @@ def shown(path: object) -> str:
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Nobody else runs a demo in this folder; its data are gone afterwards, and its logs stay."""
+    """No other demo runs in this folder; its data are gone afterwards, and its logs stay."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:

@@ -1,4 +1,4 @@
-"""Whether a record is right. Whoever recorded the logs wrote down who sent each request; the URL tells which it was.
+"""Whether a record is right. The recorder of the logs wrote down who sent each request; the URL tells which it was.
 
 The labels: `/truth=CLIENT~PORT~SCENARIO~NUMBER~GROUP` in the lab (`in-CLIENT` for a workload), `/t/LABEL` in the demo.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-Judgement = Literal["right", "wrong", "open"]  # open: it names nobody, and so can be no wrong client
+Judgement = Literal["right", "wrong", "open"]  # open: it names no client, and so no wrong one
 
 _LAB: Final = re.compile(r"/truth=(in-)?([0-9A-Fa-f.:]+)~([0-9]+)~")
 _DEMO: Final = re.compile(r"/t/([A-Za-z0-9.-]+)")
@@ -22,7 +22,7 @@ class Truth(NamedTuple):
 
     client: str
     port: int
-    inside: bool | None  # whether it is a workload of ours; None: nobody wrote that down
+    inside: bool | None  # whether it is a workload of ours; None: not written down
 
 
 class Truths(NamedTuple):

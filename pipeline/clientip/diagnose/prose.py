@@ -37,7 +37,7 @@ class Shown(NamedTuple):
 
 
 Find = Callable[[str], Shown | None]
-"""Record id → the line, where somebody read it for us."""
+"""Record id → the line, if it was read."""
 
 
 def explain(record: Record, find: Find = lambda _: None, own: Shown | None = None, question: str | None = None) -> str:

@@ -175,7 +175,7 @@ def _observation(question: ResolveRow, peer: Endpoint | None) -> Observation:
 
 
 def _proxied(text: str | None, peer: Endpoint | None) -> tuple[Endpoint | None, str | None]:
-    """The PROXY source and its method; a malformed header names nobody.
+    """The PROXY source and its method; a malformed header names no client.
 
     LOCAL, UNKNOWN and UNSPEC mean the real connection's own end (PROXY protocol, section 2).
     """

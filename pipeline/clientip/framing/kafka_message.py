@@ -24,7 +24,7 @@ from clientip.syntax.traceids import MAX_VALUE
 
 Cut = Callable[[bytes], Iterable[bytes]]
 
-MAX_MESSAGE: Final = 4 << 20  # bytes; whoever reads messages refuses longer ones before they come here
+MAX_MESSAGE: Final = 4 << 20  # bytes; a reader refuses longer messages before they come here
 MAX_LINES: Final = 100_000  # of one message
 MAX_HEADERS: Final = 256  # of one message; more, and none is looked at
 MAX_DEPTH: Final = 512  # containers inside one element of an array
@@ -59,8 +59,8 @@ def cut(kind: str, message: bytes, most: int = MAX_LINES) -> tuple[bytes, ...]:
 def ids_of(headers: Sequence[tuple[str, bytes | None]]) -> Ids | None:
     """The trace and request ids that the headers of one message name; None where there are none.
 
-    Nobody's word is taken for another's: a header that comes twice (in any case), two headers of different traces,
-    or too many headers are no ids at all.
+    No writer speaks for another: a header that comes twice (in any case), two headers of different traces, or too
+    many headers are no ids at all.
 
     >>> ids_of([("Traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]).parent
     '00f067aa0ba902b7'

@@ -15,7 +15,7 @@ _ENCODE: Final = msgspec.json.Encoder().encode
 def enriched(record: Record, rules: str) -> bytes:
     """The original JSON object byte for byte plus one key `clientip`; a text line as `message`.
 
-    A JSON object that already has a key `clientip` (somebody's forgery, or our own
+    A JSON object that already has a key `clientip` (a forgery, or our own
     output fed back) is treated as text: it could not keep its bytes and stay unambiguous.
     Bytes that are no UTF-8 stand as backslash escapes in `message`.
     """

@@ -19,7 +19,7 @@ DEPTH_LIMIT: Final = 32  # containers inside one another, the outermost included
 
 _CONTAINERS: Final = frozenset((dict, list))
 # Below this many nested values, looking each one up again costs less than writing the whole out twice.
-_FEW: Final = 4
+_LOOKUP_LIMIT: Final = 4
 # Decimal digits an integer may have before it is read as a float (Python refuses 4,301, and is slow before that).
 _INTEGER_DIGITS: Final = 40
 _KEY_END: Final = b'":'
@@ -27,7 +27,7 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}")
 
 
 # One parser owns one buffer.  It refuses to parse while a document still points there, as it may when two threads meet
-# here; whoever is refused takes the slow path, which needs no parser.
+# here; a line that is refused takes the slow path, which needs no parser.
 _PARSE: Final = simdjson.Parser().parse
 
 
@@ -115,7 +115,7 @@ def int_of(fields: dict[str, Any], key: str) -> int | None:
 def _check_nested(node: Any, value: dict[str, Any], nested: list[str]) -> None:
     """Refuse repeated keys below the top level, and depth; `nested` names the values that are containers."""
     # simdjson ends a key it is asked for at NUL, and would answer for another one.
-    if len(nested) <= _FEW and all("\0" not in key and _is_flat(value[key]) for key in nested):
+    if len(nested) <= _LOOKUP_LIMIT and all("\0" not in key and _is_flat(value[key]) for key in nested):
         if any(len(node[key]) != len(value[key]) for key in nested):
             raise FormatError("json_repeated_key")
         return

@@ -191,7 +191,7 @@ def with_trace(trace: str) -> Wanted:
 
 
 def told(outcome: Outcome, rules: str, wish: Wish, find: Find, own: Shown | None) -> str:
-    """One outcome for the terminal of whoever asked."""
+    """One outcome for the terminal."""
     record = outcome.record if isinstance(outcome, Fact) else outcome
     if isinstance(record, Record):
         return _json(record, rules) if wish.as_json else explain(record, find, own).rstrip()

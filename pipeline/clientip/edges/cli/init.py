@@ -1,7 +1,7 @@
-"""`clientip init`: guesses → a commented configuration that believes nobody and asks what it cannot know.
+"""`clientip init`: guesses → a commented configuration that trusts no address and asks what it cannot know.
 
 What stands uncommented is what reads the files; whom to trust stands in comments as questions, because
-an answer nobody gave must not name a client.
+a question without an answer must not name a client.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _OUT: Final = (
 _NO_UTF8: Final = re.compile("[\ud800-\udfff]")  # how Python writes bytes of a file name that TOML cannot hold
 _IF_CLIENTS: Final = ': if these are clients and no CDN, add "outside".'
 _HEADING: Final = """\
-# Made by `clientip init`. It believes nobody yet: until the questions below are answered, no line from behind a
+# Made by `clientip init`. It trusts no address yet: until the questions below are answered, no line from behind a
 # balancer names its client. `clientip help config` explains every key; `clientip check` tries the answers.
 """
 

@@ -179,5 +179,5 @@ def cause_of(error: KafkaError, said: Iterable[KafkaError]) -> str:
 
 
 def _is_away(error: KafkaError) -> bool:
-    """Whether nobody answered who could, as while a cluster has no controller."""
+    """Whether no broker could answer, as while a cluster has no controller."""
     return error.code() in _AWAY or error.retriable()

@@ -18,7 +18,7 @@ Answer = TypeVar("Answer")
 
 
 class AwayError(SinkError):
-    """Nobody answers just now; the same question may be answered later."""
+    """No broker answers now; the same question may be answered later."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text, retry=True)

@@ -172,7 +172,7 @@ def _ranges(
 
 def _range(owner: SystemSettings, topic_id: str, place: TopicPlace, earliest: int, begin: int, end: int) -> Range:
     splits = not owner.wrapper or owner.wrapper[0] in PLACES or NEVER_IN_PARTS.issuperset(owner.wrapper)
-    # A stream gives the rest of a line up after as many messages: whoever starts so far before knows every tail.
+    # A stream gives the rest of a line up after as many messages: a reader that starts so far before knows every tail.
     first = begin if splits else max(earliest, begin - MAX_PARTS_MESSAGES)
     return Range(owner.system.name, *place[:1], topic_id, place.partition, first, begin, max(begin, end), splits)
 

@@ -2,11 +2,11 @@
 
 What a plan comes to is a row of bytes in a fixed order: records and rejected lines of every chunk, one chunk after the
 other.  Each transaction carries the next few rows and, as the committed offset of a group, how many bytes are sent with
-them.  Group and transactional id are named after the plan, its result and the topics: whoever begins the same run
+them.  Group and transactional id are named after the plan, its result and the topics: who begins the same run
 again, in this folder or in another one, goes on where the last transaction ended, and shuts the earlier process out.
 
-Brokers forget offsets nobody renews (`offsets.retention.minutes`, 7 days by default).  `sending.json` is written once
-the group has an offset; if it has none later, how much was sent is not known, and nothing more is sent.
+Brokers forget offsets that are not renewed (`offsets.retention.minutes`, 7 days by default).  `sending.json` is
+written once the group has an offset; if it has none later, how much was sent is not known, and nothing more is sent.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Target(NamedTuple):
         return [self.records] if self.rejected is None else [self.records, self.rejected]
 
     def look(self) -> dict[str, str]:
-        """What tells the topics from all others.  Errors: SinkError where one is missing, or nobody answers."""
+        """What tells the topics from all others.  Errors: SinkError if one is missing, or no broker answers."""
         return topic_ids(self.kafka, self.topics())
 
     def send(self, plan: Plan, done: Sequence[Done], out: Path, parts: Path, warn: Callable[[str], None]) -> None:
@@ -202,19 +202,19 @@ class _Warning:
         self._warn(f"{event}: {fields.get('text', '')}")
 
     def add(self, name: str, amount: float = 1, *labels: str) -> None:
-        """Nobody asks."""
+        """Has no figures."""
 
     def set(self, name: str, value: float, *labels: str) -> None:
-        """Nobody asks."""
+        """Has no figures."""
 
     def forget(self, name: str, *labels: str) -> None:
-        """Nobody asks."""
+        """Has no figures."""
 
     def took(self, name: str, seconds: float, *labels: str) -> None:
-        """Nobody asks."""
+        """Has no figures."""
 
     def beat(self, *, ready: bool) -> None:
-        """Nobody watches."""
+        """Has no readiness."""
 
     def batch(self, links: Iterable[Ids] = (), **counts: int) -> AbstractContextManager[None]:
         """No span."""

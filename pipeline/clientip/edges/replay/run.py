@@ -190,7 +190,7 @@ def _refuse_other(out: Path, *, from_kafka: bool) -> None:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Nobody else writes into the folder meanwhile; the lock dies with the process."""
+    """No other process writes into the folder meanwhile; the lock dies with the process."""
     descriptor = os.open(out, os.O_RDONLY)
     try:
         try:

@@ -29,7 +29,7 @@ RELOAD_SECONDS: Final = 5.0
 def stream(request: Request, rejected: Path | None, warn: Callable[[str], None]) -> Summary:
     """All inputs in order to standard output. Rejected lines go to `rejected`, or are counted only.
 
-    BrokenPipeError where nobody reads any more.
+    BrokenPipeError if the reader has gone.
     """
     settings = config.load(request.config)
     if source_of(settings, request) is not None or sink_of(settings, request) is not None:
@@ -60,7 +60,7 @@ def stream(request: Request, rejected: Path | None, warn: Callable[[str], None])
 
 
 class _Sink:
-    """Standard output, and the file of rejected lines; unbuffered, so that whoever reads a pipe waits for nothing."""
+    """Standard output, and the file of rejected lines; unbuffered, so that a reader of the pipe waits for nothing."""
 
     def __init__(self, rejected: Path) -> None:
         self._path = rejected

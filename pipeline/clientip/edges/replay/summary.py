@@ -91,7 +91,7 @@ def as_text(summary: Summary, width: int) -> str:
     ranked = _ranked(summary.tallies)[:MAX_SHOWN_UNLISTED]
     if ranked:
         unlisted = [(address, f"{records:,}", f"{share:.1%}") for address, records, share in ranked]
-        tables.append(_table(("address nobody listed", "records", "share of all"), unlisted, width))
+        tables.append(_table(("address in no system", "records", "share of all"), unlisted, width))
     return "\n".join("".join(f"{line}\n" for line in table) for table in tables)
 
 

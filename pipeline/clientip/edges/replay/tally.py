@@ -34,7 +34,7 @@ class Tally(Struct):
     methods: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
     findings: dict[str, int] = field(default_factory=dict)
-    unlisted: dict[str, int] = field(default_factory=dict)  # address nobody listed → records
+    unlisted: dict[str, int] = field(default_factory=dict)  # address that no system lists → records
 
     def accounted(self) -> int:
         """How many lines the outcomes speak for."""
@@ -58,7 +58,7 @@ def _add_answers(tally: Tally, answers: dict[Answer, int]) -> None:
 
 
 def _count_unlisted(unlisted: dict[str, int], record: Record) -> None:
-    """Count the address at which the walk met nobody; bounded, whoever sends."""
+    """Count the unlisted address at which the walk ended; bounded, whatever clients send."""
     path = record.resolution.path
     address = (path[-1].address if path else None) or OTHER
     _count(unlisted, address if address in unlisted or len(unlisted) < MAX_UNLISTED else OTHER, 1)

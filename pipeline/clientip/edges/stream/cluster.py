@@ -24,7 +24,7 @@ class Cluster(NamedTuple):
 
 
 def look(settings: Settings, telemetry: TelemetryPort, stopping: Callable[[], bool]) -> Cluster:
-    """Waits while nobody answers, as while the cluster has no controller.
+    """Waits while no broker answers, as while the cluster has no controller.
 
     Errors: SinkError where a topic is missing, or where the worker shall stop meanwhile; ConfigError as `cluster`.
     """

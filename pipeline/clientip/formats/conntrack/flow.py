@@ -9,7 +9,7 @@ ids, and two facts, which disagree where they name different ends.  EVENT is NEW
 of a table.
 
 `assured`: True with the flag; False at the end of a flow that never got an answer; otherwise it may still come, or
-nobody says.
+the event does not say.
 
 The kernel's stop is the moment the entry expired, so it is later than the last packet.  Until then no other flow can
 have had the tuple.

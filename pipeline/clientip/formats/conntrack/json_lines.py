@@ -6,7 +6,7 @@
 
 `orig` and `reply` are source, port, destination, port as the kernel has them; the ports of protocols without are null.
 EVENT is NEW, DESTROY (the whole flow, with `end` and `assured`) or LIST (it was there when the collector began, or
-after a loss).  A flow whose start nobody stamped has `seen`: it had begun by then.  `zone` stands where it is not 0.
+after a loss).  A flow whose start has no stamp has `seen`: it had begun by then.  `zone` stands where it is not 0.
 
 `n` rises by one in a session, and `at` never falls: everything up to `at` has a number up to this one.  After a loss
 `n` jumps and the line has `gap`.  A mark says nothing else.
@@ -220,7 +220,7 @@ SAMPLES: Final = (
             ("assured", True),
         ),
     ),
-    Sample(  # first line after a loss: it was there, and nobody stamped its start
+    Sample(  # first line after a loss: it was there, and its start has no stamp
         line=_HEAD_TEXT % (b'"gap":true,', b"LIST", b"udp") + b'"seen":1714557600000000009,"zone":7,' + _ENDS_TEXT,
         expect=(
             ("connection_serial", "udp/3109841302@7/LIST"),

@@ -14,7 +14,7 @@ A side without a post-NAT field was not translated; a translated address without
 ports of zero are what exporters write for nothing.  Records without any post-NAT field are skipped.
 
 Time: an exporter keeps one record for a tuple, and writes it out from time to time.  What it shows is the translation
-of its last packet: whoever reuses a source port quickly is given another translation, and the record still says when
+of its last packet: a client that reuses a source port quickly gets another translation, and the record still says when
 the first packet came.  So a record tells for certain only that its translation was there when it ends, and its start
 lies between its first and its last packet (`start_ns` to `start_latest_ns`): it fits a moment, and never proves one by
 itself.  Only a record that says that its flow ended (flowEndReason 3, or a session deleted) holds one flow, and its

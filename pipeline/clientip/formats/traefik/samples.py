@@ -103,7 +103,7 @@ CLF_SAMPLES: Final = (
         line=b'::1 - frank [01/May/2024:12:00:00 +0200] "GET / HTTP/1.1" - - "-" "-"',
         expect=(("claims.traefik-clienthost", "::1"), ("start_ns", 1714557600000000000), ("http.status", None)),
     ),
-    Sample(  # two stamps: whoever sent X-Forwarded-For wrote a line of his own
+    Sample(  # two stamps: the sender of X-Forwarded-For wrote a line of his own
         line=b'1.2.3.4 - - [01/May/2024:09:00:00 +0000] "GET / HTTP/1.1" 200 1 "-" "-", 10.0.0.1 - - '
         b'[01/May/2024:10:00:00 +0000] "GET / HTTP/1.1" 200 1 "-" "-" 1 "-" "-" 0ms',
         rejected="two_readings",
