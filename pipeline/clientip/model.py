@@ -127,6 +127,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     logs_peer: LogsPeer | None = None  # what the logged peer is; None only where it cannot be replaced
     timezone: str | None = None  # IANA name, for stamps without a zone
     max_skew_ns: int = 0  # bound of the system's clock error, either way
+    stamped_within_ns: int | None = None  # how far stamps of receipt trail their events; None: nobody says
     captures: tuple[str, ...] = ()  # names of HAProxy captured headers, in order
     trace_fields: tuple[str, ...] = ()  # extra fields that hold ids
     mints: tuple[str, ...] = ()  # id headers this system always overwrites
@@ -189,6 +190,7 @@ class Observation(Struct, frozen=True, gc=False):
     transport: str | None = None  # tcp, udp …; None: not said, so that of the protocol
     assured: bool | None = None  # translations: whether both ends were seen to speak; None: not said
     numbered: Numbered | None = None
+    end_slack_ns: int | None = None  # how far `end_ns` may be off, either way; None: as far as the start
 
 
 class Heartbeat(Struct, frozen=True, gc=False):
@@ -369,6 +371,7 @@ class Format(Struct, frozen=True, kw_only=True):
     split: Callable[[bytes], tuple[bytes, ...]] | None = None
     framing: Literal["lines", "length32"] = "lines"  # how a file holds messages
     connections: str | None = None  # word of a pattern that shows the near end of connections onward; "": always shown
+    by_receipt: bool = False  # its stamps are made when events are received, however late: see `stamped_within`
     ask_for: str = ""  # the log configuration to ask the operator for: shows socket, port, headers, ids
 
 

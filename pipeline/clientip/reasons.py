@@ -184,6 +184,10 @@ REJECTED: Final = MappingProxyType(
         "address": Reason("an address column holds no address", "check `format` and `pattern`"),
         "port": Reason("a port column holds no port", "check `format` and `pattern`"),
         "time": Reason("the time stamp cannot be read", "check `format` and `pattern`"),
+        "stamps_unbounded": Reason(
+            "an older collector's stamps are those of reading, and nothing bounds how far they trail",
+            "update the collector, or write `stamped_within` for its system",
+        ),
         "number": Reason("a numeric field is no number", "check `format` and `pattern`"),
         "truncated": Reason("the line or message ends before its format does", "raise the writer's line length"),
         "too_many_parts": Reason("a line in parts grew past `limits.line_bytes`", "raise the limit"),

@@ -138,15 +138,33 @@ def test_the_next_hop_sees_the_reply_turned_round() -> None:
 
 @pytest.mark.parametrize(
     ("event", "start", "latest", "end"),
-    [("NEW", 100, 100, None), ("UPDATE", None, 100, None), ("DESTROY", None, 100, 100)],
+    [("NEW", 70, 100, None), ("UPDATE", None, 100, None), ("DESTROY", None, 100, 85)],
 )
 def test_an_event_without_its_own_time_takes_the_wrappers(
     event: str, start: int | None, latest: int | None, end: int | None
 ) -> None:
     text = f"[{event}] {SNAT}".encode()
-    seen = reader_of(CONNTRACK)(Line(text, text, stamp_ns=100))
+    seen = reader_of(CONNTRACK, stamped_within_ns=30)(Line(text, text, stamp_ns=100))
     assert isinstance(seen, Observation)
     assert (seen.start_ns, seen.start_latest_ns, seen.end_ns, seen.time_by) == (start, latest, end, "wrapper")
+    assert seen.end_slack_ns == (15 if end is not None else None)
+    unbounded = reader_of(CONNTRACK)(Line(text, text, stamp_ns=100))
+    assert isinstance(unbounded, Observation)
+    assert (unbounded.start_ns, unbounded.start_latest_ns, unbounded.end_ns) == (None, 100, None)
+
+
+@pytest.mark.parametrize("event", ["NEW", "DESTROY"])
+def test_a_moment_of_printing_trails_its_event_by_as_much_as_the_operator_says(event: str) -> None:
+    text = f"[1714557600.000000]\t[{event}] {SNAT}"
+    assert (seen_in(text).start_ns, seen_in(text).end_ns) == (None, None)
+    seen = seen_in(text, stamped_within_ns=1_000_000_000)
+    if event == "NEW":
+        assert (seen.start_ns, seen.start_latest_ns) == (1714557599000000000, 1714557600000000999)
+    else:
+        assert seen.end_ns is not None
+        assert seen.end_slack_ns is not None
+        assert seen.end_ns - seen.end_slack_ns <= 1714557599000000000
+        assert seen.end_ns + seen.end_slack_ns >= 1714557600000000999
 
 
 def test_kernel_stamps_need_a_zone() -> None:

@@ -77,12 +77,41 @@ def test_the_bound_of_the_clock_spreads_the_start_and_narrows_what_is_told() -> 
 
 
 def test_a_mark_says_its_number_and_nothing_else() -> None:
-    mark, gap = read(MARK), read({**MARK, "gap": True, "stamps": "user"})
+    mark, gap = read(MARK), read({**MARK, "gap": True, "stamps": "user", "read": T + 5})
     assert isinstance(mark, Heartbeat)
     assert isinstance(gap, Heartbeat)
     assert mark.numbered == Numbered(SESSION, 18, T, T + 2 * GRACE_NS)
     assert gap.numbered == Numbered(SESSION, 18, T, T, gap=True)
     assert (mark.setup.system, json.loads(mark.line.raw)) == ("s", MARK)
+
+
+def test_a_line_that_was_read_late_vouches_for_nothing_before_it_was_read() -> None:
+    late = T + 5 * GRACE_NS
+    mark = read({**MARK, "stamps": "user", "read": late})
+    whole = read({**WHOLE, "start_since": T - 10, "since": T, "read": late})
+    begun = read({**without("end", "assured"), "event": "NEW", "start": late, "since": T})
+    for each in (mark, whole, begun):
+        assert isinstance(each, Heartbeat | Observation)
+        assert each.numbered is not None
+        assert each.numbered.since_ns == late
+        assert each.numbered.at_ns == T
+
+
+def test_an_older_collectors_stamps_of_reading_need_the_operators_bound() -> None:
+    with pytest.raises(FormatError) as refused:
+        read({**MARK, "stamps": "user"})
+    assert refused.value.reason == "stamps_unbounded"
+    mark, whole = read({**MARK, "stamps": "user"}, stamped_within_ns=4), read(WHOLE, stamped_within_ns=4)
+    assert isinstance(mark, Heartbeat)
+    assert isinstance(whole, Observation)
+    assert mark.numbered.at_ns == T - 4
+    assert (whole.start_ns, whole.start_latest_ns) == (T - 13, T - 9)
+    assert (whole.end_ns, whole.end_slack_ns) == (T + 7, 2)
+
+
+def test_since_after_its_stamp_is_no_time() -> None:
+    with pytest.raises(FormatError):
+        read({**WHOLE, "since": T + 10})
 
 
 def test_a_flow_without_a_start_had_begun_when_it_was_seen_or_over() -> None:

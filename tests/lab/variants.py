@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from clientip.formats.conntrack.json_lines import GRACE_NS
+
 from tests.lab import drawing
 from tests.lab.drawing import Keys
 from tests.lab.scenario import Scenario
 
 Systems = dict[str, Keys]
 LATEST_NS = 9_000_000  # how far a stamp of arrival trails the kernel's
+EARLIEST_NS = 5_000_000  # how far before an event the collector can have looked last
 LENGTH = 4  # bytes before a framed message
 
 
@@ -33,49 +36,49 @@ def _same(systems: Systems, folder: Path) -> Systems:
 
 def _as_text(systems: Systems, folder: Path) -> Systems:
     """What `conntrack -E -o timestamp` printed in the same run: stamps of arrival, no numbers, the operator's word."""
-    skew = {name: _with_skew(keys) for name, keys in systems.items()}
-    text = {"format": "conntrack", "inputs": ["nat/{instance}.log"], "lossless": True}
-    return {name: {**keys, **text} if _is_told(keys) else keys for name, keys in skew.items()}
-
-
-def _with_skew(keys: Keys) -> Keys:
-    if not _is_told(keys):
-        return keys
-    return {**keys, "max_skew": "65ms" if "max_skew" in keys else "10ms"}
+    text = {"format": "conntrack", "inputs": ["nat/{instance}.log"], "lossless": True, "stamped_within": "1s"}
+    return {name: {**keys, **text} if _is_told(keys) else keys for name, keys in systems.items()}
 
 
 def _by_arrival(systems: Systems, folder: Path) -> Systems:
-    """The collector's lines as on a kernel without stamps: every time is that of arrival, some milliseconds late."""
+    """The collector's lines as on a kernel without stamps: every time is that of reading, some milliseconds late."""
     for path in sorted((folder / "nat").glob("node-?.jsonl")):
         rows = [json.loads(line) for line in path.read_bytes().splitlines()]
         _arrive(rows)
         path.write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
-    return {name: _with_skew(keys) for name, keys in systems.items()}
+    return systems
 
 
 def _arrive(rows: list[dict[str, Any]]) -> None:
     """Put the moment of arrival in the place of every stamp; lines arrive in the order of their numbers."""
     chance = random.Random(5)
-    arrivals: dict[tuple[str, int], int] = {}  # a repeated line has the stamps of the first one
-    told: dict[str, int] = {}
+    arrivals: dict[tuple[str, int], tuple[int, int]] = {}  # a repeated line has the stamps of the first one
+    told: dict[str, tuple[int, int]] = {}
+    rises: dict[str, int] = {}
     last: dict[str, int] = {}
     for row in sorted(rows, key=lambda row: (row["session"], row["n"])):
         session, number, at = row["session"], row["n"], row["at"]
         stamp = row.get("end", row.get("start", at))
         if (session, number) not in arrivals:
             earliest = last.get(session, 0) + 1000
-            arrivals[session, number] = last[session] = max(stamp + chance.randrange(200_000, LATEST_NS), earliest)
-        arrival = arrivals[session, number]
+            last[session] = max(stamp + chance.randrange(200_000, LATEST_NS), earliest)
+            arrivals[session, number] = stamp - chance.randrange(EARLIEST_NS), last[session]
+        since, arrival = arrivals[session, number]
+        if "since" in row:
+            continue  # this kernel did not stamp at all
         if "start" in row:
             flow = json.dumps([row["proto"], row["id"], row["start"]])
-            row["start"] = told.setdefault(
-                flow, arrival if "end" not in row else min(row["start"] + LATEST_NS, arrival)
-            )
+            late = arrival if "end" not in row else min(row["start"] + LATEST_NS, arrival)
+            begun = told.setdefault(flow, (row["start"] - EARLIEST_NS, late))
+            row["since" if row["event"] == "NEW" else "start_since"], row["start"] = begun
         if "end" in row:
-            row["end"] = arrival
+            row["since"], row["end"] = since, arrival
+        if "stamps" in row or row.get("event") == "LIST":
+            row["read"] = at + GRACE_NS + LATEST_NS
         if "stamps" in row:
             row["stamps"] = "user"
-        row["at"] = told[session] = max(told.get(session, 0), at + arrival - stamp)
+        rises[session] = max(rises.get(session, 0), at + min(0, since - stamp))
+        row["at"] = rises[session]
 
 
 def _with_losses(systems: Systems, folder: Path) -> Systems:

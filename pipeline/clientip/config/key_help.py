@@ -40,6 +40,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "options",
             "timezone",
             "max_skew",
+            "stamped_within",
             "appends_before_log",
             "trace_fields",
         ),

@@ -176,6 +176,15 @@ KEYS: Final = (
     ),
     Key(
         "systems",
+        "stamped_within",
+        DURATION,
+        "How long after an event its line is stamped at most, where stamps are those of receipt (`conntrack -E`, "
+        "ulogd). No default: without it such a line only says that a flow had begun.",
+        '"200ms"',
+        of_log=True,
+    ),
+    Key(
+        "systems",
         "captures",
         TEXTS,
         "Names of the headers HAProxy captures, in the order of the configuration.",

@@ -44,6 +44,7 @@ def warnings(settings: Settings) -> tuple[str, ...]:
         *_unbelieving(settings.systems),
         *_unlogged(settings.systems),
         *_unbounded(settings.systems),
+        *_trailing(settings.systems),
     ]
     return tuple(f"systems.{name}.{key}: {text}" for name, key, text in found)
 
@@ -180,3 +181,21 @@ def _unbounded(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
         if each.feed is not None and each.system.lossless and not each.feed.bounded:
             text = "is used by no stream without `longest`: nobody knows when the last line of a moment has come"
             yield each.system.name, "lossless", text
+
+
+def _trailing(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
+    """Logs whose stamps are made when an event is received, however late."""
+    for each in systems:
+        setup = each.setup
+        if (
+            setup is not None
+            and FORMATS[setup.format].by_receipt
+            and each.system.tells
+            and setup.stamped_within_ns is None
+        ):
+            text = (
+                "is not written, so no stamp of this log says when a connection began or ended, and a port that is "
+                'used twice is answered for nobody; write the longest delay, as in stamped_within = "200ms", or '
+                "collect with `clientip collect conntrack`"
+            )
+            yield each.system.name, "stamped_within", text

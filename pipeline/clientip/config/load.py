@@ -297,6 +297,7 @@ def _setup(draft: _Draft, conveyed: frozenset[str], proving: frozenset[str], key
         logs_peer=keys.get("logs_peer"),
         timezone=_timezone(draft),
         max_skew_ns=duration_ns(keys.get("max_skew", default("systems", "max_skew"))),
+        stamped_within_ns=duration_ns(keys["stamped_within"]) if "stamped_within" in keys else None,
         captures=tuple(keys.get("captures", ())),
         trace_fields=tuple(keys.get("trace_fields", ())),
         mints=tuple(name.lower() for name in keys.get("mints", ())),

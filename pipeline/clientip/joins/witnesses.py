@@ -215,6 +215,8 @@ def _event(seen: Observation) -> str:
 def slack_of(seen: Observation) -> int:
     """How far the end may be off: as far as the start can be, where the line shows that."""
     skew = seen.setup.max_skew_ns
+    if seen.end_slack_ns is not None:
+        return max(skew, seen.end_slack_ns)
     if seen.start_latest_ns is None:
         return max(skew, _SECOND)
     if seen.start_ns is not None:

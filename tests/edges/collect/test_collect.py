@@ -396,6 +396,8 @@ def test_without_kernel_stamps_the_times_are_of_arrival_and_it_says_what_to_swit
     lines = collected.of(truth["orig"])
     assert lines["NEW"]["start"] == lines["DESTROY"]["start"]
     assert truth["begun"] <= lines["NEW"]["start"] <= lines["DESTROY"]["end"] <= told_ns
+    assert lines["NEW"]["since"] == lines["DESTROY"]["start_since"] <= lines["NEW"]["start"]
+    assert lines["DESTROY"]["since"] <= lines["DESTROY"]["end"]
     listed = collected.of(held["orig"])["LIST"]
     assert "start" not in listed
     assert listed["seen"] >= held["begun"]

@@ -206,7 +206,7 @@ ALL = (
         name="unstamped-32",
         rows="3.6-3",
         note="32 SNAT ports on a kernel that does not stamp: the collector's own clock",
-        systems={"nodes": drawing.nodes("outside", max_skew="10ms"), "app": drawing.app("nodes")},
+        systems={"nodes": drawing.nodes("outside"), "app": drawing.app("nodes")},
         send=_reuse,
         snat_ports=32,
         stamps=False,

@@ -11,6 +11,10 @@ session begins.
 
 A flow without a stamped start has `seen` in its place: it had begun by then.
 
+Where the kernel stamps no events, the moment of reading is the stamp, and `since` is when all before it had been read:
+the event happened in between. The start of an ended flow has `start_since`. `at` then rises to `since`, not to the
+stamp. `read` is when a line was read whose own stamps do not say it.
+
 The memory for living flows is bounded. The end of a flow that does not fit is written, with the kernel's stamps, when
 the kernel forgets it, which for TCP is up to two minutes after its last packet.
 """
@@ -48,6 +52,8 @@ class Flows:
         self._gap = ""
         self._lost = False
         self._begun: dict[bytes, int] = {}  # key → its start, or -(when it was seen), or _END_WRITTEN
+        self._starts_since: dict[bytes, int] = {}  # key → since when it can have begun, if the kernel does not say
+        self._since: int | None = None  # of the present event; None: the kernel stamped it
         self._before: dict[bytes, int] = {}  # the same, from before the present list
         self._catching_up = False
         self._crowded_since: int | None = None
@@ -89,22 +95,30 @@ class Flows:
         both = self._ends(entry)
         if both is None or not self._wanted(entry, both[0]) or entry.key in self._begun:
             return
-        begun = _start_of(entry, self._before.pop(entry.key, _END_WRITTEN) or -seen_ns)
-        self._remember(entry.key, begun)
+        before = self._before.pop(entry.key, _END_WRITTEN)
+        begun = _start_of(entry, before or -seen_ns)
+        since = _known_since(self._starts_since.get(entry.key), before, begun)
+        self._remember(entry.key, begun, since)
         assured = '"assured":true,' if _assured(entry, both[0].protocol) else ""
-        self._tell(entry, "LIST", _begun(begun) + assured, both)
+        read = f'"read":{seen_ns},' if begun > 0 else ""
+        self._tell(entry, "LIST", _begun(begun, since) + assured + read, both)
 
     def end_list(self) -> None:
         """End the list; events that happened meanwhile still wait in the socket."""
         self._before = {}
+        self._starts_since = {key: since for key, since in self._starts_since.items() if key in self._begun}
 
     def caught_up(self) -> None:
         """The socket was empty: all events from before the end of the list have been read."""
         self._catching_up = False
 
-    def event(self, entry: ConntrackEntry, received_ns: int) -> None:
-        """One event, read at `received_ns`, which is its time where the kernel gave none."""
+    def event(self, entry: ConntrackEntry, received_ns: int, since_ns: int) -> None:
+        """One event, read at `received_ns`, which is its time where the kernel gave none.
+
+        `since_ns`: by the clock before all that had happened until then was read.
+        """
         moment = entry.stamp or received_ns
+        self._since = None if entry.stamp is not None else min(since_ns, received_ns)
         if entry.event == netlink.NEW:
             self._new(entry, moment)
         elif entry.event == netlink.DESTROY:
@@ -112,11 +126,11 @@ class Flows:
         elif entry.state in (netlink.TIME_WAIT, netlink.CLOSE):
             self._closed(entry, moment)
 
-    def heartbeat(self, clock_ns: int, *, kernel_stamps: bool) -> None:
-        """Write a heartbeat: everything up to `GRACE_NS` before `clock_ns` has a line."""
+    def heartbeat(self, clock_ns: int, read_ns: int, *, kernel_stamps: bool) -> None:
+        """Write a heartbeat: everything up to `GRACE_NS` before `clock_ns` has a line; nothing after `read_ns` has."""
         self._rise(clock_ns)
-        stamps = "kernel" if kernel_stamps else "user"
-        self.lines.append(f'{self._head()},"mark":true,"stamps":"{stamps}"}}\n')
+        stamps = '"kernel"' if kernel_stamps else f'"user","read":{read_ns}'
+        self.lines.append(f'{self._head()},"mark":true,"stamps":{stamps}}}\n')
 
     def _new(self, entry: ConntrackEntry, moment: int) -> None:
         if self._catching_up and entry.key in self._begun:
@@ -124,9 +138,9 @@ class Flows:
         both = self._ends(entry)
         if both is None or not self._wanted(entry, both[0]):
             return
-        self._remember(entry.key, moment)
-        self._rise(moment)
-        self._tell(entry, "NEW", f'"start":{moment},', both)
+        self._remember(entry.key, moment, self._since)
+        self._rise(self._told_until(moment))
+        self._tell(entry, "NEW", f'"start":{moment},{_key("since", self._since)}', both)
 
     def _closed(self, entry: ConntrackEntry, moment: int) -> None:
         begun = self._begun.get(entry.key, _END_WRITTEN)
@@ -136,13 +150,15 @@ class Flows:
             self._begun[entry.key] = _END_WRITTEN  # so that its DESTROY does not seem to be of a flow without a line
         else:
             del self._begun[entry.key]
-        self._end(entry, begun, moment, moment)
+        self._end(entry, begun, self._starts_since.pop(entry.key, None), moment, moment)
 
     def _destroyed(self, entry: ConntrackEntry, moment: int) -> None:
         begun = self._begun.pop(entry.key, None)
         if begun == _END_WRITTEN or (begun is None and not self._may_be_new(entry)):
             return
-        self._end(entry, _start_of(entry, begun or 0), entry.stop or moment, moment)
+        known = _start_of(entry, begun or 0)
+        since = _known_since(self._starts_since.pop(entry.key, None), begun, known)
+        self._end(entry, known, since, entry.stop or moment, moment)
 
     def _may_be_new(self, entry: ConntrackEntry) -> bool:
         """Whether the end of a flow that is not remembered may have no line yet."""
@@ -151,18 +167,29 @@ class Flows:
         since = self._crowded_since
         return since is not None and (entry.start is None or entry.start >= since)
 
-    def _end(self, entry: ConntrackEntry, begun: int, end: int, moment: int) -> None:
+    def _end(self, entry: ConntrackEntry, begun: int, begun_since: int | None, end: int, moment: int) -> None:
         both = self._ends(entry)
         if both is None or not self._wanted(entry, both[0]):
             return
-        self._rise(moment)
+        self._rise(self._told_until(moment))
         assured = "true" if _assured(entry, both[0].protocol) else "false"
         end = max(end, abs(begun))  # a clock may have been set back
-        self._tell(entry, "DESTROY", f'{_begun(begun)}"end":{end},"assured":{assured},', both)
+        since = _key("since", None if self._since is None else min(self._since, end))
+        read = f'"read":{moment},' if since and end != moment else ""
+        told = f'{_begun(begun, begun_since)}"end":{end},{since}{read}"assured":{assured},'
+        self._tell(entry, "DESTROY", told, both)
 
-    def _remember(self, key: bytes, begun: int) -> None:
+    def _told_until(self, moment: int) -> int:
+        """Up to when everything had been read before the present event."""
+        return moment if self._since is None else self._since
+
+    def _remember(self, key: bytes, begun: int, since: int | None) -> None:
         if len(self._begun) < self._limit or key in self._begun:
             self._begun[key] = begun
+            if since is not None:
+                self._starts_since[key] = since
+            else:
+                self._starts_since.pop(key, None)
         else:
             since = max(begun, 0)
             self._crowded_since = since if self._crowded_since is None else min(since, self._crowded_since)
@@ -198,10 +225,19 @@ def _start_of(entry: ConntrackEntry, begun: int) -> int:
     return entry.start if entry.start is not None and begun < entry.start - GRACE_NS else begun
 
 
-def _begun(begun: int) -> str:
+def _known_since(since: int | None, remembered: int | None, begun: int) -> int | None:
+    """`since` of the start that is told, if it is the remembered one: the kernel's own is exact."""
+    return since if begun > 0 and begun == remembered else None
+
+
+def _begun(begun: int, since: int | None) -> str:
     if begun > 0:
-        return f'"start":{begun},'
+        return f'"start":{begun},{_key("start_since", since)}'
     return f'"seen":{-begun},' if begun else ""
+
+
+def _key(name: str, moment: int | None) -> str:
+    return "" if moment is None else f'"{name}":{moment},'
 
 
 def _tuple(ends: TupleEnds) -> str:

@@ -24,6 +24,7 @@ from clientip.errors import ConfigError, Fault, SinkError
 RECEIVE_BUFFER: Final = 16 * 1024 * 1024
 _PAUSE_S: Final = 0.05  # events gather meanwhile; their stamps are the kernel's
 _PAUSE_USER_S: Final = 0.002  # if the moment of reading is the stamp
+_LOOK_USER_S: Final = 0.005  # then the socket is looked at that often, so that little lies between two looks
 _TURN_S: Final = 0.2  # a signal, and the end of the duration, are noticed that soon
 _MAX_BATCH: Final = 2000  # events between two writes
 _LIST_AGAIN_S: Final = (1.0, 60.0)  # after losses: shortest and longest time between two lists
@@ -148,6 +149,7 @@ class Collector:
         self._options = options
         self._output = output
         self._kernel_stamps = collect_socket.kernel_stamps()
+        self._read_until = time.time_ns()  # all events from before then have been read
         self._flows = Flows(collect_socket.boot_id(), wanted(options), limit)
         self._events = Events(options.receive_buffer, source_nat=options.source_nat)
         self._list_again_s = 0.0
@@ -170,9 +172,11 @@ class Collector:
             ending = signals.end is not None or now >= ends
             emptied = self._drain()
             if emptied:
+                self._read_until = clock
                 self._catch_up(clock, now)
             if ending or (emptied and now >= next_mark):
-                self._flows.heartbeat(clock if emptied else 0, kernel_stamps=self._kernel_stamps)
+                told_until = clock if emptied else 0
+                self._flows.heartbeat(told_until, time.time_ns(), kernel_stamps=self._kernel_stamps)
                 next_mark = now + 1.0
             self._output.write(self._flows.lines)
             if ending:
@@ -181,7 +185,8 @@ class Collector:
                 signals.reopen = False
                 self._output.reopen()
             if emptied:
-                wait_s = max(0.0, min(_TURN_S, next_mark - now, ends - now))
+                turn_s = _TURN_S if self._kernel_stamps else _LOOK_USER_S
+                wait_s = max(0.0, min(turn_s, next_mark - now, ends - now))
                 if ready.poll(wait_s * 1000):
                     time.sleep(_PAUSE_S if self._kernel_stamps else _PAUSE_USER_S)
 
@@ -195,12 +200,8 @@ class Collector:
             if datagram.lost or datagram.malformed:
                 self._flows.lose(datagram.malformed)
             for entry in datagram.entries:
-                if entry.stamp is None:
-                    self._kernel_stamps = False
-                    tell(entry, time.time_ns())
-                else:
-                    self._kernel_stamps = True
-                    tell(entry, entry.stamp)
+                self._kernel_stamps = entry.stamp is not None
+                tell(entry, entry.stamp or time.time_ns(), self._read_until)
         return False
 
     def _catch_up(self, clock: int, now: float) -> None:

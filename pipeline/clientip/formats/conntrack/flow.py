@@ -11,6 +11,9 @@ of a table.
 `assured`: True with the flag; False at the end of a flow that never got an answer; otherwise it may still come, or
 the event does not say.
 
+Stamps of receipt trail their events by an amount that no line shows: without the operator's bound (`stamped_within`)
+they say only that the flow had begun by then.
+
 The kernel's stop is the moment the entry expired, so it is later than the last packet.  Until then no other flow can
 have had the tuple.
 """
@@ -41,6 +44,7 @@ class Stamp(NamedTuple):
     earliest: int
     latest: int
     resolution: int
+    is_receipt: bool = False  # made when the event was received or printed, so later than the event
 
 
 class NatFlow(NamedTuple):
@@ -62,10 +66,10 @@ def endpoint(address: str, port: str | None) -> Endpoint:
     return Endpoint(parse_address(address), None if port is None else read_port(port))
 
 
-def local_stamp(text: str, zone: str) -> Stamp:
-    """A stamp of local time in whole seconds, `2024/05/01 10:00:00`."""
+def printed_stamp(text: str, zone: str) -> Stamp:
+    """When a line was printed, in whole seconds of local time, `2024/05/01 10:00:00`."""
     earliest, latest = local_ns(text, "nginx_error", zone)
-    return Stamp(earliest, latest, SECOND_NS)
+    return Stamp(earliest, latest, SECOND_NS, is_receipt=True)
 
 
 def nanosecond_stamp(digits: str) -> Stamp:
@@ -90,16 +94,18 @@ def translation(setup: Setup, line: Line, flow: NatFlow, *, is_extendable: bool 
     start, end, seen = flow.start, flow.end, flow.seen
     time_by = "own"
     if start is None and end is None and seen is None and line.stamp_ns is not None:
-        time_by, seen = "wrapper", Stamp(line.stamp_ns, line.stamp_ns, 1)
+        time_by, seen = "wrapper", Stamp(line.stamp_ns, line.stamp_ns, 1, is_receipt=True)
         start, end = (seen if flow.event == event else None for event in ("NEW", "DESTROY"))
     begun = start or end or seen  # whatever was seen of a flow, it had begun by then
     skew = setup.max_skew_ns
+    start, end = _bounded(start, setup), _bounded(end, setup)
+    over, slack = (None, None) if end is None else _end(end, skew)
     return Observation(
         setup,
         "translation",
         None if start is None else spread(start.earliest, start.resolution, skew)[0],
         None if begun is None else spread(begun.latest, begun.resolution, skew)[1],
-        None if end is None else end.earliest,  # of two readings of local time, the one that claims less
+        over,
         None if begun is None else time_by,
         peer=flow.original.source,
         local=flow.original.destination,
@@ -110,4 +116,23 @@ def translation(setup: Setup, line: Line, flow: NatFlow, *, is_extendable: bool 
         extendable=is_extendable,
         transport=flow.protocol,
         assured=flow.assured,
+        end_slack_ns=slack,
     )
+
+
+def _bounded(stamp: Stamp | None, setup: Setup) -> Stamp | None:
+    """The stamp as an interval that holds its event; None: nobody says how far it trails."""
+    if stamp is None or not stamp.is_receipt:
+        return stamp
+    if setup.stamped_within_ns is None:
+        return None
+    return stamp._replace(earliest=stamp.earliest - setup.stamped_within_ns)
+
+
+def _end(end: Stamp, skew: int) -> tuple[int, int | None]:
+    """The end, and how far it may be off; None: as far as the start."""
+    if not end.is_receipt:
+        return end.earliest, None  # of two readings of local time, the one that claims less
+    low, high = spread(end.earliest, 1, skew)[0], spread(end.latest, end.resolution, skew)[1]
+    middle = (low + high) // 2
+    return middle, high - middle

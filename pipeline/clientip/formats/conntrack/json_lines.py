@@ -11,8 +11,10 @@ after a loss).  A flow whose start has no stamp has `seen`: it had begun by then
 `n` rises by one in a session, and `at` never falls: everything up to `at` has a number up to this one.  After a loss
 `n` jumps and the line has `gap`.  A mark says nothing else.
 
-Stamps are the kernel's nanoseconds.  Where marks say `"stamps":"user"`, they are of arrival at the collector, later by
-some milliseconds: say so with `max_skew`.
+Stamps are the kernel's nanoseconds.  Where the kernel gives none they are of reading, and `since` says when all before
+had been read: the event happened in between.  An ended flow has `start_since`, too.  `read` is when a line was read
+whose stamps do not say it.  Older collectors wrote no `since`, and marks with `"stamps":"user"` without `read`: those
+lines trail by an amount that only the operator can bound (`stamped_within`).
 
 `connection_serial` is `<proto>/<id>/<EVENT>`, or `<proto>/<id>@<zone>/<EVENT>` in another zone than 0.  Anything that
 is not exactly of this shape is refused.
@@ -32,8 +34,11 @@ from clientip.syntax.times import spread
 _SESSION: Final = re.compile(r"[0-9a-f-]{1,80}")
 _PROTOCOL: Final = re.compile(r"[a-z][a-z0-9-]{0,15}|[1-9][0-9]{0,2}")
 _HEAD: Final = frozenset({"n", "session", "at"})
-_MARK_KEYS: Final = _HEAD | {"mark", "stamps", "gap"}
-_EVENT_KEYS: Final = _HEAD | {"gap", "event", "proto", "id", "start", "seen", "end", "assured", "zone", "orig", "reply"}
+_MARK_KEYS: Final = _HEAD | {"mark", "stamps", "gap", "read"}
+_EVENT_KEYS: Final = _HEAD | {
+    *("gap", "event", "proto", "id", "start", "seen", "end", "assured", "zone", "orig", "reply"),
+    *("since", "start_since", "read"),
+}
 _EVENTS: Final = frozenset({"NEW", "DESTROY", "LIST"})
 _STAMPS: Final = frozenset({"kernel", "user"})
 _MAX_NUMBER: Final = 2**63 - 1
@@ -46,7 +51,7 @@ def _compile(setup: Setup) -> Reader:
         numbered = Numbered(
             _text(fields, "session", _SESSION),
             _number(fields, "n", 1, _MAX_NUMBER),
-            _moment(fields, "at") - setup.max_skew_ns,
+            _moment(fields, "at") - setup.max_skew_ns - (0 if _is_bounded(fields) else setup.stamped_within_ns or 0),
             _since(fields) + setup.max_skew_ns,
             _flag(fields, "gap") is True,
         )
@@ -55,27 +60,38 @@ def _compile(setup: Setup) -> Reader:
         stamps = fields.get("stamps")
         if not fields.keys() <= _MARK_KEYS or fields["mark"] is not True or not _is_one_of(stamps, _STAMPS):
             raise FormatError("no_match")
+        if stamps == "user" and not _is_bounded(fields) and setup.stamped_within_ns is None:
+            raise FormatError("stamps_unbounded")
         return Heartbeat(line, setup, numbered)
 
     return read
+
+
+def _is_bounded(fields: dict[str, Any]) -> bool:
+    """Whether the line itself says since when its event can have happened, or when it was read."""
+    return "since" in fields or "read" in fields
 
 
 def _since(fields: dict[str, Any]) -> int:
     """From when on this line's session holds everything with a number of at least this one.
 
     A session and a stretch after a loss begin with a list, so from `at` on.  Any other line was stamped up to
-    one grace after its `at`, and what was numbered before it up to one more.
+    one grace after its `at`, and what was numbered before it up to one more; or it was all read before this line was.
     """
-    fresh = fields.get("n") == 1 or fields.get("gap") is True
     at = _moment(fields, "at")
-    return at if fresh else min(at + 2 * GRACE_NS, _MAX_NUMBER)
+    if fields.get("n") == 1 or fields.get("gap") is True:
+        return at
+    read = [_moment(fields, key) for key in ("read", "seen") if key in fields]
+    if "since" in fields and "read" not in fields:
+        read.append(_moment(fields, "end" if "end" in fields else "start"))
+    return min(max(at + 2 * GRACE_NS, *read, at), _MAX_NUMBER)
 
 
 def _event(setup: Setup, line: Line, fields: dict[str, Any], numbered: Numbered) -> Observation:
     event = fields.get("event")
     if not fields.keys() <= _EVENT_KEYS or not _is_one_of(event, _EVENTS):
         raise FormatError("no_match")
-    start_ns, latest_ns, end_ns = _interval(fields, event, setup.max_skew_ns)
+    start_ns, latest_ns, end_ns, end_slack = _interval(fields, event, setup)
     protocol = _text(fields, "proto", _PROTOCOL)
     number = str(_number(fields, "id", 0, 2**32 - 1))
     if "zone" in fields:
@@ -99,25 +115,48 @@ def _event(setup: Setup, line: Line, fields: dict[str, Any], numbered: Numbered)
         transport=protocol,
         assured=_flag(fields, "assured"),
         numbered=numbered,
+        end_slack_ns=end_slack,
     )
 
 
-def _interval(fields: dict[str, Any], event: str, skew: int) -> tuple[int | None, int | None, int | None]:
-    """(earliest start, latest start, end)."""
-    end = _moment(fields, "end") if "end" in fields else None
+def _interval(
+    fields: dict[str, Any], event: str, setup: Setup
+) -> tuple[int | None, int | None, int | None, int | None]:
+    """(earliest start, latest start, end, how far the end may be off; None: as far as the start)."""
+    skew, end = setup.max_skew_ns, _moment(fields, "end") if "end" in fields else None
     if (end is None) == (event == "DESTROY"):
         raise FormatError("time")
     begun = end  # whatever ended had begun
+    over, slack = (None, None) if end is None else _middle(_earliest(fields, "since", end, setup), end, skew)
     if "start" in fields:
         start = _moment(fields, "start")
         if "seen" in fields or (end is not None and end < start):
             raise FormatError("time")
-        return *spread(start, 1, skew), end
+        earliest = _earliest(fields, "since" if event == "NEW" else "start_since", start, setup)
+        return spread(earliest, 1, skew)[0], spread(start, 1, skew)[1], over, slack
     if event == "NEW":
         raise FormatError("field_missing")
     if "seen" in fields:
         begun = _moment(fields, "seen")
-    return None, None if begun is None else spread(begun, 1, skew)[1], end
+    return None, None if begun is None else spread(begun, 1, skew)[1], over, slack
+
+
+def _earliest(fields: dict[str, Any], key: str, stamp: int, setup: Setup) -> int:
+    """The earliest moment a stamp can mean: its own line says so, else the operator; a kernel's stamp is exact."""
+    if key in fields:
+        since = _moment(fields, key)
+        if since > stamp:
+            raise FormatError("time")
+        return since
+    return stamp if _is_bounded(fields) else max(stamp - (setup.stamped_within_ns or 0), 1)
+
+
+def _middle(earliest: int, latest: int, skew: int) -> tuple[int, int | None]:
+    """The middle of an interval, and how far its ends are from there; the stamp alone if it is exact."""
+    if earliest == latest:
+        return latest, None
+    middle = (earliest + latest) // 2
+    return middle, latest - middle + skew
 
 
 def _is_one_of(value: object, words: frozenset[str]) -> TypeGuard[str]:
@@ -243,7 +282,21 @@ SAMPLES: Final = (
         line=_HEAD_TEXT % (b"", b"DESTROY", b"tcp") + b'"start":2,"end":1,"assured":true,' + _ENDS_TEXT,
         rejected="time",
     ),
+    Sample(  # read by a kernel that does not stamp: both ends happened between two looks at the socket
+        line=_HEAD_TEXT
+        % (b"", b"DESTROY", b"tcp")
+        + b'"start":1714557600200000000,"start_since":1714557600190000000,"end":1714557603000000000,'
+        b'"since":1714557602990000000,"assured":true,' + _ENDS_TEXT,
+        setup=(("max_skew_ns", 1000),),
+        expect=(
+            ("start_ns", 1714557600189999000),
+            ("start_latest_ns", 1714557600200001000),
+            ("end_ns", 1714557602995000000),
+            ("end_slack_ns", 5001000),
+        ),
+    ),
     Sample(line=b'{"n":1,"session":"8f","at":1,"mark":false,"stamps":"kernel"}', rejected="no_match"),
+    Sample(line=b'{"n":1,"session":"8f","at":1,"mark":true,"stamps":"user"}', rejected="stamps_unbounded"),
 )
 
 CONNTRACK_JSON: Final = Format(

@@ -4,8 +4,9 @@ What the flow of a line tells, and how the two tuples are turned, is said in `co
 the far hop's peer, destination NAT in its own address.  Where neither happened the four are two.  What has no ports
 (ICMP, GRE) has endpoints without.
 
-Time: NEW is the start of the flow, DESTROY its end; UPDATE and LIST say only that it had begun.  `-o ktimestamp` brings
-start and stop in one line, but in local time: they count only if `timezone` is set.  ulogd brings both.
+Time: NEW is the start of the flow, DESTROY its end; UPDATE and LIST say only that it had begun.  `-o timestamp` is the
+moment of printing: `stamped_within` bounds how far it trails.  `-o ktimestamp` brings start and stop in one line, but
+in local time: they count only if `timezone` is set.  ulogd brings both, by its own clock as far as a line shows.
 
 ulogd does not say whether a flow was assured.
 
@@ -132,7 +133,7 @@ def _text_stamps(receipt: str | None, event: str, reply: Words) -> tuple[Stamp |
     seen = None
     if receipt is not None:
         moment = epoch_ns(receipt)
-        seen = Stamp(moment, moment, MICROSECOND_NS)
+        seen = Stamp(moment, moment, MICROSECOND_NS, is_receipt=True)
     start = kernel.get("start") or (seen if event == "NEW" else None)
     end = kernel.get("stop") or (seen if event == "DESTROY" else None)
     return start, end, seen
@@ -193,11 +194,11 @@ def _json_stamp(fields: dict[str, Any], word: str) -> Stamp | None:
         return None
     if micros is None:
         moment = epoch_ns(str(seconds))
-        return Stamp(moment, moment, SECOND_NS)
+        return Stamp(moment, moment, SECOND_NS, is_receipt=True)
     if not 0 <= micros < 1_000_000:
         raise FormatError("time")
     moment = epoch_ns(str(seconds)) + micros * MICROSECOND_NS
-    return Stamp(moment, moment, MICROSECOND_NS)
+    return Stamp(moment, moment, MICROSECOND_NS, is_receipt=True)
 
 
 _FLOW: Final = (
@@ -207,6 +208,7 @@ _FLOW: Final = (
 
 CONNTRACK_SAMPLES: Final = (
     Sample(
+        setup=(("stamped_within_ns", 1_000_000),),
         line=b"[1714557600.123456]\t    [NEW] ipv4     2 tcp      6 120 SYN_SENT " + _FLOW % (b"[UNREPLIED] ", b""),
         expect=(
             ("kind", "translation"),
@@ -217,19 +219,20 @@ CONNTRACK_SAMPLES: Final = (
             ("connection_serial", "tcp/3668417984/NEW"),
             ("transport", "tcp"),
             ("assured", None),
-            ("start_ns", 1714557600123456000),
+            ("start_ns", 1714557600122456000),
             ("start_latest_ns", 1714557600123456999),
             ("end_ns", None),
         ),
     ),
-    Sample(  # with counters; no state, no timeout
+    Sample(  # with counters; no state, no timeout; nobody says how long after the end it was printed
         line=b"[1714557660.000001]\t[DESTROY] tcp      6 "
         + _FLOW % (b"packets=5 bytes=400 ", b"packets=4 bytes=900 [ASSURED] [HW_OFFLOAD] "),
         expect=(
             ("connection_serial", "tcp/3668417984/DESTROY"),
             ("assured", True),
             ("start_ns", None),
-            ("end_ns", 1714557660000001000),
+            ("start_latest_ns", 1714557660000001999),
+            ("end_ns", None),
         ),
     ),
     Sample(  # the kernel's stamps, in local time: the line tells the whole flow
@@ -270,6 +273,7 @@ CONNTRACK: Final = Format(
     compile=_compile_text,
     samples=CONNTRACK_SAMPLES,
     connections="",
+    by_receipt=True,
     ask_for="conntrack -E -e NEW,DESTROY --any-nat -o timestamp,ktimestamp,id,extended -b 8388608",
 )
 
@@ -281,6 +285,7 @@ _ULOGD: Final = (
 
 ULOGD_SAMPLES: Final = (
     Sample(
+        setup=(("stamped_within_ns", 0),),
         line=_ULOGD % (b"4", b',"flow.end.sec":1714557660,"flow.end.usec":7'),
         expect=(
             ("kind", "translation"),
@@ -290,7 +295,8 @@ ULOGD_SAMPLES: Final = (
             ("upstream_peer", "10.244.1.5:8443"),
             ("connection_serial", "tcp/3668417984/DESTROY"),
             ("start_ns", 1714557600000005000),
-            ("end_ns", 1714557660000007000),
+            ("end_ns", 1714557660000007499),
+            ("end_slack_ns", 500),
             ("transport", "tcp"),
             ("assured", None),
             ("extendable", True),
@@ -307,5 +313,6 @@ ULOGD_JSON: Final = Format(
     compile=_compile_ulogd,
     samples=ULOGD_SAMPLES,
     connections="",
+    by_receipt=True,
     ask_for="stack=ct1:NFCT,ip2str1:IP2STR,json1:JSON with event_mask=0x5 (NEW and DESTROY) and hash_enable=0",
 )

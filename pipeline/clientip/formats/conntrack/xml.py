@@ -7,7 +7,8 @@ stands twice has two readings.  The lines that open and close the document are s
 
 Time: this is the one output of conntrack-tools with the kernel's own nanoseconds.  They come when the flow ends
 (`<start>` and `<stop>`, if `net.netfilter.nf_conntrack_timestamp` was 1 when it began) and, for its start, in tables.
-`<when>` is when the line was printed, in whole seconds of local time: it counts only if `timezone` is set.
+`<when>` is when the line was printed, in whole seconds of local time: it counts only if `timezone` is set, and as a
+moment of the event only as far as `stamped_within` bounds the delay.
 
 https://conntrack-tools.netfilter.org/
 """
@@ -26,8 +27,8 @@ from clientip.formats.conntrack.flow import (
     Stamp,
     assured_of,
     endpoint,
-    local_stamp,
     nanosecond_stamp,
+    printed_stamp,
     translation,
 )
 from clientip.model import Format, Line, Observation, Reader, Sample, Setup, Skipped
@@ -116,7 +117,7 @@ def _when(elements: dict[str, str], zone: str) -> Stamp:
     year, month, day, hour, minute, second = (
         elements.get(name, "").rjust(2, "0") for name in ("year", "month", "day", "hour", "min", "sec")
     )
-    return local_stamp(f"{year}/{month}/{day} {hour}:{minute}:{second}", zone)
+    return printed_stamp(f"{year}/{month}/{day} {hour}:{minute}:{second}", zone)
 
 
 _FLOW: Final = (
@@ -145,6 +146,7 @@ _ICMP: Final = (
 
 SAMPLES: Final = (
     Sample(  # printed in a second of local time; the kernel tells the start only at the end
+        setup=(("stamped_within_ns", 0),),
         line=_FLOW % (b' type="new"', b"", b"", _NEW, _WHEN),
         expect=(
             ("kind", "translation"),
