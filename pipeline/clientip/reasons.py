@@ -152,6 +152,9 @@ WAITING: Final = frozenset(
     }
 )
 
+# What says that the configuration does not fit its logs: a replay ends with 1, and a stream raises an alarm.
+BROKEN: Final = frozenset({"bound_broken", "stamps_unbounded"})
+
 REJECTED: Final = MappingProxyType(
     {
         "too_long": Reason(
@@ -239,6 +242,11 @@ FINDINGS: Final = MappingProxyType(
         "time_implausible": Reason(
             "the line's time lies far ahead of the time it arrived",
             "a clock or `timezone` is wrong, or the sender made the time up",
+        ),
+        "bound_broken": Reason(
+            "a request came just before the connection that must have carried it: two stamps of one event lie further "
+            "apart than `max_skew`, `stamped_within` and `tolerance` say",
+            "measure with `clientip check --skew`, write the bound that it shows, and replay again",
         ),
         "statement_differs": Reason(
             "the address the server derived differs from the one the walk finds",

@@ -113,4 +113,5 @@ def _final(refused: tuple[Refused, ...]) -> Refused:
     """The reason under the strongest key, with every candidate that any key named."""
     shown = {(each.address, each.port): each for one in reversed(refused) for each in one.candidates}
     witnesses = [each for each in refused if each.reason != "evidence_missing"] or list(refused)
-    return Refused(witnesses[0].reason, tuple(sorted(shown.values(), key=lambda each: (each.address, each.record))))
+    candidates = tuple(sorted(shown.values(), key=lambda each: (each.address, each.record)))
+    return Refused(witnesses[0].reason, candidates, witnesses[0].finding)

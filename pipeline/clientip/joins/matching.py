@@ -26,6 +26,7 @@ from clientip.trust.answers import Answer, Awaits, Known, Refused, Site, Through
 MAX_FITTING: Final = 256  # facts that fit one question's moment; more are an attack or a defect
 MAX_FACTS_AROUND: Final = 4 * MAX_FITTING  # the same, before near ends are compared: what is looked at for one question
 MAX_COMPARED: Final = 16  # facts of which it is worth to see whether they are one and the same
+RETAKEN_NS: Final = 1_000_000_000  # no ports are so few that nobody holds one for a second between two others
 MAX_ACCEPT_NS: Final = 60_000_000_000  # ns; no server takes longer to accept what has arrived
 NAT_SILENT: Final = Refused("evidence_missing")  # of a NAT device whose every translation is known
 COMPLETE: Final = frozenset({"yes", "word"})  # `Covered` that says everything was told
@@ -76,7 +77,7 @@ def _of_connection(
     fitting: list[list[Flow]] = []
     for question in questions:
         fits = _fitting(flows, question, bounds)
-        answer = Refused("crowded") if fits is None else _one_connection(fits, question, covered, bounds)
+        answer = Refused("crowded") if fits is None else _one_connection(flows, fits, question, covered, bounds)
         fitting.append(fits or [])
         found.append(_origin(flows, facts, question, bounds) if answer is NAT_SILENT else answer)
     unsure = {n for n, answer in enumerate(found) if isinstance(answer, Refused) and answer.reason == "ambiguous"}
@@ -152,7 +153,9 @@ def _is_exact(question: JoinQuestion, flow: Flow) -> bool:
     return question.target is not None and question.target[1] is not None and flow.fact.target == question.target
 
 
-def _one_connection(fits: list[Flow], question: JoinQuestion, covered: IsCovered, bounds: Bounds) -> Answer | Awaits:
+def _one_connection(
+    flows: Timeline[Flow], fits: list[Flow], question: JoinQuestion, covered: IsCovered, bounds: Bounds
+) -> Answer | Awaits:
     certain = [flow for flow in fits if _is_certain(flow, question, bounds)]
     if certain:
         return _agreed([*certain, *_inside(certain, fits)], "contradiction")
@@ -166,7 +169,21 @@ def _one_connection(fits: list[Flow], question: JoinQuestion, covered: IsCovered
         return Refused(reason, _candidates(flow.fact for flow in fits))
     if fits:
         return _agreed(fits, "ambiguous")
+    if _is_bound_broken(flows, question, bounds):
+        return Refused("contradiction", finding="bound_broken")
     return NAT_SILENT if question.nat and state == "yes" else Refused("evidence_missing")
+
+
+def _is_bound_broken(flows: Timeline[Flow], question: JoinQuestion, bounds: Bounds) -> bool:
+    """Whether a request that nothing carried came just before a connection on the very same four ends.
+
+    It came on that one: a clock, or the delay of a stamp, is larger than the configuration says.
+    """
+    high = window(question, bounds)[1]
+    return any(
+        flow.begin > high and flow.fact.system in question.witnesses and _is_exact(question, flow)
+        for flow in islice(flows.between(high, high + RETAKEN_NS), MAX_FITTING)
+    )
 
 
 def _inside(certain: list[Flow], fits: list[Flow]) -> Iterable[Flow]:

@@ -50,6 +50,7 @@ class Refused(Struct, frozen=True, gc=False, array_like=True, tag="refused"):
 
     reason: str  # word of reasons.UNKNOWN
     candidates: tuple[Candidate, ...] = ()
+    finding: str = ""  # word of reasons.FINDINGS that the logs together show
 
 
 class Awaits(Struct, frozen=True, gc=False, array_like=True, tag="awaits"):

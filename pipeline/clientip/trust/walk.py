@@ -333,7 +333,8 @@ def _stopped(
         return _adopted(last, path, said)
     found = _unknown(reason, path, said, hop)
     if isinstance(last, Refused):
-        return replace(found, reason=last.reason, candidates=last.candidates)
+        shown = (*found.findings, last.finding) if last.finding else found.findings
+        return replace(found, reason=last.reason, candidates=last.candidates, findings=shown)
     return replace(found, stop=stop) if reason in ASKING else found
 
 

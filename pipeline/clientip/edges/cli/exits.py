@@ -19,8 +19,8 @@ EXIT_CODES: Final[Mapping[int, str]] = MappingProxyType(
     {
         0: "Done.",
         1: "Done, but something asked for is not there: a system of which no line could be read, more rejected lines "
-        "than --max-rejected allows, a configuration that does not fit its logs (check), no such record, or no client "
-        "behind a --peer (explain), topics that are missing or set otherwise (kafka topics).",
+        "than --max-rejected allows, a configuration that does not fit its logs (check, replay), no such record, or "
+        "no client behind a --peer (explain), topics that are missing or set otherwise (kafka topics).",
         2: "The call or the configuration is wrong, or nothing matches the inputs.",
         3: "The world failed (a file, a disk, the network), or an input could not be read to its end.",
         4: "A defect of clientip.",

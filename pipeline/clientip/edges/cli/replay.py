@@ -15,7 +15,7 @@ from clientip.edges.disk.compression import Compression
 from clientip.edges.disk.inputs import PIPE
 from clientip.edges.replay.plan import CHUNK_BYTES, ReplayOptions, Request
 from clientip.edges.replay.run import REJECTED, replay, result_path
-from clientip.edges.replay.summary import Summary, as_text
+from clientip.edges.replay.summary import Summary, as_text, broken
 from clientip.edges.replay.unread import unread_systems
 from clientip.errors import ConfigError, Fault
 from clientip.outputs import OUTPUTS
@@ -113,6 +113,8 @@ def _conclude(summary: Summary, request: Request, out: str, max_rejected: float 
         _say_where(summary, request, Path(out))
     if summary.faults:
         fail(3, *(f"not read to the end: {fault}" for fault in summary.faults))
+    if told := tuple(broken(summary)):
+        fail(1, *told)
     if max_rejected is None:
         end(1 if unread_systems(summary) else 0)
     if summary.rejected > max_rejected * summary.lines:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from clientip.edges.replay.tally import OTHER, Tally, everything
-from clientip.reasons import FINDINGS, REJECTED, UNKNOWN, Reason
+from clientip.reasons import BROKEN, FINDINGS, REJECTED, UNKNOWN, Reason
 
 MAX_SHOWN_UNLISTED: Final = 20
 _MIN_WIDTH: Final = 24  # characters of a column that is wrapped
@@ -39,6 +39,14 @@ def miscounted(summary: Summary) -> str | None:
         if each.lines != each.accounted():
             return f"{each.system}: {each.lines} lines came in, {each.accounted()} are accounted for"
     return None
+
+
+def broken(summary: Summary) -> Iterator[str]:
+    """What the logs say against the configuration, a sentence for each."""
+    for name, table in (("findings", FINDINGS), ("rejected", REJECTED)):
+        for word, count in sorted(everything(summary.tallies, name).items()):
+            if word in BROKEN:
+                yield f"{word} ({count:,} lines): {table[word].meaning}; {table[word].remedy}"
 
 
 def as_json(summary: Summary) -> bytes:
