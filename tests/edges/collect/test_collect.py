@@ -460,7 +460,7 @@ flows.end_list()
 for number in range(MAX_REMEMBERED + 1000):
     original = ("2001:db8::1", number % 65536, "2001:db8::2", 80)
     (entry,) = read_messages(message(number=number, original=original, stamp=10**18)).entries
-    flows.event(entry, 0)
+    flows.event(entry, 0, 0)
     flows.lines.clear()
 assert flows.crowded
 flows.begin_list(2)
