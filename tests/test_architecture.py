@@ -86,7 +86,8 @@ READS_CLIENT = {  # modules that mean where a walk ended, whatever its verdict; 
     "model",
     "trust.walk",  # makes it
     "trust.answers",  # takes it along to the line that awaits it
-    "joins.matching",  # of the answers, which carry their verdict
+    "joins.holders",  # of the answers, which carry their verdict
+    "joins.identities",
     "diagnose.sandbox",  # `resolve` answers with the end of an `internal` request, too
     "diagnose.prose",  # says "Began at"
 }

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+from clientip.joins.bounds import Bounds
 from clientip.joins.coverage import Coverage, Run
 from clientip.joins.facts import JoinFact, JoinQuestion, conn_key, kind_of, request_key, trace_key
 from clientip.joins.flows import FOREVER, NEVER, Timeline, flows_of
-from clientip.joins.matching import Bounds, answers
+from clientip.joins.matching import answers
 from clientip.joins.witnesses import Witnesses
 from clientip.model import Fact, Heartbeat, Http, Ids, Outcome, Record, Setup, System
 from clientip.syntax.addresses import read_endpoint

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 from clientip.joins.alignment import MAX_STEP, align
+from clientip.joins.bounds import MAX_FITTING, Bounds, window
+from clientip.joins.connections import MAX_ACCEPT_NS
 from clientip.joins.coverage import MAX_RUNS, Coverage, Covered, Run, Runs, stitch
 from clientip.joins.facts import JoinFact, JoinQuestion, conn_key, line_key, request_key, trace_key
 from clientip.joins.flows import FOREVER, NEVER, Flow, Timeline, flows_of, unanswered
-from clientip.joins.matching import MAX_ACCEPT_NS, MAX_CANDIDATES, MAX_FITTING, Bounds, answers, window
+from clientip.joins.holders import MAX_CANDIDATES
+from clientip.joins.matching import answers
 from clientip.model import Address, Candidate, Numbered
 from clientip.syntax.addresses import read_endpoint
 from clientip.trust.answers import Answer, Awaits, Ended, Known, Refused, Site, Through

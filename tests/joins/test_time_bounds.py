@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clientip.joins.matching import RETAKEN_NS
+from clientip.joins.connections import RETAKEN_NS
 from clientip.trust.answers import Refused
 
 from tests.joins.test_joins_edges import BOUNDS, POD, A, answer, asked, line, nothing, told, who

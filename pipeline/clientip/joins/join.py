@@ -12,12 +12,13 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
+from clientip.joins.bounds import Bounds, life, window
 from clientip.joins.coverage import Coverage, Run, Runs, Witness
 from clientip.joins.facts import JoinFact, JoinQuestion, kind_of
 from clientip.joins.flows import FOREVER, NEVER
 from clientip.joins.holes import Hole, Log, LogOrders, holes_of
 from clientip.joins.inquiry import Inquirer, Open
-from clientip.joins.matching import Bounds, answers, life, window
+from clientip.joins.matching import answers
 from clientip.joins.questions import Questions
 from clientip.joins.witnesses import Witnesses, settled
 from clientip.model import Address, Fact, Heartbeat, Numbered, Outcome, Record, Resolution

@@ -13,9 +13,11 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from clientip.joins.bounds import COMPLETE, window
+from clientip.joins.connections import MAX_ACCEPT_NS
 from clientip.joins.facts import JoinFact, JoinQuestion, kind_of
 from clientip.joins.flows import NEVER
-from clientip.joins.matching import COMPLETE, MAX_ACCEPT_NS, answers, window
+from clientip.joins.matching import answers
 from clientip.reasons import WAITING
 from clientip.stream.watermarks import Licence, View
 from clientip.syntax.addresses import parse_address

@@ -12,10 +12,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from clientip.joins.connections import MAX_ACCEPT_NS
 from clientip.joins.coverage import Coverage, Run, Witness, stitch
 from clientip.joins.flows import NEVER
 from clientip.joins.join import Joining
-from clientip.joins.matching import MAX_ACCEPT_NS
 from clientip.model import Address, System
 from clientip.settings import Feed
 from clientip.stream.holes import HoleNews, HoleStore
