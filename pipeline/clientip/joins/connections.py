@@ -18,7 +18,7 @@ from clientip.joins.holders import candidates, name_of, through
 from clientip.syntax.addresses import parse_address
 from clientip.trust.answers import Answer, Awaits, Refused, Site, Through
 
-MAX_FACTS_AROUND: Final = 4 * MAX_FITTING  # facts of one moment, before near ends are compared: what is looked at for one question
+MAX_FACTS_AROUND: Final = 4 * MAX_FITTING  # facts of one moment that are looked at before near ends are compared
 MAX_COMPARED: Final = 16  # facts of which it is worth to see whether they are one and the same
 RETAKEN_NS: Final = 1_000_000_000  # no ports are so few that nobody holds one for a second between two others
 MAX_ACCEPT_NS: Final = 60_000_000_000  # ns; no server takes longer to accept what has arrived
