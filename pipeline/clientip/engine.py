@@ -16,7 +16,7 @@ from xxhash import xxh3_128_digest
 
 from clientip.errors import FormatError
 from clientip.formats import FORMATS
-from clientip.framing.wrappers import EMPTY, OpenLines, join, peel
+from clientip.framing.wrappers import EMPTY, IN_PARTS, OpenLines, join, peel
 from clientip.joins.join import Joining
 from clientip.model import (
     Fact,
@@ -78,15 +78,19 @@ class Engine:
         """Whether any line can answer for another one."""
         return self.joining is not None and self.joining.active
 
-    def reading(self, system: str, instance: str | None = None, *, walks_facts: bool = True) -> Reading:
+    def reading(
+        self, system: str, instance: str | None = None, *, walks_facts: bool = True, rotated: bool = False
+    ) -> Reading:
         """A reading of one input of `system`, from its beginning or from any line start.
 
         Without `walks_facts` translations and connections are not walked from: then only what they tell counts.
+        `rotated`: the input is a file that may continue another one, in the middle of a line that came in parts.
         """
         source = self.sources[system]
         seed = sha256(f"{system}\0{instance or ''}\0".encode(), usedforsecurity=False)
         walk = resolve if walks_facts else _walk_requests
-        return Reading(self.graph, source, self._readers[system], self.line_bytes, seed.digest(), walk)
+        rotates = rotated and not IN_PARTS.isdisjoint(source.wrapper)
+        return Reading(self.graph, source, self._readers[system], self.line_bytes, seed.digest(), walk, rotates)
 
     def again(self, system: str, line: Line) -> Observation:
         """What a line that became a record before was read as: its text is what the wrappers left of it."""
@@ -99,9 +103,17 @@ class Reading:
     """One input being read. Feed lines in order, end with `end`."""
 
     def __init__(
-        self, graph: Graph, source: LogSource, reader: Reader, line_bytes: int, seed: bytes, walk: Walk
+        self,
+        graph: Graph,
+        source: LogSource,
+        reader: Reader,
+        line_bytes: int,
+        seed: bytes,
+        walk: Walk,
+        rotates: bool,
     ) -> None:
         self._resolve = walk
+        self._begun: set[str] | None = set() if rotates else None  # streams of which something was read
         self._graph = graph
         self._logging = graph.logging
         self._reader = reader
@@ -139,6 +151,9 @@ class Reading:
             return (Skipped(line, "blank"),)
         try:
             peeled = peel(line, self._wrapper) if self._wrapper else line
+            if self._begun is not None and peeled.stream not in self._begun:
+                self._begun.add(peeled.stream)
+                peeled = replace(peeled, headless=True)
             self._held, whole = join(self._held, peeled, self._line_bytes)
         except FormatError as error:
             return (_rejected(line, error),)
@@ -204,9 +219,21 @@ def _walk_requests(graph: Graph, seen: Observation) -> Resolution:
 
 def _rejected(line: Line, error: FormatError) -> Rejected:
     """The line with a word of `reasons.REJECTED`; a finer word of the parser becomes the detail."""
+    if error.reason in ("no_match", "json") and _has_length_of_cut(line):
+        return Rejected(line, "truncated", error.at, f"{len(line.raw)} bytes, where syslog daemons cut")
     if error.reason in REJECTED:
         return Rejected(line, error.reason, error.at)
     return Rejected(line, "no_match", error.at, error.reason)
+
+
+# Bytes at which HAProxy's `log … len`, rsyslog, syslog-ng, journald and relays cut messages if nothing else is said.
+_CUTS: Final = (1024, 2048, 4096, 8096, 8192, 16384, 32768, 49152, 65536)
+_LINE_END: Final = 2  # bytes of it that may count
+
+
+def _has_length_of_cut(line: Line) -> bool:
+    lengths = (len(line.raw), len(line.text))
+    return any(0 <= size - length <= _LINE_END for size in _CUTS for length in lengths)
 
 
 def build(settings: Settings) -> Engine:

@@ -114,6 +114,8 @@ class Line(Struct, frozen=True, gc=False):
     instance: str | None = None  # which of the system's processes wrote it
     stream: str = ""  # CRI stream, for rejoining its parts
     partial: bool = False  # a part of a longer line (CRI `P`, Docker without newline)
+    headless: bool = False  # nothing before it was read: it may be the last part of a longer line
+    unended: bool = False  # the input ends here without a line end, so the line may have gone on
 
 
 class Setup(Struct, frozen=True, kw_only=True):
@@ -132,6 +134,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     trace_fields: tuple[str, ...] = ()  # extra fields that hold ids
     mints: tuple[str, ...] = ()  # id headers this system always overwrites
     appends_before_log: bool = False  # logs X-Forwarded-For after adding its own peer
+    relayed: bool = False  # its lines came through syslog, which cuts long ones
     claim_headers: frozenset[str] = frozenset()  # headers some system conveys, beside the well-known ones
     proof_headers: frozenset[str] = frozenset()  # headers whose values become keyed hashes when read
     proof_key: bytes = b""  # key of those hashes

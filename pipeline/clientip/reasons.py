@@ -55,7 +55,7 @@ UNKNOWN: Final = MappingProxyType(
         ),
         "header_incomplete": Reason(
             "the log shows only a part of the header; its trustworthy right end may be missing",
-            "log all lines of the header at full length",
+            "log all lines of the header at full length, and not as the last column unless in quotes",
         ),
         "header_unreadable": Reason(
             "the entry written by the trusted hop is no usable address",
@@ -192,7 +192,10 @@ REJECTED: Final = MappingProxyType(
             "update the collector, or write `stamped_within` for its system",
         ),
         "number": Reason("a numeric field is no number", "check `format` and `pattern`"),
-        "truncated": Reason("the line or message ends before its format does", "raise the writer's line length"),
+        "truncated": Reason(
+            "the line or message may be only a part: it ends before its format does, lacks its line end, or was cut",
+            "raise the writer's line length; end the pattern with a constant, or log JSON",
+        ),
         "too_many_parts": Reason("a line in parts grew past `limits.line_bytes`", "raise the limit"),
     }
 )

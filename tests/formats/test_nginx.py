@@ -62,8 +62,8 @@ def test_other_faults_are_told_together() -> None:
 
 @pytest.mark.parametrize(("status", "upstream", "stated"), [("400", "-", None), ("400", "10.1.0.8:80", "10.0.0.9")])
 def test_a_line_that_failed_before_realip_names_nobody(status: str, upstream: str, stated: str | None) -> None:
-    read = reader_of(NGINX, pattern='$remote_addr "$request" $status $upstream_addr', logs_peer="realip")
-    seen = read(line_of(f'10.0.0.9 "GET / HTTP/1.1" {status} {upstream}'.encode()))
+    read = reader_of(NGINX, pattern='$remote_addr $status $upstream_addr "$request"', logs_peer="realip")
+    seen = read(line_of(f'10.0.0.9 {status} {upstream} "GET / HTTP/1.1"'.encode()))
     assert (value_at(seen, "peer"), value_at(seen, "stated")) == (None, stated)
 
 

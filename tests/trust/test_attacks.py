@@ -140,7 +140,7 @@ def test_a_captured_cookie_before_the_peer_does_not_move_it(column: str, said: s
     with pytest.raises(ConfigError):
         outcome("x", format="haproxy", pattern=f"{column} %ci:%cp [%tr] %[req.hdr(user-agent)]")
     shown = f'"S={said}"' if "Q" in column else f"S={said}"
-    became = outcome(f"{shown} 203.0.113.7 5", format="haproxy", pattern=f"{column} %ci %cp")
+    became = outcome(f"{shown} 203.0.113.7 5 .", format="haproxy", pattern=f"{column} %ci %cp .")
     assert isinstance(became, Fact)
     assert became.record.observation.peer is not None
     assert became.record.observation.peer.address.text == "203.0.113.7"
@@ -164,9 +164,9 @@ def test_no_client_writes_the_failed_connection_of_somebody_else() -> None:
 @pytest.mark.parametrize(
     ("name", "pattern", "line"),
     [
-        ("nginx", "$http_x_forwarded_for $http_x_real_ip $remote_addr $status", f"{NGINX_ERROR} y 203.0.113.7 200"),
-        ("apache", "%{X-Forwarded-For}i %{X-Real-IP}i %a %>s", "[Mon Mar 02 10:20:30 2026] [x] y 203.0.113.7 200"),
-        ("apache", "[%{X-Forwarded-For}i] %{X-Real-IP}i %a %>s", "[Mon Mar 02 10:20:30 2026] [x] y 203.0.113.7 200"),
+        ("nginx", '$http_x_forwarded_for $http_x_real_ip $remote_addr "$status"', f'{NGINX_ERROR} y 203.0.113.7 "200"'),
+        ("apache", '%{X-Forwarded-For}i %{X-Real-IP}i %a "%>s"', '[Mon Mar 02 10:20:30 2026] [x] y 203.0.113.7 "200"'),
+        ("apache", '[%{X-Forwarded-For}i] %{X-Real-IP}i %a "%>s"', '[Mon Mar 02 10:20:30 2026] [x] y 203.0.113.7 "2"'),
         ("haproxy", "%[req.hdr(x-forwarded-for)] %[req.hdr(x-real-ip)] %ST", "Proxy x y 200"),
         ("traefik_clf", None, 'time="x - - [02/Mar/2026:10:20:30 +0000] "GET / HTTP/1.1" 200 5 "-" "-"'),
     ],
@@ -175,7 +175,7 @@ def test_no_client_hides_its_request_among_the_lines_that_are_none(name: str, pa
     assert not isinstance(outcome(line, format=name, pattern=pattern), Skipped)
 
 
-@pytest.mark.parametrize("pattern", ["combined", "[$time_local] $remote_addr", "$host $remote_addr"])
+@pytest.mark.parametrize("pattern", ["combined", "[$time_local] $remote_addr .", "$host $remote_addr ."])
 def test_the_error_log_beside_a_log_that_begins_its_own_way_is_passed_over(pattern: str) -> None:
     assert isinstance(outcome(NGINX_ERROR, format="nginx", pattern=pattern), Skipped)
 
@@ -240,9 +240,9 @@ def test_no_escape_in_a_line_makes_output_that_is_no_text(said: str) -> None:
 
 @pytest.mark.parametrize("separator", ["|", ";", "\t", "} "])
 def test_the_separator_behind_the_upstreams_is_none_of_theirs(separator: str) -> None:
-    pattern = f"$upstream_addr{separator}$remote_addr"
+    pattern = f"$upstream_addr{separator}$remote_addr ."
     for upstreams in ("10.0.0.1:80, 10.0.0.2:80", "[2001:db8::1]:80 : unix:/run/a.sock", "-"):
-        assert client(outcome(f"{upstreams}{separator}203.0.113.7", format="nginx", pattern=pattern)) == "203.0.113.7"
+        assert client(outcome(f"{upstreams}{separator}203.0.113.7 .", format="nginx", pattern=pattern)) == "203.0.113.7"
 
 
 # --- trust

@@ -28,6 +28,7 @@ from clientip.config.topology import topology_faults
 from clientip.config.value_shapes import Table
 from clientip.errors import ConfigError, Fault, FormatError
 from clientip.formats import FORMATS
+from clientip.framing.wrappers import is_relayed
 from clientip.model import Endpoint, Promise, Proof, Setup, System
 from clientip.settings import Geo, Joins, Limits, Settings, SystemSettings
 from clientip.syntax.addresses import read_endpoint
@@ -302,6 +303,7 @@ def _setup(draft: _Draft, conveyed: frozenset[str], proving: frozenset[str], key
         trace_fields=tuple(keys.get("trace_fields", ())),
         mints=tuple(name.lower() for name in keys.get("mints", ())),
         appends_before_log=keys.get("appends_before_log", False),
+        relayed=is_relayed(_wrappers(keys)),
         claim_headers=conveyed,
         proof_headers=proving,
         proof_key=key,
@@ -348,11 +350,14 @@ def _with_log(draft: _Draft, system: System, setup: Setup | None, joins: Joins) 
         names = _PLACEHOLDER.findall(pattern)
         if names not in ([], ["{instance}"]):
             draft.place.at("inputs").item(index).wrong("may hold one {instance} and no other braces")
-    wrapper = draft.keys.get("wrapper", ())
-    wrappers = (wrapper,) if isinstance(wrapper, str) else tuple(wrapper)
     inputs = tuple(str(draft.place.folder / pattern) for pattern in written)
     feed, drops = feed_of(draft.keys, joins.horizon_ns), draft.keys.get("drops_underscores", False)
-    return SystemSettings(system, setup, inputs, wrappers, feed, drops)
+    return SystemSettings(system, setup, inputs, _wrappers(draft.keys), feed, drops)
+
+
+def _wrappers(keys: Mapping[str, Any]) -> tuple[str, ...]:
+    wrapper = keys.get("wrapper", ())
+    return (wrapper,) if isinstance(wrapper, str) else tuple(wrapper)
 
 
 def _check(drafts: Sequence[_Draft], systems: Sequence[System], faults: list[Fault]) -> None:

@@ -22,6 +22,7 @@ from typing import Final
 
 from clientip.errors import FormatError
 from clientip.model import Endpoint, Format, Http, Line, Observation, Reader, Sample, Setup
+from clientip.patterns.columns import refuse_part
 from clientip.patterns.matcher import decode_text
 from clientip.patterns.request_time import number
 from clientip.syntax.addresses import read_endpoint_last_colon
@@ -53,6 +54,7 @@ _DURATION_ERROR_NS: Final = 3 * MILLISECOND_NS  # three durations, each cut or r
 
 def _compile(setup: Setup) -> Reader:
     def read(line: Line) -> Observation:
+        refuse_part(line)
         match = _LINE.fullmatch(decode_text(line.text))
         if match is None:
             raise FormatError("no_match")
@@ -153,8 +155,11 @@ def _request(text: str) -> tuple[str | None, str | None, str | None, str | None]
 
 
 def _connection(tail: tuple[tuple[str, bool], ...]) -> str | None:
-    """`conn_trace_id`: never in quotes, where alone clients could write what looks like one."""
-    for text, quoted in tail[_CONNECTION_FROM:]:
+    """`conn_trace_id`: never in quotes, where alone clients could write what looks like one.
+
+    Not the last column, which may have been cut.
+    """
+    for text, quoted in tail[_CONNECTION_FROM:-1]:
         if not quoted and _CONNECTION.fullmatch(text):
             return text
     return None

@@ -7,7 +7,7 @@ the innermost counts: it stands nearest to the writer.  `raw` is never touched.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from clientip.syntax.times import epoch_ns, rfc3339_ns
 
 Wrapper = Callable[[Line], Line]
 
+IN_PARTS: Final = frozenset({"cri", "docker"})  # how container runtimes write files, which they rotate
 PARTS_LIMIT: Final = 1024  # parts of one line, however small: runtimes cut at 8 or 16 kB
 
 # `P` or `F` may be followed by further tags behind colons; an empty line may lack its last blank.
@@ -144,6 +145,15 @@ WRAPPERS: Final[Mapping[str, Wrapper]] = MappingProxyType(
 )
 
 
+def is_relayed(names: Collection[str]) -> bool:
+    """Whether lines in these wrappers came through syslog, which cuts long ones.
+
+    >>> is_relayed(["syslog3164"]), is_relayed(["cri"])
+    (True, False)
+    """
+    return any(name.startswith("syslog") for name in names)
+
+
 class Unfinished(Struct, frozen=True):
     """The parts of one line so far. `refused`: it grew too long, and its rest is refused part by part."""
 
@@ -218,6 +228,7 @@ def _joined(parts: Sequence[Line]) -> Line:
         text=b"".join(part.text for part in parts),
         stamp_ns=parts[0].stamp_ns,
         partial=False,
+        headless=parts[0].headless,
     )
 
 
@@ -294,4 +305,5 @@ def _unwrapped(
         instance=instance or line.instance,
         stream=_path(fields, "stream") or line.stream,
         partial=partial or line.partial,
+        unended=False,  # the envelope is whole, so what it holds is
     )

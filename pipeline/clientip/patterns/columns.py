@@ -16,14 +16,16 @@ from clientip.patterns.matcher import Values
 from clientip.patterns.request_time import compile_duration, compile_span, number
 from clientip.patterns.roles import HeaderColumn, Manner, Roles, index_of
 from clientip.syntax.addresses import parse_address, read_endpoint, read_port
-from clientip.syntax.headers import SortedHeaders, sort_headers
+from clientip.syntax.headers import SortedHeaders, is_whole_id, sort_headers
 
 PLAIN: Final = Manner()
-__all__ = ["compile_columns", "first_of", "last_address", "number", "split_request", "trace_ids"]
+__all__ = ["compile_columns", "first_of", "last_address", "number", "refuse_part", "split_request", "trace_ids"]
 
 _COVERAGES: Final[Mapping[str, Coverage]] = MappingProxyType(
     {"all": "all", "first": "first", "last": "last", "cut": "cut", "remainder": "remainder", "appended": "appended"}
 )
+_POOR: Final[Mapping[Coverage, int]] = MappingProxyType({"appended": 1, "cut": 2})
+CUT_FROM: Final = 900  # bytes: the least that anything cuts lines at, 1024, without what stands before them
 _NO_ADDRESS: Final = ("unix", "/", "@", "envoy://")  # UNIX sockets by name, path, abstract name; listeners inside Envoy
 _INJECTED: Final = ("proxy_injection",)
 
@@ -44,8 +46,8 @@ def first_of(readers: Sequence[Reader]) -> Reader:
             try:
                 return reader(line)
             except FormatError as error:
-                if error.reason == "two_readings":
-                    raise  # a further one would only add to them
+                if error.reason in ("two_readings", "truncated"):
+                    raise  # another format would not mend it
                 errors.append(error)
         raise max(errors, key=lambda error: (error.reason != "no_match", error.at or 0))
 
@@ -63,10 +65,13 @@ def compile_columns(setup: Setup, roles: Roles, manner: Manner = PLAIN) -> Calla
     text_of = {word: _text(roles, word, manner) for word in ("instance", "connection_serial", "request_serial")}
     instance_of, connection_of, request_of = text_of.values()
     kind, by_proxy = manner.kind, setup.logs_peer == "proxy"
+    is_json, closed = manner.is_json, manner.closed
 
     # Hot: the stage `parse` of `python -m benchmarks`. Called once for every line: one construction by position,
     # nothing looked up by name.
     def observe(line: Line, values: Values) -> Observation:
+        if line.headless or line.unended:
+            refuse_part(line, is_json=is_json, closed=closed)
         start, latest, end, time_by = time_of(line, values)
         peer, stated = peers_of(values)
         proxied = proxied_of(values)
@@ -100,7 +105,27 @@ def compile_columns(setup: Setup, roles: Roles, manner: Manner = PLAIN) -> Calla
             sorted_headers.notes + notes,
         )
 
-    return observe
+    return observe if not manner.forgeable else _short_only(observe)
+
+
+def _short_only(observe: Callable[[Line, Values], Observation]) -> Callable[[Line, Values], Observation]:
+    """Refuses lines as long as those that HAProxy and syslog daemons cut."""
+
+    def observe_short(line: Line, values: Values) -> Observation:
+        if len(line.text) >= CUT_FROM:
+            raise FormatError("truncated")
+        return observe(line, values)
+
+    return observe_short
+
+
+def refuse_part(line: Line, *, is_json: bool = False, closed: bool = False) -> None:
+    """Refuse as `truncated` a line of text that may be only part of one; `closed` as in `matcher.LineEnd`.
+
+    Who writes a long line would choose where its last part begins, and what a part that was cut shows at its end.
+    """
+    if (line.headless and not is_json) or (line.unended and not (is_json or closed)):
+        raise FormatError("truncated")
 
 
 def _nowhere(_: Values) -> None:
@@ -199,8 +224,10 @@ def _headers(setup: Setup, roles: Roles, manner: Manner) -> Callable[[Values], S
     for index, role in enumerate(roles):
         if role is not None and role.word == "header":
             known = columns.get(role.name)
-            if known is None or known[1] == "appended":  # as received is better than as sent on
-                columns[role.name] = (index, _COVERAGES[role.how], role.limit)
+            coverage = _COVERAGES[role.how]
+            # As received is better than as sent on, and that better than a column that may have been cut.
+            if known is None or _POOR.get(coverage, 0) < _POOR.get(known[1], 0):
+                columns[role.name] = (index, coverage, role.limit)
     table = tuple((name, *column) for name, column in columns.items())
     absent, unescape, more = manner.absent, manner.unescape, manner.more_headers
     if not table and more is None:
@@ -276,7 +303,9 @@ def split_request(line: str) -> tuple[str | None, str | None, str | None]:
 def _own_ids(roles: Roles, manner: Manner) -> Callable[[Values, Ids | None], Ids | None]:
     """Ids with columns of their own, added to those the headers brought; the writer's own trace goes first."""
     requests = tuple(
-        (index, role.name) for index, role in enumerate(roles) if role is not None and role.word == "request_id"
+        (index, role.name, role.how == "cut")
+        for index, role in enumerate(roles)
+        if role is not None and role.word == "request_id"
     )
     trace, span, parent = (index_of(roles, word) for word in ("trace", "span", "parent"))
     if not requests and trace is None:
@@ -285,8 +314,12 @@ def _own_ids(roles: Roles, manner: Manner) -> Callable[[Values, Ids | None], Ids
 
     def ids_of(values: Values, said: Ids | None) -> Ids | None:
         own = trace_ids(*(None if index is None else values[index] for index in (trace, span, parent)))
-        shown = ((name, values[index] or "") for index, name in requests)
-        minted = tuple((name, unescape(value)) for name, value in shown if value not in absent)
+        shown = ((name, values[index] or "", cut) for index, name, cut in requests)
+        minted = tuple(
+            (name, unescape(value))
+            for name, value, cut in shown
+            if value not in absent and not (cut and not is_whole_id(value))
+        )
         if own is None and not minted:
             return said
         base = own or said

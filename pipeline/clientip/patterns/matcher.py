@@ -14,6 +14,8 @@ What is left between is the wild middle.  One field alone in it is certain, what
 read only if none holds a character that separates them; otherwise the line has two readings.  A field we trust
 must not stand in a wild middle of several, or the pattern is refused.
 
+All this takes the line for whole.  What of it a line that lost its end would show otherwise, `line_end` says.
+
 Linear: closed fields are possessive, a middle gives back one character at a time, and a field behind it ends
 where the next attempt would begin.
 """
@@ -48,8 +50,9 @@ class Field(Struct, frozen=True, kw_only=True):
     `unit` is a regular expression of one character of the value, an escape counting as one.  `pattern` is
     narrower: the whole value; it must not backtrack, unless it is all that stands in a wild middle.
     `shaped` says that `pattern` alone tells where the value ends.  `listed` marks a list whose items a
-    blank and a colon may separate.  `weight`: what is believed (address, port, time, status, id), what is
-    a claim, and what is only text.
+    blank and a colon may separate.  `ending` is the whole value where it is the last thing in the line: no value
+    that fits it begins another one, so a value that was cut does not fit.  `weight`: what is believed (address,
+    port, time, status, id), what is a claim, and what is only text.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Field(Struct, frozen=True, kw_only=True):
     pattern: str | None = None
     shaped: bool = False
     listed: bool = False
+    ending: str | None = None
     weight: Weight = "text"
 
 
@@ -73,6 +77,14 @@ class Matcher(NamedTuple):
 
     names: tuple[str, ...]
     read: Callable[[str], Values]
+
+
+class LineEnd(NamedTuple):
+    """What is sure of a line whose end may be missing."""
+
+    loose: int = 0  # how many of the last fields may have been cut short, or moved by a cut
+    closed: bool = True  # whether a line that fits the pattern has its end
+    forgeable: bool = False  # whether a client can write an end that fits, so that a long line may be cut behind it
 
 
 class _Piece(NamedTuple):
@@ -128,6 +140,50 @@ def compile_tokens(tokens: Sequence[Token]) -> Matcher:
     return Matcher(names, read)
 
 
+def line_end(tokens: Sequence[Token], *, raw: bool = False) -> LineEnd:
+    """What a cut line can show otherwise than it was: a client who writes long values chooses where a line is cut.
+
+    The end of a line is closed by a character of the last literal that no field behind the last certain border can
+    hold, or by the form of the last value (`Field.ending`).  `raw`: the server escapes nothing, so nothing can close
+    what stands behind a client's value; then only the last field has to be closed, and long lines are `forgeable`.
+    Raises ConfigError with key `pattern` where a field we trust is not.
+
+    >>> address = Field(name="address", unit="[0-9.]", weight="trusted")
+    >>> line_end(['"', address, '"']).closed, line_end([address, " ", Field(name="path", unit=QUOTELESS)]).loose
+    (True, 1)
+    """
+    pieces = _pieces(tokens)
+    literal, run = pieces[-1].literal, [piece.field for piece in pieces[_last_run(pieces) : -1] if piece.field]
+    if _is_closed(literal, run):
+        return LineEnd()
+    loose = ([] if _is_closed(literal, run[-1:]) else run[-1:]) if raw else run
+    for field in loose:
+        if field.weight == "trusted":
+            raise refuse(_UNCLOSED.format(field.name))
+    return LineEnd(len(loose), False, raw and len(run) > 1)
+
+
+_UNCLOSED: Final = (
+    "nothing closes `{0}` at the end of the line: where a line is cut, it shows another value; put it further left, "
+    'and end the line with a constant such as " end", or with quotes round a value in which the server escapes them'
+)
+
+
+def _last_run(pieces: Sequence[_Piece]) -> int:
+    """The first field of the stretch that only the end of the line bounds."""
+    index = first = 0
+    while index < len(pieces) - 1:
+        first = index
+        index = index + 1 if _closed(pieces, index) else _fence(pieces, index) + 1
+    return first
+
+
+def _is_closed(literal: str, run: Sequence[Field]) -> bool:
+    if literal or not run:
+        return any(not any(_holds(field, character) for field in run) for character in literal)
+    return len(run) == 1 and run[0].ending is not None
+
+
 def begins_its_own_way(tokens: Sequence[Token]) -> bool:
     """Whether the writer alone chooses how a line begins, so that the beginning can tell another kind of line.
 
@@ -172,7 +228,8 @@ def _parts(pieces: Sequence[_Piece]) -> list[_Part]:
     index, last = 0, len(pieces) - 1
     while index < last:
         if _closed(pieces, index):
-            parts += (_literal(pieces[index].literal), _certain(pieces[index].field))
+            is_last = index == last - 1 and not pieces[last].literal
+            parts += (_literal(pieces[index].literal), _certain(pieces[index].field, is_last=is_last))
             index += 1
         else:
             end = _fence(pieces, index)
@@ -189,10 +246,10 @@ def _literal(text: str) -> _Part:
     return _Part(re.escape(text), re.escape(text))
 
 
-def _certain(field: Field | None) -> _Part:
+def _certain(field: Field | None, *, is_last: bool = False) -> _Part:
     assert field is not None
     whole = _ESCAPED_WHOLE if field.unit == ESCAPED else field.unit + "*+"
-    expression = f"({field.pattern or whole})"
+    expression = f"({(field.ending if is_last else None) or field.pattern or whole})"
     return _Part(expression, expression)
 
 

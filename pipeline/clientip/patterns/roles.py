@@ -8,14 +8,15 @@
 `header`                 `name`, and `how` much of it the log shows (model.Coverage)
 `request`                the request line; `method` `target` `protocol` `host` `status` `user_agent` `referer`
                          `request_bytes` `response_bytes` its parts
-`request_id`             `name` is its scheme; `trace` `span` `parent`: the writer's own
+`request_id`             `name` is its scheme; `how` = cut: its end may be missing
+`trace` `span` `parent`  the writer's own
 `connection_serial` `request_serial` `instance`
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from clientip.model import Coverage, Endpoint, Kind
 from clientip.patterns.matcher import Values
@@ -46,7 +47,26 @@ class Manner(NamedTuple):
     stated_port: bool = True  # whether a replaced address brings its own port
     port_zero_said: bool = False  # a logged peer with port 0 was taken from a header
     peer_void: Callable[[Values], bool] | None = None  # lines whose logged address may be either
+    is_json: bool = False  # part of a line is none, so only whole ones are read
+    closed: bool = False  # a line that fits has its end (`matcher.line_end`)
+    forgeable: bool = False  # a long line that fits may have been cut behind an end that a client wrote
     more_headers: Callable[[Values], tuple[HeaderColumn, ...]] | None = None
+
+
+def loosened(roles: Roles, loose: int) -> list[Role | None]:
+    """The roles where the last `loose` fields may have been cut: a header vouches no longer, an id may be another.
+
+    >>> loosened([None, Role("header", "all", "x-real-ip")], 1)
+    [None, Role(word='header', how='cut', name='x-real-ip', limit=0)]
+    """
+    first = len(roles) - loose
+    return [
+        role._replace(how="cut") if place >= first and role is not None and role.word in _CUTTABLE else role
+        for place, role in enumerate(roles)
+    ]
+
+
+_CUTTABLE: Final = ("header", "request_id")
 
 
 def index_of(roles: Roles, word: str) -> int | None:

@@ -6,6 +6,7 @@ proxies do not, so `X_Forwarded_For` is a header nobody strips and nobody is to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
@@ -256,8 +257,9 @@ def sort_headers(setup: Setup, pairs: Iterable[tuple[str, tuple[str, ...], Cover
 
     A forwarding header with no lines gives a claim without values: the log would have
     shown it.  A name that comes twice (in another case) is one header, its lines in the
-    order of coming.  Proofs and the `secret` of Forwarded leave only as keyed hashes; a
-    proof header is nothing else.  The rest is dropped.
+    order of coming.  An id that may be cut counts only if its form shows its end.  Proofs
+    and the `secret` of Forwarded leave only as keyed hashes; a proof header is nothing else.
+    The rest is dropped.
 
     >>> sort_headers(Setup(system="a", format="b"), [("X-Real-IP", ("192.0.2.1",), "all")]).claims[0].name
     'x-real-ip'
@@ -273,9 +275,25 @@ def sort_headers(setup: Setup, pairs: Iterable[tuple[str, tuple[str, ...], Cover
             shown = _sealed(setup, values) if name == "forwarded" else values
             claims[name] = _joined(claims.get(name), Claim(name, shown, coverage))
         elif name in ID_HEADERS:
-            ids.append((name, values))
+            ids.append((name, values if coverage != "cut" else tuple(filter(is_whole_id, values))))
     found, notes = _read(ids) if ids else (None, ())
     return SortedHeaders(tuple(claims.values()), tuple(proofs), found, notes)
+
+
+def is_whole_id(text: str) -> bool:
+    """Whether an id whose end may be missing has it all the same: by a form of fixed length.
+
+    >>> is_whole_id("7f3c2a10-5d1e-4c55-9a51-0242ac120002"), is_whole_id("order-77")
+    (True, False)
+    """
+    return _WHOLE_ID.fullmatch(text) is not None
+
+
+# 32 hexadecimal digits, a UUID, a traceparent.
+_WHOLE_ID: Final = re.compile(
+    r"[0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+    r"|00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
+)
 
 
 def _joined(before: Claim | None, claim: Claim) -> Claim:

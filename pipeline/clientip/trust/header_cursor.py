@@ -127,7 +127,7 @@ class Said:
             return _NOT_LOGGED
         coverage = claim.coverage
         if coverage != "all":
-            if coverage in ("first", "cut") and claim.values:
+            if coverage == "cut" or (coverage == "first" and claim.values):
                 return _INCOMPLETE
             if coverage == "remainder" and not self._stated and (not self._believed or self.seen.stated is None):
                 return _INCOMPLETE

@@ -135,7 +135,7 @@ def _of_system(each: SystemSettings, engine: Engine, files: Sequence[Input], set
 
 def _outcomes(file: Input, each: SystemSettings, engine: Engine, limit: int) -> Iterator[Outcome]:
     assert each.setup is not None
-    reading = engine.reading(file.system, file.instance)
+    reading = engine.reading(file.system, file.instance, rotated=True)
     for frame in sample(file.path, limit, FORMATS[each.setup.format].framing):
         yield from (frame,) if isinstance(frame, Rejected) else reading.feed(replace(frame, instance=file.instance))
 

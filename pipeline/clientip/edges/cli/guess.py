@@ -19,7 +19,7 @@ from clientip.edges.cli.samples import sample
 from clientip.engine import Engine, LogSource
 from clientip.errors import ConfigError, FormatError
 from clientip.formats import FORMATS
-from clientip.framing.wrappers import WRAPPERS, peel
+from clientip.framing.wrappers import WRAPPERS, is_relayed, peel
 from clientip.model import Address, Fact, Line, LogsPeer, Observation, Record, Rejected, Setup, System
 
 LINE_BYTES: Final = 1_048_576
@@ -138,7 +138,7 @@ def filled(setup: Setup, wrapper: tuple[str, ...], path: str | None) -> FormatGu
     tried = [
         FormatGuess(setup.format, pattern, name, peeled, complete)
         for peeled, (name, pattern) in product(wrappers, patterns)
-        if (complete := _completed(replace(setup, pattern=pattern))) is not None
+        if (complete := _completed(replace(setup, pattern=pattern, relayed=is_relayed(peeled)))) is not None
     ]
     as_said = FormatGuess(setup.format, setup.pattern, None, wrapper, setup)  # if nothing helps, its faults are told
     return max(tried, key=lambda one: _score(_read(one, lines)), default=as_said)

@@ -19,7 +19,7 @@ from clientip.edges.replay.plan import Chunk, ChunkReader, Plan, ReplayOptions
 from clientip.engine import Engine, LogSource, Reading
 from clientip.errors import ConfigError, Fault, SinkError
 from clientip.formats import FORMATS
-from clientip.framing.wrappers import WRAPPERS
+from clientip.framing.wrappers import WRAPPERS, is_relayed
 from clientip.model import (
     Endpoint,
     Fact,
@@ -58,7 +58,7 @@ def read_rows(setup: Setup, wrapper: tuple[str, ...], path: str, line_bytes: int
         inputs=(source,),
         framed=framed,
     )
-    reading = engine.reading(setup.system)
+    reading = engine.reading(setup.system, rotated=True)
     for frame in ChunkReader(Chunk(0, source), plan).frames():
         if isinstance(frame, Broken):
             raise SinkError(f"{path}: {frame.text}", retry=False)
@@ -78,7 +78,8 @@ def _outcomes(reading: Reading, frame: Block | RefusedFrame, file: str) -> Itera
         yield Rejected(Line(frame.head, frame.head, file, frame.offset), frame.reason, None, frame.detail)
         return
     for raw, offset in frame.placed():
-        yield from (each for each in reading.feed(Line(raw, raw, file, offset)) if not isinstance(each, Part))
+        line = Line(raw, raw, file, offset, unended=frame.unended)
+        yield from (each for each in reading.feed(line) if not isinstance(each, Part))
 
 
 def _row(outcome: Outcome) -> bytes:
@@ -160,6 +161,7 @@ def command(
     FILE is a log file, or - for standard input. Pattern, wrapper, zone and logged peer are guessed from the file if
     they are not given; standard error says how.
     """
+    wrappers = tuple(one_of("--wrapper", name, tuple(WRAPPERS)) for name in wrapper)
     setup = Setup(
         system="read",
         format=one_of("--format", format_, tuple(FORMATS)),
@@ -169,9 +171,9 @@ def command(
         logs_peer=_logs_peer(logs_peer),
         timezone=timezone,
         captures=capture,
+        relayed=is_relayed(wrappers),
         options=tuple(_pair(text) for text in option),
     )
-    wrappers = tuple(one_of("--wrapper", name, tuple(WRAPPERS)) for name in wrapper)
     chosen = filled(setup, wrappers, None if file == PIPE else file)
     if chosen.beside(setup, wrappers):
         warn(f"not said, and taken from the look of it: {chosen.beside(setup, wrappers)}")

@@ -29,6 +29,6 @@ def sample(path: str, limit: int, framing: Literal["lines", "length32"] = "lines
 
 def _of_frame(frame: Frame) -> Iterator[Line | Rejected]:
     if isinstance(frame, Block):
-        yield from (Line(raw, raw) for raw in frame.lines)
+        yield from (Line(raw, raw, unended=frame.unended) for raw in frame.lines)
     elif isinstance(frame, RefusedFrame):
         yield Rejected(Line(frame.head, frame.head), frame.reason, None, frame.detail)

@@ -27,6 +27,7 @@ class Block(NamedTuple):
     lines: list[bytes]
     offset: int  # of the first line, in the unpacked stream
     step: int  # bytes of framing per line: 1 for LF, 2 for CRLF, 4 for a length prefix
+    unended: bool = False  # its one line is the last of the input, and no line end came
 
     def placed(self) -> Iterator[tuple[bytes, int]]:
         """Each line with its offset."""
@@ -117,7 +118,7 @@ def lines(blocks: Iterable[bytes], offset: int, limit: int, *, inside: bool = Fa
     if over >= 0 and not inside:
         yield _too_long(held, offset, over)
     elif held:
-        yield from _blocks_of([held], offset, has_returns=True)
+        yield from (block._replace(unended=True) for block in _blocks_of([held], offset, has_returns=True))
 
 
 def _too_long(head: bytes, offset: int, length: int) -> RefusedFrame:

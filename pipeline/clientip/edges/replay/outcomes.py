@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from clientip.edges.disk.files import Block, Broken, RefusedFrame
 from clientip.edges.disk.inputs import Input
 from clientip.edges.replay.plan import Chunk, ChunkReader, Plan, chunks_of
@@ -30,7 +32,8 @@ def outcomes_of(
 
 def _of_chunk(engine: Engine, chunk: Chunk, plan: Plan, *, walks_facts: bool) -> Iterator[Outcome]:
     source = chunk.input
-    reading = engine.reading(source.system, source.instance, walks_facts=walks_facts)
+    rotated = source.fetched is None
+    reading = engine.reading(source.system, source.instance, walks_facts=walks_facts, rotated=rotated)
     for frame in ChunkReader(chunk, plan).frames():
         if isinstance(frame, Broken):
             raise SinkError(f"{source.path}: {frame.text}", retry=False)
@@ -45,7 +48,8 @@ def _fed(reading: Reading, source: Input, block: Block) -> Iterator[Outcome]:
     placed = list(block.placed())
     for first in range(0, len(placed), BLOCK_LINES):
         some = placed[first : first + BLOCK_LINES]
-        yield from reading.feed_all([_line(source, raw, offset) for raw, offset in some])
+        lines = [_line(source, raw, offset) for raw, offset in some]
+        yield from reading.feed_all([replace(lines[0], unended=True)] if block.unended else lines)
 
 
 def _line(source: Input, raw: bytes, offset: int) -> Line:

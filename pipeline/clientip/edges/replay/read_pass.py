@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from clientip.config import load as config
 from clientip.edges.disk.compression import Compression
@@ -75,7 +76,9 @@ class Pass:
     def __init__(self, job: Job, chunk: Chunk) -> None:
         options, source = job.plan.options, chunk.input
         self._source = source
-        self._reading: Reading = job.engine.reading(source.system, source.instance, walks_facts=options.facts)
+        self._reading: Reading = job.engine.reading(
+            source.system, source.instance, walks_facts=options.facts, rotated=source.fetched is None
+        )
         self._feed: Feed = self._reading.feed_all
         self._judged = within(options.from_ns, options.until_ns)
         self._judged_first = self._judged
@@ -124,6 +127,8 @@ class Pass:
             for raw in lines[first : first + BLOCK_LINES]:
                 framed.append(Line(raw, raw, file, offset, 0, None, instance))
                 offset += len(raw) + step
+            if block.unended:
+                framed = [replace(framed[0], unended=True)]
             outcomes = feed(framed)
             self._tally.lines += len(outcomes) - len(framed)  # messages beyond the first of a line
             yield outcomes if judged is None else list(map(judged, outcomes))

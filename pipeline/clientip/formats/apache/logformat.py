@@ -28,8 +28,8 @@ from clientip.formats.apache.pattern import Directive, tokens, unescape
 from clientip.formats.apache.samples import KNOWN_PATTERNS, SAMPLES
 from clientip.model import Format, Heartbeat, Line, Observation, Reader, Setup, Skipped
 from clientip.patterns.columns import compile_columns, first_of
-from clientip.patterns.matcher import Field, Values, begins_its_own_way, compile_tokens, decode_text
-from clientip.patterns.roles import HeaderColumn, Manner, Role, index_of
+from clientip.patterns.matcher import Field, Values, begins_its_own_way, compile_tokens, decode_text, line_end
+from clientip.patterns.roles import HeaderColumn, Manner, Role, index_of, loosened
 from clientip.syntax.addresses import parse_address
 
 # What is read without a `pattern`.  Behind the quoted request they differ in what no client writes.
@@ -71,7 +71,7 @@ def _begins_its_own_way(setup: Setup, pattern: str) -> bool:
 
 
 def _reader(setup: Setup, pattern: str) -> Reader:
-    names, roles, values_of = compile_access(setup, pattern, _NOTHING)
+    names, roles, values_of, closed = compile_access(setup, pattern, _NOTHING)
     if setup.logs_peer is None and index_of(roles, "logged.ip") is not None and index_of(roles, "peer.ip") is None:
         raise ConfigError([_logs_peer_fault()])
     status = index_of(roles, "status")
@@ -83,6 +83,7 @@ def _reader(setup: Setup, pattern: str) -> Reader:
         stated_port=False,
         peer_void=None if status is None else lambda values: values[status] in _EARLY,
         more_headers=remainder,
+        closed=closed,
     )
     if remainder is not None:
         roles = [None if _is_forwarded(role) else role for role in roles]
@@ -114,15 +115,19 @@ def _check_unshifted(host: str, logname: str) -> None:
 
 def compile_access(
     setup: Setup, pattern: str, more: Mapping[str, Directive]
-) -> tuple[tuple[str, ...], list[Role | None], Callable[[bytes], Values]]:
-    """Names, roles and values of a pattern in Apache's notation; `more` has directives of the one program."""
+) -> tuple[tuple[str, ...], list[Role | None], Callable[[bytes], Values], bool]:
+    """Names, roles and values of a pattern in Apache's notation, and whether a line that fits has its end.
+
+    `more` has directives of the one program.
+    """
     written = list(tokens(setup, pattern, more))
-    matcher = compile_tokens([token for token, _ in written])
+    matcher, end = compile_tokens([token for token, _ in written]), line_end([token for token, _ in written])
     roles = {token.name: role for token, role in written if isinstance(token, Field)}
     if not any(roles.values()):
         raise ConfigError([Fault("", "pattern", "holds no %directive that is known; write the log format string")])
-    read = matcher.read
-    return matcher.names, [roles.get(name) for name in matcher.names], lambda text: read(decode_text(text))
+    read, names = matcher.read, matcher.names
+    given = loosened([roles.get(name) for name in names], end.loose)
+    return names, given, lambda text: read(decode_text(text)), end.closed
 
 
 def _logs_peer_fault() -> Fault:
@@ -152,12 +157,14 @@ def _remainder(setup: Setup, roles: Sequence[Role | None]) -> Callable[[Values],
     both = socket is not None and logged is not None
     if column is None or not (setup.logs_peer == "realip" or (setup.logs_peer != "proxy" and both)):
         return None
+    role = roles[column]
+    cut = role is not None and role.how == "cut"
 
     def forwarded(values: Values) -> tuple[HeaderColumn, ...]:
         text = values[column] or "-"
         shown = () if text in _ABSENT else (unescape(text),)
         untouched = socket is not None and logged is not None and values[socket] == values[logged]
-        return ((_XFF, shown, "all" if untouched else "remainder"),)
+        return ((_XFF, shown, "cut" if cut else "all" if untouched else "remainder"),)
 
     return forwarded
 
@@ -172,7 +179,7 @@ APACHE: Final = Format(
     known_patterns=KNOWN_PATTERNS,
     side_by_side=_DEFAULTS,
     ask_for=(
-        r'LogFormat "%{%s}t.%{usec_frac}t %{c}a %a:%{remote}p %A:%{local}p \"%{X-Forwarded-For}i\" '
-        r'\"%{traceparent}i\" %{UNIQUE_ID}e \"%r\" %>s %B %D %k" hop'
+        r'LogFormat "%{%s}t.%{usec_frac}t %{c}a %a:%{remote}p %A:%{local}p %>s %B %D %k %{UNIQUE_ID}e '
+        r'\"%{X-Forwarded-For}i\" \"%{traceparent}i\" \"%r\"" hop'
     ),
 )

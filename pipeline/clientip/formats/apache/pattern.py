@@ -31,14 +31,15 @@ class Directive(NamedTuple):
     pattern: str | None = None
     shaped: bool = False
     weight: Weight = "text"
+    ending: str | None = None  # patterns.Field.ending
 
 
-def trusted(word: str, unit: str = _DIGITS, how: str = "", name: str = "") -> Directive:
+def trusted(word: str, unit: str = _DIGITS, how: str = "", name: str = "", ending: str | None = None) -> Directive:
     """A directive whose value no client can write."""
-    return Directive(Role(word, how, name), unit, weight="trusted")
+    return Directive(Role(word, how, name), unit, weight="trusted", ending=ending)
 
 
-_STAMP: Final = Directive(Role("start", "clf"), _CLF_UNIT, _CLF, True, "trusted")
+_STAMP: Final = Directive(Role("start", "clf"), _CLF_UNIT, _CLF, True, "trusted", _CLF)
 
 #: By letter, with the argument in front where there is one.
 DIRECTIVES: Final[Mapping[str, Directive]] = MappingProxyType(
@@ -51,7 +52,7 @@ DIRECTIVES: Final[Mapping[str, Directive]] = MappingProxyType(
         "A": trusted("local.ip", _ADDRESS),
         "p": Directive(None, _DIGITS),
         "{canonical}p": Directive(None, _DIGITS),
-        "s": trusted("status"),
+        "s": trusted("status", ending="(?:[0-9]{3}|-)"),
         "b": Directive(Role("response_bytes"), _DIGITS),
         "B": Directive(Role("response_bytes"), _DIGITS),
         "O": Directive(Role("response_bytes"), _DIGITS),
@@ -140,6 +141,7 @@ def _value(setup: Setup, found: re.Match[str], more: Mapping[str, Directive]) ->
         unit=directive.unit,
         pattern=directive.pattern,
         shaped=directive.shaped,
+        ending=directive.ending,
         weight=directive.weight,
     )
     yield field, directive.role

@@ -9,8 +9,8 @@ from clientip.model import Sample
 _COMMON: Final = '%h %l %u %t "%r" %>s %b'
 _COMBINED: Final = _COMMON + ' "%{Referer}i" "%{User-Agent}i"'
 _HOP: Final = (
-    r"%{%s}t.%{usec_frac}t %{c}a %a:%{remote}p %A:%{local}p \"%{X-Forwarded-For}i\" \"%{remoteip-proxy-ip-list}n\" "
-    r"\"%{traceparent}i\" %{UNIQUE_ID}e \"%r\" %>s %B %D %k"
+    r"%{%s}t.%{usec_frac}t %{c}a %a:%{remote}p %A:%{local}p %>s %B %D %k %{UNIQUE_ID}e "
+    r"\"%{X-Forwarded-For}i\" \"%{remoteip-proxy-ip-list}n\" \"%{traceparent}i\" \"%r\""
 )
 
 KNOWN_PATTERNS: Final = (
@@ -66,7 +66,7 @@ SAMPLES: Final = (
     ),
     Sample(  # mod_remoteip took the client off the header; the port 0 says so, too
         setup=(("pattern", "hop"), ("logs_peer", None)),
-        line=_HEAD + b'198.51.100.4:0 10.0.1.13:8302 "192.0.2.6" "-" "-" aZx@_-09 "GET / HTTP/1.1" 200 3 1500 0',
+        line=_HEAD + b'198.51.100.4:0 10.0.1.13:8302 200 3 1500 0 aZx@_-09 "192.0.2.6" "-" "-" "GET / HTTP/1.1"',
         expect=(
             ("peer", "10.0.0.9"),
             ("stated", "198.51.100.4"),
@@ -81,7 +81,7 @@ SAMPLES: Final = (
     ),
     Sample(  # nothing was replaced: the port belongs to the socket, the header is whole
         setup=(("pattern", "hop"), ("logs_peer", None)),
-        line=_HEAD + b'10.0.0.9:41000 10.0.1.13:8302 "192.0.2.6" "-" "-" a "GET / HTTP/1.1" 200 3 1500 1',
+        line=_HEAD + b'10.0.0.9:41000 10.0.1.13:8302 200 3 1500 1 a "192.0.2.6" "-" "-" "GET / HTTP/1.1"',
         expect=(
             ("peer", "10.0.0.9:41000"),
             ("stated", None),

@@ -49,11 +49,11 @@ def compile_varnish(setup: Setup) -> Reader:
         raise refuse(
             "the pattern is for varnishncsa -b, which logs the backend as the client; log without -b (or with -c)"
         )
-    _, roles, values_of = compile_access(setup, pattern, _DIRECTIVES)
+    _, roles, values_of, closed = compile_access(setup, pattern, _DIRECTIVES)
     if setup.logs_peer is None and index_of(roles, "logged.ip") is not None:
         text = 'write "proxy" if the listener speaks PROXY (-a …,PROXY), else "socket"'
         raise ConfigError([Fault("", "logs_peer", f"%h may be the socket or the PROXY source: {text}")])
-    observe = compile_columns(setup, roles, Manner(unescape=unescape))
+    observe = compile_columns(setup, roles, Manner(unescape=unescape, closed=closed))
 
     def read(line: Line) -> Observation:
         return observe(line, values_of(line.text))

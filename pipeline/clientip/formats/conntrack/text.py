@@ -22,6 +22,7 @@ from typing import Any, Final
 from clientip.errors import FormatError
 from clientip.formats.conntrack.flow import UNKNOWN, Ends, NatFlow, Stamp, assured_of, endpoint, translation
 from clientip.model import Endpoint, Format, Line, Observation, Reader, Sample, Setup, Skipped
+from clientip.patterns.columns import refuse_part
 from clientip.syntax.jsonlines import extendable, int_of, read_object, text_of
 from clientip.syntax.times import MICROSECOND_NS, SECOND_NS, epoch_ns, local_ns
 from clientip.syntax.transports import PROTOCOLS
@@ -49,6 +50,7 @@ Words = list[tuple[str, str]]
 
 def _compile_text(setup: Setup) -> Reader:
     def read(line: Line) -> Observation | Skipped:
+        refuse_part(line)
         text = line.text.decode("ascii", "replace")
         head = _HEAD.match(text)
         if head is None:

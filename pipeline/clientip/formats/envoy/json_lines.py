@@ -34,7 +34,7 @@ def _compile(setup: Setup) -> Reader:
     places = tuple(_places(setup, dict(_KNOWN_PATTERNS).get(setup.pattern or "envoy-gateway", setup.pattern or "")))
     paths, roles = tuple(path for path, _ in places), tuple(role for _, role in places)
     _check(setup, roles)
-    manner = Manner(port_zero_said=True)
+    manner = Manner(port_zero_said=True, is_json=True)
     of_request = compile_columns(setup, roles, manner)
     of_connection = compile_columns(setup, roles, manner._replace(kind="connection"))
     is_tcp, keys = _tcp(roles), frozenset(path[0] for path in paths)

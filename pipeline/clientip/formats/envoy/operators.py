@@ -43,6 +43,7 @@ class Operator(NamedTuple):
     unit: str = _WORD
     weight: Weight = "text"
     soft: bool = False
+    ending: str | None = None  # patterns.Field.ending
 
 
 def _trusted(word: str, unit: str = _ADDRESS, how: str = "", name: str = "") -> Operator:
@@ -97,7 +98,7 @@ OPERATORS: Final[Mapping[str, Operator]] = MappingProxyType(
         **_address("UPSTREAM_REMOTE", "upstream_peer"),
         "UPSTREAM_HOST": _trusted("upstream_peer"),
         "DURATION": _trusted("duration", _DIGITS, "ms"),
-        "RESPONSE_CODE": _trusted("status", _DIGITS),
+        "RESPONSE_CODE": _trusted("status", _DIGITS)._replace(ending="(?:0|[1-9][0-9]{2})"),
         "CONNECTION_ID": _trusted("connection_serial", _DIGITS),
         "TRACE_ID": _trusted("trace", _HEX),
         "SPAN_ID": _trusted("span", _HEX),

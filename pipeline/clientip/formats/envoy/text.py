@@ -22,8 +22,20 @@ from clientip.errors import ConfigError, Fault, FormatError
 from clientip.formats.envoy.operators import TARGET, Operator, operator_kind
 from clientip.model import Format, Line, Observation, Reader, Sample, Setup
 from clientip.patterns.columns import compile_columns
-from clientip.patterns.matcher import QUOTELESS, RAW, WORD, Field, Token, Values, compile_tokens, decode_text, refuse
-from clientip.patterns.roles import Manner, Role, index_of
+from clientip.patterns.matcher import (
+    QUOTELESS,
+    RAW,
+    WORD,
+    Field,
+    LineEnd,
+    Token,
+    Values,
+    compile_tokens,
+    decode_text,
+    line_end,
+    refuse,
+)
+from clientip.patterns.roles import Manner, Role, index_of, loosened
 
 _OPERATOR: Final = re.compile(r"%(?:%|([A-Z_0-9]+(?:\([^)]*\))?(?::[0-9]+)?)%)")
 
@@ -33,12 +45,13 @@ def compile_envoy_text(setup: Setup) -> Reader:
     pattern = dict(_KNOWN_PATTERNS).get(setup.pattern or "default", setup.pattern or "")
     pattern = pattern.removesuffix("\\n").removesuffix("\n")
     counted = _is_counted(setup, pattern)
-    written = list(_tokens(setup, pattern, counted))
+    written = list(_tokens(setup, pattern, _counted_unit if counted else _unit))
     roles_of = {token.name: role for token, role in written if isinstance(token, Field)}
     _check(setup, list(roles_of.values()))
     matcher = compile_tokens([token for token, _ in written])
-    roles = [roles_of.get(name) for name in matcher.names]
-    manner = Manner(port_zero_said=True)
+    end = _line_end(setup, pattern)
+    roles = loosened([roles_of.get(name) for name in matcher.names], end.loose)
+    manner = Manner(port_zero_said=True, closed=end.closed, forgeable=end.forgeable and setup.relayed)
     of_request = compile_columns(setup, roles, manner)
     of_connection = compile_columns(setup, roles, manner._replace(kind="connection"))
     is_tcp, values_of = _tcp(roles), _counting(matcher.read, written) if counted else matcher.read
@@ -48,6 +61,11 @@ def compile_envoy_text(setup: Setup) -> Reader:
         return of_connection(line, values) if is_tcp(values) else of_request(line, values)
 
     return read
+
+
+def _line_end(setup: Setup, pattern: str) -> LineEnd:
+    """By what the columns can hold, however many quotes a whole line has: a cut one has lost some."""
+    return line_end([token for token, _ in _tokens(setup, pattern, _worst_unit)], raw=True)
 
 
 def _is_counted(setup: Setup, pattern: str) -> bool:
@@ -68,7 +86,7 @@ def _counting(read: Callable[[str], Values], written: list[tuple[Token, Role | N
     return counted
 
 
-def _tokens(setup: Setup, pattern: str, counted: bool) -> Iterator[tuple[Token, Role | None]]:
+def _tokens(setup: Setup, pattern: str, unit_of: Callable[[Operator], str]) -> Iterator[tuple[Token, Role | None]]:
     place = 0
     direct_local = "%DOWNSTREAM_DIRECT_LOCAL_ADDRESS%" in pattern
     for found in _OPERATOR.finditer(pattern):
@@ -80,10 +98,18 @@ def _tokens(setup: Setup, pattern: str, counted: bool) -> Iterator[tuple[Token, 
             continue
         kind = operator_kind(found[1], setup)
         original = direct_local and found[1] == "DOWNSTREAM_LOCAL_ADDRESS"  # where the client meant to go
-        unit = _counted_unit(kind) if counted else kind.unit
-        yield Field(name=found[0], unit=unit, weight=kind.weight), None if original else kind.role
+        field = Field(name=found[0], unit=unit_of(kind), ending=kind.ending, weight=kind.weight)
+        yield field, None if original else kind.role
     if place < len(pattern):
         yield pattern[place:], None
+
+
+def _unit(kind: Operator) -> str:
+    return kind.unit
+
+
+def _worst_unit(kind: Operator) -> str:
+    return RAW if kind.soft else kind.unit
 
 
 def _counted_unit(kind: Operator) -> str:

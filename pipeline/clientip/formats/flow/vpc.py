@@ -21,6 +21,7 @@ from typing import Final
 
 from clientip.errors import FormatError
 from clientip.model import Endpoint, Format, Line, Observation, Reader, Sample, Setup, Skipped
+from clientip.patterns.columns import refuse_part
 from clientip.patterns.matcher import decode_text, refuse
 from clientip.patterns.request_time import number
 from clientip.syntax.addresses import parse_address, read_port
@@ -50,6 +51,7 @@ def _compile(setup: Setup) -> Reader:
     status, action, protocol = (places.get(name) for name in ("log-status", "action", "protocol"))
 
     def read(line: Line) -> Observation | Skipped:
+        refuse_part(line)
         text = decode_text(line.text).strip()
         values = text.split(" ")
         if text == header:

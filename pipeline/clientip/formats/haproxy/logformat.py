@@ -42,8 +42,16 @@ from clientip.formats.haproxy.samples import KNOWN_PATTERNS, SAMPLES
 from clientip.model import Coverage, Format, Heartbeat, Line, Observation, Reader, Setup, Skipped
 from clientip.patterns.columns import compile_columns, first_of
 from clientip.patterns.json_template import compile_slots
-from clientip.patterns.matcher import Field, Values, begins_its_own_way, compile_tokens, decode_text
-from clientip.patterns.roles import HeaderColumn, Manner, Role
+from clientip.patterns.matcher import (
+    Field,
+    LineEnd,
+    Values,
+    begins_its_own_way,
+    compile_tokens,
+    decode_text,
+    line_end,
+)
+from clientip.patterns.roles import HeaderColumn, Manner, Role, loosened
 from clientip.syntax.addresses import read_endpoint_last_colon
 
 # What is read without a `pattern`: one process writes all of these.  What is between `b/s` and the request, which no
@@ -101,10 +109,19 @@ def _is_json(pattern: str) -> bool:
 
 
 def _reader(setup: Setup, pattern: str) -> Reader:
-    names, roles, values_of = _compile(pattern, with_raw_cookies(pattern, list(items(setup, pattern))))
+    written = with_raw_cookies(pattern, list(items(setup, pattern)))
+    names, roles, values_of = _compile(pattern, written)
+    is_json = _is_json(pattern)
+    end = LineEnd() if is_json else line_end([one.token for one in written], raw=True)
     request = any(role is not None and role.word in ("request", "status", "method", "target") for role in roles)
-    manner = _MANNER._replace(kind="request" if request else "connection", more_headers=_captured(setup, names))
-    observe = compile_columns(setup, _chosen(setup, names, roles), manner)
+    manner = _MANNER._replace(
+        kind="request" if request else "connection",
+        more_headers=_captured(setup, names),
+        is_json=is_json,
+        closed=end.closed,
+        forgeable=end.forgeable,  # HAProxy itself cuts lines
+    )
+    observe = compile_columns(setup, _chosen(setup, names, loosened(roles, end.loose)), manner)
     may_be_cut = pattern.endswith("%{+Q}r")
     cookie_of = _cookies(names)
 
@@ -281,6 +298,6 @@ HAPROXY: Final = Format(
     ask_for=(
         'log-format "%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %hr %{+Q}r" '
         "with `capture request header X-Forwarded-For len 1024` and the like, and `log … len 8192`; in mode tcp "
-        'log-format "%ci:%cp [%t] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %Tw/%Tc/%Tt %B %ts"'
+        'log-format "%ci:%cp [%t] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %Tw/%Tc/%Tt %B %ts end"'
     ),
 )

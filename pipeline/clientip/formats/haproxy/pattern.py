@@ -40,6 +40,7 @@ class Item(NamedTuple):
     unit: str = _WORD
     pattern: str | None = None
     weight: Weight = "text"
+    ending: str | None = None  # patterns.Field.ending
 
 
 def _trusted(word: str, unit: str = _DIGITS, how: str = "", name: str = "") -> Item:
@@ -49,7 +50,7 @@ def _trusted(word: str, unit: str = _DIGITS, how: str = "", name: str = "") -> I
 _START: Final = Item(Role("start", "haproxy"), _TIME, _LOCAL_TIME, "trusted")
 _START_ZONED: Final = Item(Role("start", "clf"), _TIME, _ZONED_TIME, "trusted")
 _NUMBER: Final = Item(None, _DIGITS)
-_FLAGS: Final = Item(None, "[A-Za-z-]")
+_FLAGS: Final = "[A-Za-z-]"
 _PROXY_NAME: Final = Item(None, _NAME)
 
 # fmt: off
@@ -83,7 +84,7 @@ ALIASES: Final[Mapping[str, Item]] = MappingProxyType(
         "ms": _trusted("fraction"),
         "Ta": _trusted("duration", how="ms"),
         "Tt": _trusted("duration", how="ms"),
-        "ST": _trusted("status"),
+        "ST": _trusted("status")._replace(ending="(?:-1|0|[1-9][0-9]{2})"),
         "B": Item(Role("response_bytes"), _DIGITS),
         "U": Item(Role("request_bytes"), _DIGITS),
         "ID": Item(Role("request_id", name="haproxy"), WORD, weight="trusted"),
@@ -101,8 +102,8 @@ ALIASES: Final[Mapping[str, Item]] = MappingProxyType(
         "s": _PROXY_NAME,
         "CC": Item(None, WORD),
         "CS": Item(None, WORD),
-        "ts": _FLAGS,
-        "tsc": _FLAGS,
+        "ts": Item(None, _FLAGS, ending=_FLAGS + "{2}"),
+        "tsc": Item(None, _FLAGS, ending=_FLAGS + "{4}"),
         "sslv": Item(None, WORD),
         "sslc": Item(None, WORD),
         "hr": Item(None, QUOTELESS),
@@ -149,7 +150,7 @@ _EXPRESSIONS: Final[Mapping[str, Item]] = MappingProxyType(
     }
 )
 
-_NEVER_QUOTED: Final = frozenset({_DIGITS, _TIME, _FLAGS.unit})  # numbers, stamps and termination flags
+_NEVER_QUOTED: Final = frozenset({_DIGITS, _TIME, _FLAGS})  # numbers, stamps and termination flags
 
 _ALIAS: Final = "|".join(sorted(ALIASES, key=len, reverse=True))
 _ITEM: Final = re.compile(
@@ -233,7 +234,12 @@ def _value(setup: Setup, found: re.Match[str], quoted: bool) -> Iterator[Written
     quoted = quoted and item.unit not in _NEVER_QUOTED
     text = _quotable(item) if quoted else item
     field = Field(
-        name=found[0], unit=text.unit, pattern=text.pattern, shaped=text.pattern is not None, weight=text.weight
+        name=found[0],
+        unit=text.unit,
+        pattern=text.pattern,
+        shaped=text.pattern is not None,
+        ending=text.ending,
+        weight=text.weight,
     )
     if quoted:
         yield Written("", '"', None)
@@ -264,6 +270,8 @@ def _expression(setup: Setup, text: str) -> Item:
         name = dict(setup.options).get(f"var.{found[1]}")
     if name is None:
         return Item(None, RAW)
+    if name.lower() in setup.mints and found is not None and found.re is _VARIABLE:  # HAProxy's own text
+        return Item(Role("header", "last", name.lower()), WORD, weight="claim")
     return Item(Role("header", "last", name.lower(), limit), RAW, weight="claim")
 
 
@@ -274,7 +282,10 @@ def capture_lengths(setup: Setup) -> Mapping[str, int]:
 
 
 def _captures(found: re.Match[str]) -> Written:
-    """The capture blocks with the blank behind each: 0 to 2 `{…}`, or any number of `"…"`."""
+    """The capture blocks with the blank behind each: 0 to 2 `{…}`, or any number of `"…"`.
+
+    Each ends in a character that no captured value holds, so of a line that is cut whole ones are left.
+    """
     behind = "" if found.end() == len(found.string) else " "
     if found.re is _BLOCKS:
         count = found[0].count("%")
@@ -282,4 +293,5 @@ def _captures(found: re.Match[str]) -> Written:
         name = BLOCKS if "%hr" in found[0] or "}hr" in found[0] else ""
     else:
         pattern, name = rf'(?:"[^"]*+"{behind or " ?+"})*+', QUOTED if "hrl" in found[0] else ""
-    return Written("", Field(name=name, unit=QUOTELESS, pattern=pattern, shaped=True, weight="claim"), None)
+    blocks_field = Field(name=name, unit=QUOTELESS, pattern=pattern, shaped=True, ending=pattern, weight="claim")
+    return Written("", blocks_field, None)

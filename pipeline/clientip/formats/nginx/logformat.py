@@ -36,14 +36,16 @@ from clientip.patterns.matcher import (
     ESCAPED,
     QUOTELESS,
     RAW,
+    LineEnd,
     Token,
     Values,
     begins_its_own_way,
     compile_tokens,
     decode_text,
+    line_end,
     refuse,
 )
-from clientip.patterns.roles import Manner, Role, index_of
+from clientip.patterns.roles import Manner, Role, index_of, loosened
 
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _ERROR_LINE: Final = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} \[[a-z]+\] [0-9]+#[0-9]+: ")
@@ -66,15 +68,20 @@ def compile_nginx(setup: Setup) -> Reader:
     tokens = list(_tokens(setup, pattern, _UNITS[escape]))
     if as_json:
         names, values_of = compile_slots(_json_slots(setup, pattern))
+        end = LineEnd()
     else:
         names, values_of = _compile_text(tokens)
-    roles = _finest_end([_variable(setup, name).role for name in names])
-    stream = not STREAM_ONLY.isdisjoint(names)
+        end = line_end(tokens, raw=escape == "none")
+    roles = _finest_end(loosened([_variable(setup, name).role for name in names], end.loose))
+    stream = not STREAM_ONLY.isdisjoint(name.removeprefix("$") for name in names)
     manner = Manner(
         kind="connection" if stream else "request",
         unescape=str if as_json else _UNESCAPES[escape],
         absent=_ABSENT[escape],
         peer_void=_early(roles),
+        is_json=as_json,
+        closed=end.closed,
+        forgeable=end.forgeable and setup.relayed,
     )
     observe, own_begin = compile_columns(setup, roles, manner), begins_its_own_way(tokens)
 
@@ -93,7 +100,7 @@ def compile_nginx(setup: Setup) -> Reader:
 def _compile_text(tokens: Sequence[Token]) -> tuple[tuple[str, ...], Callable[[bytes], Values]]:
     matcher = compile_tokens(tokens)
     read = matcher.read
-    return tuple(name.removeprefix("$") for name in matcher.names), lambda text: read(decode_text(text))
+    return matcher.names, lambda text: read(decode_text(text))
 
 
 def _variable(setup: Setup, name: str) -> Variable:

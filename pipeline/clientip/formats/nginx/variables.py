@@ -19,6 +19,10 @@ _DECIMAL: Final = "[0-9.-]"
 _NAME: Final = r'[^ "\[\]]'
 _HEX: Final = "[0-9a-f-]"
 _PEER: Final = r'(?:\[[0-9A-Fa-f:.]++\](?::[0-9]++)?+|[^ ,"\[\]|;{}\t]++)'
+_MILLISECONDS: Final = r"[0-9]++\.[0-9]{3}"
+_ID: Final = "(?:[0-9a-f]{32}|-?)"
+_SPAN: Final = "(?:[0-9a-f]{16}|-?)"
+_ISO: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[0-9]{2}:){2}[0-9]{2}[+-][0-9]{2}:[0-9]{2}"
 _CLF: Final = r"[0-9]{2}/[A-Za-z]{3}/[0-9]{4}(?::[0-9]{2}){3} [+-][0-9]{4}"
 
 
@@ -31,6 +35,7 @@ class Variable(NamedTuple):
     weight: Weight = "text"
     listed: bool = False
     always: bool = False  # never empty, so it may stand unquoted in JSON
+    ending: str | None = None  # patterns.Field.ending
 
     def field(self, name: str, client_unit: str) -> Field:
         """The field of the variable, where clients' values are written in `client_unit`s."""
@@ -40,12 +45,15 @@ class Variable(NamedTuple):
             pattern=self.pattern,
             shaped=self.pattern is not None,
             listed=self.listed and self.weight == "trusted",
+            ending=self.ending,
             weight=self.weight,
         )
 
 
-def _seen(role: str, unit: str, *, always: bool = False, how: str = "", name: str = "") -> Variable:
-    return Variable(Role(role, how, name), unit, weight="trusted", always=always)
+def _seen(
+    role: str, unit: str, *, always: bool = False, how: str = "", name: str = "", ending: str | None = None
+) -> Variable:
+    return Variable(Role(role, how, name), unit, weight="trusted", always=always, ending=ending)
 
 
 def _list(item: str) -> Variable:
@@ -72,19 +80,19 @@ VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
         "upstream_addr": Variable(
             Role("upstream_peer"), '[^"]', rf"{_PEER}(?:(?:, | : ){_PEER})*+", "trusted", listed=True
         ),
-        "time_local": Variable(Role("end", "clf"), "[0-9A-Za-z/: +-]", _CLF, "trusted", always=True),
-        "time_iso8601": _seen("end", "[0-9T:Z.+-]", always=True, how="rfc3339"),
-        "msec": _seen("end", _DECIMAL, always=True, how="epoch"),
-        "request_time": _seen("duration", _DECIMAL, always=True, how="s"),
-        "session_time": _seen("duration", _DECIMAL, always=True, how="s"),
-        "status": _seen("status", _DIGITS, always=True),
-        "request_id": _seen("request_id", _HEX, always=True, name="nginx"),
-        "kong_request_id": _seen("request_id", _HEX, name="kong"),
-        "otel_trace_id": _seen("trace", _HEX),
-        "otel_span_id": _seen("span", _HEX),
-        "otel_parent_id": _seen("parent", _HEX),
-        "opentelemetry_trace_id": _seen("trace", _HEX),
-        "opentelemetry_span_id": _seen("span", _HEX),
+        "time_local": Variable(Role("end", "clf"), "[0-9A-Za-z/: +-]", _CLF, "trusted", always=True, ending=_CLF),
+        "time_iso8601": _seen("end", "[0-9T:Z.+-]", always=True, how="rfc3339", ending=_ISO),
+        "msec": _seen("end", _DECIMAL, always=True, how="epoch", ending=_MILLISECONDS),
+        "request_time": _seen("duration", _DECIMAL, always=True, how="s", ending=_MILLISECONDS),
+        "session_time": _seen("duration", _DECIMAL, always=True, how="s", ending=_MILLISECONDS),
+        "status": _seen("status", _DIGITS, always=True, ending="[0-9]{3}"),
+        "request_id": _seen("request_id", _HEX, always=True, name="nginx", ending=_ID),
+        "kong_request_id": _seen("request_id", _HEX, name="kong", ending=_ID),
+        "otel_trace_id": _seen("trace", _HEX, ending=_ID),
+        "otel_span_id": _seen("span", _HEX, ending=_SPAN),
+        "otel_parent_id": _seen("parent", _HEX, ending=_SPAN),
+        "opentelemetry_trace_id": _seen("trace", _HEX, ending=_ID),
+        "opentelemetry_span_id": _seen("span", _HEX, ending=_SPAN),
         "connection": _seen("connection_serial", _DIGITS, always=True),
         "connection_requests": _seen("request_serial", _DIGITS, always=True),
         "hostname": _plain(WORD, "instance", always=True),

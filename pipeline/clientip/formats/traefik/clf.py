@@ -19,6 +19,7 @@ from clientip.errors import FormatError
 from clientip.formats.traefik.access import OWN_LOG, service_endpoint
 from clientip.formats.traefik.samples import CLF_SAMPLES
 from clientip.model import Claim, Format, Http, Line, Observation, Reader, Setup, Skipped
+from clientip.patterns.columns import refuse_part
 from clientip.patterns.matcher import decode_text
 from clientip.syntax.times import MILLISECOND_NS, SECOND_NS, clf_ns, spread
 
@@ -40,6 +41,7 @@ def _compile_clf(setup: Setup) -> Reader:
         text = decode_text(line.text)
         if OWN_LOG.match(line.text) and _STAMP.search(text) is None:  # a client chooses how access lines begin
             return Skipped(line, "no_request")
+        refuse_part(line, closed=True)
         stamp, *more = _stamps(text)
         if more:
             raise FormatError("two_readings", more[0].start())
