@@ -30,7 +30,8 @@ def test_samples(sample: Sample) -> None:
 
 @pytest.mark.parametrize(("name", "pattern"), HAPROXY.known_patterns)
 def test_known_patterns_compile(name: str, pattern: str) -> None:
-    HAPROXY.compile(Setup(system="s", format="haproxy", pattern=pattern, logs_peer="socket", timezone="UTC"))
+    escaped = (("line_breaks", "escaped"),) if name == "httpslog" else ()
+    reader_of(HAPROXY, pattern=pattern, options=escaped)
 
 
 def test_faults_are_told_together() -> None:
@@ -126,6 +127,6 @@ def test_raw_text_at_the_end_changes_nothing_we_trust(base: str) -> None:
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for name, pattern in HAPROXY.known_patterns:
         try:
-            reader_of(HAPROXY, pattern=pattern)(line_of(data))
+            reader_of(HAPROXY, pattern=pattern, options=(("line_breaks", "escaped"),))(line_of(data))
         except FormatError as error:
             assert error.reason, name

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clientip.engine import Engine, LogSource
+from clientip.formats import FORMATS
 from clientip.model import Fact, Line, Promise, Record, Rejected, Setup, System
 
 from tests.worlds.walks import owns, system
@@ -17,7 +18,11 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 EXPECTED = GOLDEN / "expected.jsonl"
 
 BALANCER = ("10.0.0.10", "fd00::10")
+HTTPSLOG = dict(FORMATS["haproxy"].known_patterns)["httpslog"]
 XFF = (Promise("x-forwarded-for"),)
+
+# HAProxy's httpslog was recorded on a port without TLS: nobody sent a server name, and with it line breaks.
+OPTIONS = {HTTPSLOG: (("line_breaks", "escaped"),)}
 
 Read = tuple[int, bytes, Any]
 """(line number, bytes, outcome)"""
@@ -41,6 +46,7 @@ def setup_of(row: dict[str, Any]) -> Setup:
         timezone="UTC",
         captures=tuple(row["captures"]),
         appends_before_log=row["appends_before_log"],
+        options=OPTIONS.get(row["pattern"], ()),
     )
 
 

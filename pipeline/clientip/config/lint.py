@@ -12,7 +12,7 @@ from typing import Final
 from clientip.config.keys import INTERNAL, OUTSIDE
 from clientip.config.ranges import in_force_together
 from clientip.formats import FORMATS
-from clientip.model import Ownership, System
+from clientip.model import Ownership, Setup, System
 from clientip.settings import Settings, SystemSettings
 from clientip.syntax.addresses import parse_range
 
@@ -45,6 +45,7 @@ def warnings(settings: Settings) -> tuple[str, ...]:
         *_unlogged(settings.systems),
         *_unbounded(settings.systems),
         *_trailing(settings.systems),
+        *_breakable(settings.systems),
     ]
     return tuple(f"systems.{name}.{key}: {text}" for name, key, text in found)
 
@@ -167,12 +168,31 @@ def _unlogged(systems: Sequence[SystemSettings]) -> Iterator[_Warning]:
 
 def _columns(each: SystemSettings) -> str:
     """The text that names the log's columns; "" if the format does not show it."""
-    if each.setup is None or FORMATS[each.setup.format].pattern == "none":
+    pattern = "" if each.setup is None else _pattern(each.setup)
+    captures = () if each.setup is None else each.setup.captures
+    return "\n".join((pattern, *captures)).lower().replace("-", "_") if pattern else ""
+
+
+def _pattern(setup: Setup) -> str:
+    """The server's format string; "" if the format has none."""
+    if FORMATS[setup.format].pattern == "none":
         return ""
-    shipped = dict(FORMATS[each.setup.format].known_patterns)
-    pattern = each.setup.pattern or next(iter(shipped.values()), "")
-    pattern = shipped.get(pattern, pattern)  # a known one goes by its name
-    return "\n".join((pattern, *each.setup.captures)).lower().replace("-", "_") if pattern else ""
+    shipped = dict(FORMATS[setup.format].known_patterns)
+    pattern = setup.pattern or next(iter(shipped.values()), "")
+    return shipped.get(pattern, pattern)  # a known one goes by its name
+
+
+def _breakable(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
+    """Envoy's text log with the server name of TLS, which old versions did not check."""
+    for each in systems:
+        if each.setup is not None and each.setup.format == "envoy_text" and _SERVER_NAME in _pattern(each.setup):
+            yield each.system.name, "pattern", f"has %{_SERVER_NAME}%: {_OLD_ENVOY}"
+
+
+_SERVER_NAME: Final = "REQUESTED_SERVER_NAME"
+_OLD_ENVOY: Final = (
+    "before Envoy 1.32 (1.29.9, 1.30.6, 1.31.2) a client can end the line with it, and write lines of its own: log JSON"
+)
 
 
 def _unbounded(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:

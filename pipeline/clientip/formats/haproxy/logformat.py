@@ -15,8 +15,13 @@ a header that some system conveys it is required: HAProxy keeps the first `len` 
 header long would choose where its trusted right end is cut off.
 Option `var.<name>` = header says which header a `%[var(<name>)]` holds.
 
-Without `pattern`, lines of httplog, tcplog and httpslog are read side by side.  A line cut at the length limit of the
-log (1024 by default) is read if only the request at its end is cut: who asks for long paths must not hide by it.
+httpslog ends in the server name of TLS as the client wrote it, line breaks and all: whole lines of his own.  So it is
+read only under option `line_breaks` = escaped, the operator's word that what brings the lines escapes them (rsyslog
+writes `#012`); log `httpslog-encoded` instead, and any expression of such text with `,url_enc` or `,json(utf8s)`.
+
+Without `pattern`, lines of httplog and tcplog are read side by side, and under that option those of httpslog.  A line
+cut at the length limit of the log (1024 by default) is read if only the request at its end is cut: who asks for long
+paths must not hide by it.
 
 A captured cookie is written as it came and may look like the columns behind it, captured headers and all.  A line with
 one is read only if it is whole and shows nothing else that could be those; its `len` must be far below the log's.
@@ -33,6 +38,7 @@ from clientip.formats.haproxy.pattern import (
     BLOCKS,
     QUOTED,
     Written,
+    breaking,
     capture_lengths,
     is_cookie,
     items,
@@ -56,7 +62,8 @@ from clientip.syntax.addresses import read_endpoint_last_colon
 
 # What is read without a `pattern`: one process writes all of these.  What is between `b/s` and the request, which no
 # client writes, tells them apart.
-_DEFAULTS: Final = ("httplog", "tcplog", "httpslog")
+_DEFAULTS: Final = ("httplog", "tcplog")
+_BREAKABLE: Final = "httpslog"
 
 _ABSENT: Final = frozenset({"-", "", "<BADREQ>", "-1"})
 _NO_COOKIE: Final = ("-", "", None)
@@ -78,8 +85,10 @@ _HEADER_FAILED: Final = ("PROXY protocol", "NetScaler Client IP")
 def compile_haproxy(setup: Setup) -> Reader:
     """The reader of a system's `pattern`; ConfigError for keys `pattern`, `logs_peer`, `timezone`, `captures`."""
     known = dict(KNOWN_PATTERNS)
-    patterns = [known.get(name, name) for name in (_DEFAULTS if setup.pattern is None else (setup.pattern,))]
-    _check(setup, list(items(setup, patterns[0])))
+    escaped = dict(setup.options).get("line_breaks") == "escaped"
+    names = (setup.pattern,) if setup.pattern is not None else (*_DEFAULTS, _BREAKABLE) if escaped else _DEFAULTS
+    patterns = [known.get(name, name) for name in names]
+    _check(setup, patterns[0])
     observe, special = first_of([_reader(setup, pattern) for pattern in patterns]), _special(setup)
     own_begin = all(_begins_its_own_way(setup, pattern) for pattern in patterns)
 
@@ -170,8 +179,9 @@ def _chosen(setup: Setup, names: tuple[str, ...], roles: list[Role | None]) -> l
     ]
 
 
-def _check(setup: Setup, written: list[Written]) -> None:
+def _check(setup: Setup, pattern: str) -> None:
     """Everything wrong with the set-up, at once."""
+    written = list(items(setup, pattern))
     roles = [one.role for one in written if one.role is not None]
     faults: list[Fault] = []
     if not roles:
@@ -194,9 +204,24 @@ def _check(setup: Setup, written: list[Written]) -> None:
     blocks = any(isinstance(one.token, Field) and one.token.name in (BLOCKS, QUOTED) for one in written)
     if setup.captures and not blocks and not any(role.word == "header" for role in roles):
         faults.append(Fault("", "captures", "the pattern has no %hr; add it, or leave `captures` out"))
-    faults += _length_faults(setup)
+    faults += [*_length_faults(setup), *_line_break_faults(setup, pattern)]
     if faults:
         raise ConfigError(faults)
+
+
+def _line_break_faults(setup: Setup, pattern: str) -> Iterator[Fault]:
+    said = dict(setup.options).get("line_breaks")
+    if said not in (None, "escaped"):
+        yield Fault("", "options.line_breaks", 'write "escaped", or leave it out')
+    elif said is None and not _is_json(pattern):
+        for expression in breaking(setup, pattern):
+            yield Fault("", "pattern", _BREAKS.format(expression))
+
+
+_BREAKS: Final = (
+    "`%[{0}]` may hold a line break that a client wrote, and behind it lines of his own; log `%[{0},url_enc]` or "
+    '`%[{0},json(utf8s)]`, or write options = {{ line_breaks = "escaped" }} if what brings the lines escapes them'
+)
 
 
 def _length_faults(setup: Setup) -> Iterator[Fault]:
@@ -293,6 +318,7 @@ HAPROXY: Final = Format(
     options=(
         ("capture_length.HEADER", "the `len` at which that capture is cut; required if a system conveys the header"),
         ("var.NAME", "the header that a %[var(NAME)] of the pattern holds"),
+        ("line_breaks", '"escaped": what brings the lines escapes line breaks in them, as rsyslog does; for httpslog'),
     ),
     connections="%bi",
     ask_for=(

@@ -4,7 +4,8 @@ https://docs.haproxy.org/dev/configuration.html#8.2.6
 
 What the writer escapes (8.6): the request line and captured headers lose `"`, `#` and everything that is not
 printable ASCII to `#HH`, captured headers also `{`, `|` and `}`; blanks stay.  The value of an expression is written
-as it is, between quotes with `+Q` or not, so it may hold any text; so is a captured cookie.
+as it is, between quotes with `+Q` or not, so it may hold any text; so is a captured cookie.  What may hold a line break
+(`line_breaks`) is refused unless a converter encodes it, or options.line_breaks says that something else does.
 Blanks in a row come out as one, and capture blocks vanish where nothing is captured.
 """
 
@@ -17,6 +18,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from clientip.formats.haproxy.line_breaks import encoded_unit, is_one_line
 from clientip.model import Setup
 from clientip.patterns.matcher import QUOTELESS, RAW, WORD, Field, Token, Weight
 from clientip.patterns.roles import Role
@@ -269,10 +271,22 @@ def _expression(setup: Setup, text: str) -> Item:
     elif found := _VARIABLE.fullmatch(text):
         name = dict(setup.options).get(f"var.{found[1]}")
     if name is None:
-        return Item(None, RAW)
+        return Item(None, encoded_unit(text) or RAW)
     if name.lower() in setup.mints and found is not None and found.re is _VARIABLE:  # HAProxy's own text
         return Item(Role("header", "last", name.lower()), WORD, weight="claim")
     return Item(Role("header", "last", name.lower(), limit), RAW, weight="claim")
+
+
+def breaking(setup: Setup, pattern: str) -> list[str]:
+    """The expressions of the pattern that may hold a line break; in JSON, which escapes it, none."""
+    found = dict.fromkeys(match["expression"] for match in _ITEM.finditer(pattern) if match["expression"])
+    return [each for each in found if each not in _EXPRESSIONS and not is_one_line(each, known=_is_known(setup, each))]
+
+
+def _is_known(setup: Setup, expression: str) -> bool:
+    """Whether a variable holds a header by the operator's word; `txn.base` is the ingress controllers' own."""
+    found = _VARIABLE.match(expression)
+    return found is not None and (found[1] == "txn.base" or f"var.{found[1]}" in dict(setup.options))
 
 
 def capture_lengths(setup: Setup) -> Mapping[str, int]:

@@ -10,14 +10,13 @@ _HTTP: Final = (
     "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %hr %hs %{+Q}r"
 )
 
+_TLS: Final = "%[fc_err]/%[ssl_fc_err,hex]/%[ssl_c_err]/%[ssl_c_ca_err]/%[ssl_fc_is_resumed]"
+
 KNOWN_PATTERNS: Final = (
     ("httplog", _HTTP),
     ("tcplog", "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq"),
-    (
-        "httpslog",
-        _HTTP + " %[fc_err]/%[ssl_fc_err,hex]/%[ssl_c_err]/%[ssl_c_ca_err]/%[ssl_fc_is_resumed] "
-        "%[ssl_fc_sni]/%sslv/%sslc",
-    ),
+    ("httpslog", f"{_HTTP} {_TLS} %[ssl_fc_sni]/%sslv/%sslc"),
+    ("httpslog-encoded", f"{_HTTP} {_TLS} %[ssl_fc_sni,url_enc]/%sslv/%sslc end"),
     (
         "clf",
         '%{+Q}o %{-Q}ci - - [%trg] %r %ST %B "" "" %cp %ms %ft %b %s %TR %Tw %Tc %Tr %Ta %tsc %ac %fc %bc %sc %rc '
@@ -33,6 +32,7 @@ KNOWN_PATTERNS: Final = (
 
 _TCP_ENDS: Final = "%ci:%cp [%t] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq"
 _HTTP_ENDS: Final = _HTTP.replace("[%tr] %ft %b/%s", "[%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp")
+_ESCAPED: Final = ("options", (("line_breaks", "escaped"),))
 _CAPTURES: Final = (("captures", ("X-Forwarded-For", "User-Agent")),)
 _HEAD: Final = b"203.0.113.7:50112 [02/Mar/2026:10:20:30.250] www~ app/web1 0/0/1/8/9 200 512 - - ---- 3/3/0/0/0 0/0 "
 
@@ -126,9 +126,18 @@ SAMPLES: Final = (
     ),
     Sample(line=b"Proxy www started.", skipped="no_request"),
     Sample(
-        setup=(("pattern", "httpslog"),),
+        setup=(("pattern", "httpslog"), _ESCAPED),
         line=_HEAD + b'"GET / HTTP/1.1" 0/0000000000000000/0/0/0 a b" c/TLSv1.3/TLS_AES_128_GCM_SHA256',
         expect=(("peer", "203.0.113.7:50112"), ("http.status", 200), ("http.target", "/")),
+    ),
+    Sample(  # the server name cannot end the line
+        setup=(("pattern", "httpslog-encoded"),),
+        line=_HEAD + b'"GET / HTTP/1.1" 0/0000000000000000/0/0/0 x%0Ay%22/TLSv1.3/TLS_AES_128_GCM_SHA256 end',
+        expect=(("peer", "203.0.113.7:50112"), ("http.status", 200), ("http.target", "/")),
+    ),
+    Sample(  # nor is a line read that it may have ended
+        line=_HEAD + b'"GET / HTTP/1.1" 0/0000000000000000/0/0/0 a/TLSv1.3/TLS_AES_128_GCM_SHA256',
+        rejected="no_match",
     ),
     Sample(
         setup=(("pattern", "clf"), ("captures", ("x-forwarded-for",))),
@@ -199,6 +208,7 @@ SAMPLES: Final = (
         expect=(("kind", "connection"), ("peer", "203.0.113.7:50112"), ("end_ns", 1772446831_111_000_000)),
     ),
     Sample(
+        setup=(_ESCAPED,),
         line=_HEAD + b'"GET / HTTP/1.1" 0/0000000000000000/0/0/0 a/TLSv1.3/TLS_AES_128_GCM_SHA256',
         expect=(("kind", "request"), ("peer", "203.0.113.7:50112"), ("http.status", 200)),
     ),

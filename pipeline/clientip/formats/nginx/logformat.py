@@ -9,7 +9,8 @@ is logged with the socket even where realip is on, so such a line tells neither 
 Time: nginx logs at the end.  Without `$request_time` nobody knows when the request began: `start_ns` is None.
 
 Escaping: `escape=default` writes `"`, `\` and what is not printable ASCII as `\xHH`; `escape=json` as JSON does,
-with bytes above 0x7F as they are, and nothing at all for an absent value; `escape=none` writes all as it is.
+with bytes above 0x7F as they are, and nothing at all for an absent value; `escape=none` writes all as it is, so what
+may hold a line break (`$uri`, `$remote_user`, names out of TLS, variables of the operator's own) is refused there.
 
 Headers: `X-Forwarded-For` is all lines, joined.  Of others only the first line was logged before 1.23;
 option `headers` = `all` says the server is newer.
@@ -28,7 +29,7 @@ from typing import Any, Final
 
 from clientip.errors import ConfigError, Fault, FormatError
 from clientip.formats.nginx.samples import KNOWN_PATTERNS, SAMPLES
-from clientip.formats.nginx.variables import STREAM_ONLY, Variable, variable
+from clientip.formats.nginx.variables import STREAM_ONLY, Variable, is_one_line, variable
 from clientip.model import Format, Line, Observation, Reader, Setup, Skipped
 from clientip.patterns.columns import compile_columns
 from clientip.patterns.json_template import Path, compile_slots
@@ -140,8 +141,16 @@ def _check(setup: Setup, pattern: str) -> None:
                 '"realip" if real_ip_header names a header',
             )
         )
+    if setup.escape == "none" and dict(setup.options).get("line_breaks") != "escaped":
+        faults += [Fault("", "pattern", _BREAKS.format(name)) for name in sorted(names) if not is_one_line(name)]
     if faults:
         raise ConfigError(faults)
+
+
+_BREAKS: Final = (
+    "`${0}` may hold a line break that a client wrote, and behind it lines of his own; log with escape=json, or write "
+    'options = {{ line_breaks = "escaped" }} if what brings the lines escapes them'
+)
 
 
 def _finest_end(roles: list[Role | None]) -> list[Role | None]:
@@ -222,7 +231,10 @@ NGINX: Final = Format(
     logs_peer=("socket", "proxy", "realip"),
     pattern="optional",
     known_patterns=KNOWN_PATTERNS,
-    options=(("headers", '"all" from nginx 1.23 on: every line of a repeated header is logged, not the first only'),),
+    options=(
+        ("headers", '"all" from nginx 1.23 on: every line of a repeated header is logged, not the first only'),
+        ("line_breaks", '"escaped": what brings the lines escapes line breaks in them; for escape=none'),
+    ),
     ask_for=(
         """log_format hop escape=json '{"msec":"$msec","rt":"$request_time","peer":"$realip_remote_addr","""
         """"peer_port":"$realip_remote_port","client":"$remote_addr","pp":"$proxy_protocol_addr","""

@@ -6,6 +6,7 @@ A variable that is not here holds whatever a client wrote.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -136,6 +137,26 @@ VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
         "req_id": Variable(Role("request_id", name="x-request-id"), weight="claim"),
     }
 )
+
+
+# What a client writes and no line break can stand in: text out of the parsed head of a request, as it was sent.
+_ONE_LINE: Final = re.compile(
+    r"(?:sent_|upstream_)?http_\w+|(?:upstream_)?cookie_\w+|arg_\w+|args|query_string|is_args|request(?:_uri)?"
+    r"|content_(?:type|length)|host|proxy_(?:host|port|add_x_forwarded_for)|req_id"
+    r"|request_(?:id|completion)|server_protocol|upstream_\w+|ssl_(?:protocol|cipher|session_reused|early_data)|tcpinfo_\w+"
+)
+
+
+def is_one_line(name: str) -> bool:
+    """Whether the value of `$name` holds no line break even where nothing is escaped.
+
+    `$uri` and its like are decoded paths, `$remote_user` is decoded too; names out of TLS are what the client sent.
+
+    >>> is_one_line("request_uri"), is_one_line("status"), is_one_line("uri"), is_one_line("ssl_server_name")
+    (True, True, False, False)
+    """
+    known = VARIABLES.get(name)
+    return (known is not None and known.unit is not None) or _ONE_LINE.fullmatch(name) is not None
 
 
 def variable(name: str, header_coverage: str) -> Variable:
