@@ -16,7 +16,7 @@ Kind = Literal["request", "connection", "translation", "span"]
 LogsPeer = Literal["socket", "proxy", "realip"]
 Mode = Literal["append", "overwrite", "append2"]
 Verdict = Literal["seen", "vouched", "joined", "internal", "unknown"]
-Coverage = Literal["all", "first", "last", "cut", "remainder", "appended"]
+Coverage = Literal["all", "first", "last", "cut", "twin", "remainder", "appended"]
 
 
 class Address(Struct, frozen=True, gc=False):
@@ -65,7 +65,8 @@ class Claim(Struct, frozen=True, gc=False):
 
     `values` are the header's lines in wire order.  `coverage` says how much of
     the header the log shows: `all` lines; only the `first` or the `last` line;
-    a `cut` at N bytes (the trusted right end may be missing); the `remainder`
+    a `cut` at N bytes (the trusted right end may be missing); a `twin`: lines of a
+    name with `_` for `-`, which no proxy strips, may be among them; the `remainder`
     after realip consumed the trusted entries; `appended`: all, and the system
     had already added its own peer when it logged.
     """
@@ -135,6 +136,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     mints: tuple[str, ...] = ()  # id headers this system always overwrites
     appends_before_log: bool = False  # logs X-Forwarded-For after adding its own peer
     relayed: bool = False  # its lines came through syslog, which cuts long ones
+    drops_underscores: bool | None = None  # its server drops headers with `_` in their names; None: by the format
     claim_headers: frozenset[str] = frozenset()  # headers some system conveys, beside the well-known ones
     proof_headers: frozenset[str] = frozenset()  # headers whose values become keyed hashes when read
     proof_key: bytes = b""  # key of those hashes
@@ -375,6 +377,7 @@ class Format(Struct, frozen=True, kw_only=True):
     framing: Literal["lines", "length32"] = "lines"  # how a file holds messages
     connections: str | None = None  # word of a pattern that shows the near end of connections onward; "": always shown
     by_receipt: bool = False  # its stamps are made when events are received, however late: see `stamped_within`
+    drops_underscores: bool | None = None  # what nothing said of it means; None: it keeps `_` and `-` apart
     ask_for: str = ""  # the log configuration to ask the operator for: shows socket, port, headers, ids
 
 

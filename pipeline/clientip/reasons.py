@@ -57,6 +57,10 @@ UNKNOWN: Final = MappingProxyType(
             "the log shows only a part of the header; its trustworthy right end may be missing",
             "log all lines of the header at full length, and not as the last column unless in quotes",
         ),
+        "header_twin": Reason(
+            "the log cannot tell the header from one with underscores in its name, which any client can send",
+            "let the server drop such names, and then write drops_underscores = true",
+        ),
         "header_unreadable": Reason(
             "the entry written by the trusted hop is no usable address",
             "see the claim; a hop anonymises or writes a broken header",

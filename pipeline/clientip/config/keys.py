@@ -132,7 +132,9 @@ KEYS: Final = (
         "systems",
         "drops_underscores",
         FLAG,
-        "Its server drops headers whose names hold an underscore; `clientip.wsgi` believes headers only then.",
+        "Its server drops headers whose names hold an underscore. Default: true for nginx, whose "
+        "`underscores_in_headers` is off; false for what cannot tell `_` from `-` (OTLP with underscores, "
+        "`clientip.wsgi`): then no header there vouches or proves.",
         "true",
     ),
     Key(

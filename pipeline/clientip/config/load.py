@@ -304,6 +304,7 @@ def _setup(draft: _Draft, conveyed: frozenset[str], proving: frozenset[str], key
         mints=tuple(name.lower() for name in keys.get("mints", ())),
         appends_before_log=keys.get("appends_before_log", False),
         relayed=is_relayed(_wrappers(keys)),
+        drops_underscores=keys.get("drops_underscores"),
         claim_headers=conveyed,
         proof_headers=proving,
         proof_key=key,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Final, get_args
 
 from clientip.errors import FormatError
 from clientip.model import Coverage, Endpoint, Heartbeat, Http, Ids, Line, Observation, Reader, Setup, Skipped
@@ -21,10 +21,8 @@ from clientip.syntax.headers import SortedHeaders, is_whole_id, sort_headers
 PLAIN: Final = Manner()
 __all__ = ["compile_columns", "first_of", "last_address", "number", "refuse_part", "split_request", "trace_ids"]
 
-_COVERAGES: Final[Mapping[str, Coverage]] = MappingProxyType(
-    {"all": "all", "first": "first", "last": "last", "cut": "cut", "remainder": "remainder", "appended": "appended"}
-)
-_POOR: Final[Mapping[Coverage, int]] = MappingProxyType({"appended": 1, "cut": 2})
+_COVERAGES: Final[Mapping[str, Coverage]] = MappingProxyType({word: word for word in get_args(Coverage)})
+_POOR: Final[Mapping[Coverage, int]] = MappingProxyType({"appended": 1, "twin": 2, "cut": 2})
 CUT_FROM: Final = 900  # bytes: the least that anything cuts lines at, 1024, without what stands before them
 _NO_ADDRESS: Final = ("unix", "/", "@", "envoy://")  # UNIX sockets by name, path, abstract name; listeners inside Envoy
 _INJECTED: Final = ("proxy_injection",)

@@ -1,7 +1,9 @@
 """The headers of one request, sorted: who says what about the client, proofs, ids.
 
-Names compare in lower case; `_` and `-` are different characters.  CGI makes them one,
-proxies do not, so `X_Forwarded_For` is a header nobody strips and nobody is to believe.
+Names compare in lower case; `_` and `-` are different characters.  CGI makes them one, and
+so do the variables of an nginx that lets underscores pass; proxies do not.  So
+`X_Forwarded_For` is a header that no proxy strips, and where a log cannot tell it from
+`X-Forwarded-For` (coverage `twin`) neither is believed.
 """
 
 from __future__ import annotations
@@ -270,6 +272,8 @@ def sort_headers(setup: Setup, pairs: Iterable[tuple[str, tuple[str, ...], Cover
     for written, values, coverage in pairs:
         name = written.lower()
         if name in setup.proof_headers:
+            if coverage == "twin":
+                continue  # the line that proves may be anybody's
             proofs += [(name, proof_hash(setup.proof_key, value)) for value in values]
         elif name in FORWARDING or name in setup.claim_headers:
             shown = _sealed(setup, values) if name == "forwarded" else values
@@ -300,7 +304,8 @@ def _joined(before: Claim | None, claim: Claim) -> Claim:
     """One header from its parts; it counts as shown no better than its worst part."""
     if before is None:
         return claim
-    coverage = claim.coverage if before.coverage == "all" else before.coverage
+    is_worse = before.coverage == "all" or claim.coverage in ("cut", "twin")
+    coverage = claim.coverage if is_worse else before.coverage
     return Claim(claim.name, before.values + claim.values, coverage)
 
 

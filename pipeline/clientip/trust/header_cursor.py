@@ -28,6 +28,7 @@ EXHAUSTED: Final = Stopped("header_missing", at_end=True)
 _MISSING: Final = Stopped("header_missing")
 _NOT_LOGGED: Final = Stopped("header_not_logged")
 _INCOMPLETE: Final = Stopped("header_incomplete")
+_DOUBTFUL: Final = {"cut": _INCOMPLETE, "twin": Stopped("header_twin")}  # whatever the column shows, or shows not
 _UNREADABLE: Final = Stopped("header_unreadable")
 _CONTRADICTION: Final = Stopped("contradiction")
 _NO_PROXY: Final = Stopped("proxy_missing")
@@ -87,8 +88,8 @@ class Said:
         claim = self.claim(name)
         if claim is None:
             return _NOT_LOGGED
-        if claim.coverage == "cut":
-            return _INCOMPLETE
+        if claim.coverage in _DOUBTFUL:
+            return _DOUBTFUL[claim.coverage]
         if not claim.values or name in self._used:
             return _MISSING
         if len(claim.values) > 1:
@@ -127,7 +128,9 @@ class Said:
             return _NOT_LOGGED
         coverage = claim.coverage
         if coverage != "all":
-            if coverage == "cut" or (coverage == "first" and claim.values):
+            if coverage in _DOUBTFUL:
+                return _DOUBTFUL[coverage]
+            if coverage == "first" and claim.values:
                 return _INCOMPLETE
             if coverage == "remainder" and not self._stated and (not self._believed or self.seen.stated is None):
                 return _INCOMPLETE

@@ -33,6 +33,7 @@ ASKING: Final = frozenset(
         "header_missing",
         "header_not_logged",
         "header_incomplete",
+        "header_twin",
         "header_unreadable",
         "proxy_missing",
         "owner_unproved",

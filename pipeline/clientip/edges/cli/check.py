@@ -25,7 +25,7 @@ from clientip.edges.disk.inputs import Input, find_inputs
 from clientip.engine import Engine, build
 from clientip.errors import ConfigError
 from clientip.formats import FORMATS
-from clientip.model import Fact, Outcome, Record, Rejected, Skipped
+from clientip.model import Fact, Outcome, Record, Rejected, Setup, Skipped
 from clientip.reasons import REJECTED
 from clientip.settings import Settings, SystemSettings
 
@@ -58,6 +58,7 @@ class SystemReport(Struct, frozen=True):
     unread: tuple[Unread, ...] = ()  # the first ones
     verdicts: tuple[tuple[str, int], ...] = ()  # verdict, or the reason of an unknown, most frequent first
     unlisted: tuple[tuple[str, int], ...] = ()  # address, lines: probably hops nobody drew
+    assumed: str | None = None  # what was taken for true because nothing said otherwise
 
     @property
     def share(self) -> float:
@@ -130,7 +131,21 @@ def _of_system(each: SystemSettings, engine: Engine, files: Sequence[Input], set
         unread=tuple(unread),
         verdicts=tuple(verdicts.most_common()),
         unlisted=tuple(unlisted.most_common(SHOWN)),
+        assumed=_assumed(each.setup),
     )
+
+
+def _assumed(setup: Setup) -> str | None:
+    if setup.drops_underscores is not None:
+        return None
+    if FORMATS[setup.format].drops_underscores:
+        return "drops_underscores = true, the server's default; write false if it has underscores_in_headers on"
+    if dict(setup.options).get("headers") == "underscores":
+        return (
+            "drops_underscores = false, but for nginx's own spans: headers with a dash vouch for nobody "
+            "(`header_twin`); write true if the server drops names with an underscore"
+        )
+    return None
 
 
 def _outcomes(file: Input, each: SystemSettings, engine: Engine, limit: int) -> Iterator[Outcome]:
@@ -185,6 +200,8 @@ def _system_lines(each: SystemReport) -> Iterator[str]:
     mark = "" if each.sound else "  <- too few"
     counts = f"{each.share:.1%} of the sample read ({each.read} read, {each.rejected} rejected, {each.skipped} skipped)"
     yield f"{each.system}: {each.format}, {_plural(len(each.files), 'file')}, {counts}{mark}"
+    if each.assumed is not None:
+        yield f"  assumed: {each.assumed}"
     if each.verdicts:
         yield "  " + ", ".join(f"{word} {lines}" for word, lines in each.verdicts)
     for unread in each.unread:

@@ -13,7 +13,9 @@ with bytes above 0x7F as they are, and nothing at all for an absent value; `esca
 may hold a line break (`$uri`, `$remote_user`, names out of TLS, variables of the operator's own) is refused there.
 
 Headers: `X-Forwarded-For` is all lines, joined.  Of others only the first line was logged before 1.23;
-option `headers` = `all` says the server is newer.
+option `headers` = `all` says the server is newer.  Under `underscores_in_headers on` (Kong sets it; the system's
+`drops_underscores` = false says it) `$http_x_real_ip` shows X_Real_IP as well, which any client can send: then such
+columns vouch for nobody and prove nothing.
 
 A pattern that is a JSON object is read as JSON where `escape` is json, otherwise as text.
 Lines of the error log in the same stream are skipped: the access line tells the request.
@@ -108,7 +110,8 @@ def _variable(setup: Setup, name: str) -> Variable:
     name = name.removeprefix("$")
     if name in setup.trace_fields or f"${name}" in setup.trace_fields:
         return Variable(Role("trace"), "[0-9A-Fa-f-]", weight="trusted")
-    return variable(name, "all" if dict(setup.options).get("headers") == "all" else "first")
+    coverage = "all" if dict(setup.options).get("headers") == "all" else "first"
+    return variable(name, coverage, twins=setup.drops_underscores is False)
 
 
 def _tokens(setup: Setup, pattern: str, client_unit: str) -> Iterator[Token]:
@@ -231,6 +234,7 @@ NGINX: Final = Format(
     logs_peer=("socket", "proxy", "realip"),
     pattern="optional",
     known_patterns=KNOWN_PATTERNS,
+    drops_underscores=True,
     options=(
         ("headers", '"all" from nginx 1.23 on: every line of a repeated header is logged, not the first only'),
         ("line_breaks", '"escaped": what brings the lines escapes line breaks in them; for escape=none'),

@@ -159,14 +159,18 @@ def is_one_line(name: str) -> bool:
     return (known is not None and known.unit is not None) or _ONE_LINE.fullmatch(name) is not None
 
 
-def variable(name: str, header_coverage: str) -> Variable:
-    """The meaning of `$name`; headers other than X-Forwarded-For are shown as `header_coverage` says."""
+def variable(name: str, header_coverage: str, *, twins: bool = False) -> Variable:
+    """The meaning of `$name`; headers other than X-Forwarded-For are shown as `header_coverage` says.
+
+    `twins`: underscores_in_headers is on, so `$http_x_real_ip` shows X_Real_IP, too; X-Forwarded-For has a variable
+    of its own, which does not.
+    """
     if name in VARIABLES:
         return VARIABLES[name]
     if name == "proxy_add_x_forwarded_for":
         return Variable(Role("header", "appended", "x-forwarded-for"), weight="claim")
     if name.startswith("http_"):
         header = name.removeprefix("http_").replace("_", "-")
-        coverage = "all" if header == "x-forwarded-for" else header_coverage
+        coverage = "all" if header == "x-forwarded-for" else "twin" if twins and "-" in header else header_coverage
         return Variable(Role("header", coverage, header), weight="claim")
     return Variable()

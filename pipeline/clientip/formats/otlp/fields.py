@@ -9,6 +9,7 @@ whoever wrote the instrumentation: most take the leftmost X-Forwarded-For.  The 
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -135,11 +136,28 @@ def _port(value: object) -> int | None:
         return None
 
 
-def headers_of(setup: Setup, attributes: Attributes) -> SortedHeaders:
+def merges_names(setup: Setup, resource: Attributes, scope: str | None) -> bool:
+    """Whether X_Forwarded_For and X-Forwarded-For may be one attribute here, and `drops_underscores` lets both come.
+
+    They are where names lose their dashes, and where headers come out of a CGI environment, as in Ruby and PHP.
+    nginx's own module says nothing else than nginx, which drops such names unless it is told not to.
+    """
+    merged = dict(setup.options).get("headers") == "underscores" or resource.get(_LANGUAGE) in _CGI_LANGUAGES
+    drops = scope == "nginx" if setup.drops_underscores is None else setup.drops_underscores
+    return merged and not drops
+
+
+_LANGUAGE: Final = "telemetry.sdk.language"
+_CGI_LANGUAGES: Final = ("php", "ruby")
+_DASHES: Final = re.compile("[_-]")
+
+
+def headers_of(setup: Setup, attributes: Attributes, *, merged: bool) -> SortedHeaders:
     """The request's headers, with `client.address` among the claims where it says more than the peer.
 
     As the convention has it, each header is an array of its lines.  A plain string may be the first line only.
     Names keep their characters; before 1.21 dashes became underscores, which option `headers` = `underscores` undoes.
+    `merged`: as `merges_names` has it.
     """
     undo = dict(setup.options).get("headers") == "underscores"
     pairs: list[tuple[str, tuple[str, ...], Coverage]] = []
@@ -147,11 +165,11 @@ def headers_of(setup: Setup, attributes: Attributes) -> SortedHeaders:
         if not key.startswith(_HEADER):
             continue
         name = key.removeprefix(_HEADER)
-        name = name.replace("_", "-") if undo else name
+        name, twin = name.replace("_", "-") if undo else name, merged and _DASHES.search(name) is not None
         if type(value) is list:
-            pairs.append((name, tuple(text for text in value if type(text) is str), "all"))
+            pairs.append((name, tuple(text for text in value if type(text) is str), "twin" if twin else "all"))
         elif type(value) is str:
-            pairs.append((name, (value,), "first"))
+            pairs.append((name, (value,), "twin" if twin else "first"))
     sorted_headers = sort_headers(setup, pairs)
     said = _text(attributes, _CLIENT, "http.client_ip")
     if said is None or _is_peer(said, attributes):

@@ -33,6 +33,7 @@ from clientip.formats.otlp.fields import (
     http_of,
     instance_of,
     local_of,
+    merges_names,
     peer_of,
     transport_of,
 )
@@ -70,7 +71,7 @@ def _compile_traces(setup: Setup) -> Reader:
 
     def read(line: Line) -> Observation | Skipped:
         batch = read_object(line.text)
-        resource, span = _single(TRACES, batch)
+        resource, scope, span = _single(TRACES, batch)
         if span.get("kind") not in _SERVER:
             return Skipped(line, "inner_span", setup, _link(span))
         attributes = attributes_of(span.get("attributes"))
@@ -79,7 +80,7 @@ def _compile_traces(setup: Setup) -> Reader:
         earliest, latest = (None, None) if start is None else spread(start, _resolution(start), setup.max_skew_ns)
         if start is None and end is not None:
             latest = end + setup.max_skew_ns
-        headers = headers_of(setup, attributes)
+        headers = headers_of(setup, attributes, merged=merges_names(setup, resource, scope))
         peer, stated = _far(setup, attributes)
         return Observation(
             setup,
@@ -125,13 +126,13 @@ def _compile_logs(setup: Setup) -> Reader:
 
     def read(line: Line) -> Observation | Skipped:
         batch = read_object(line.text)
-        resource, record = _single(LOGS, batch)
+        resource, scope, record = _single(LOGS, batch)
         attributes = attributes_of(record.get("attributes"))
         instance = instance_of(resource) or line.instance
         if traefik is not None and "ClientAddr" in attributes:
             seen = _from_traefik(traefik, line, attributes, record)
         else:
-            seen = _from_record(setup, line, attributes, record)
+            seen = _from_record(setup, line, attributes, record, merged=merges_names(setup, resource, scope))
         if isinstance(seen, Skipped):
             return seen
         return replace(seen, instance=instance, extendable=extendable(line.text, batch))
@@ -139,14 +140,15 @@ def _compile_logs(setup: Setup) -> Reader:
     return read
 
 
-def _single(signal: Signal, batch: Record) -> tuple[dict[str, Any], Record]:
-    """The resource's attributes and the record of a batch of one; FormatError("no_match") for any other."""
-    found = [(resource, record) for resource, _, records in groups_of(signal, batch) for record in records]
+def _single(signal: Signal, batch: Record) -> tuple[dict[str, Any], str | None, Record]:
+    """Of a batch of one: the resource's attributes, the scope's name, the record.  FormatError: `no_match`."""
+    found = [(resource, scope, record) for resource, scope, records in groups_of(signal, batch) for record in records]
     if len(found) != 1:
         raise FormatError("no_match")
-    resource, record = found[0]
-    described = resource.get("resource")
-    return attributes_of(described.get("attributes") if type(described) is dict else None), record
+    resource, scope, record = found[0]
+    described, named = resource.get("resource"), scope.get("scope")
+    attributes = attributes_of(described.get("attributes") if type(described) is dict else None)
+    return attributes, _text(named, "name") if type(named) is dict else None, record
 
 
 def _nanos(record: Record, key: str) -> int | None:
@@ -202,10 +204,12 @@ def _from_traefik(read: FieldsReader, line: Line, attributes: dict[str, Any], re
     return read(line, fields, False)
 
 
-def _from_record(setup: Setup, line: Line, attributes: dict[str, Any], record: Record) -> Observation | Skipped:
+def _from_record(
+    setup: Setup, line: Line, attributes: dict[str, Any], record: Record, *, merged: bool
+) -> Observation | Skipped:
     end = _nanos(record, "timeUnixNano") or _nanos(record, "observedTimeUnixNano")
     peer, stated = _far(setup, attributes)
-    headers, http = headers_of(setup, attributes), http_of(attributes, None)
+    headers, http = headers_of(setup, attributes, merged=merged), http_of(attributes, None)
     if peer is None and stated is None and http is None and not headers.claims:
         return Skipped(line, "no_request")
     return Observation(
@@ -240,6 +244,7 @@ OTLP_TRACES: Final = Format(
     samples=TRACE_SAMPLES,
     logs_peer=("socket", "proxy", "realip"),
     options=_OPTION,
+    drops_underscores=False,
     split=partial(split, TRACES),
     ask_for=_ASK,
 )
@@ -251,6 +256,7 @@ OTLP_LOGS: Final = Format(
     samples=LOG_SAMPLES,
     logs_peer=("socket", "proxy", "realip"),
     options=_OPTION,
+    drops_underscores=False,
     split=partial(split, LOGS),
     ask_for=_ASK,
 )
