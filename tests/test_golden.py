@@ -30,7 +30,7 @@ def test_every_recorded_line_gives_what_it_gave_before() -> None:
 
 def test_only_formats_without_escapes_reject_lines_and_only_where_a_client_forged_columns() -> None:
     lost = {key: gives for key, gives in RECORDING.gives().items() if gives.startswith("rejected")}
-    assert lost.pop("haproxy-syslog3164.log haproxy-syslog3164-long-ua-010") == "rejected no_match"  # cut at 1024
+    assert lost.pop("haproxy-syslog3164.log haproxy-syslog3164-long-ua-010") == "rejected truncated"  # at 1024
     unescaped = {name for name, row in RECORDING.setups.items() if row["format"] in ("envoy_text", "traefik_clf")}
     assert {key.partition(" ")[0] for key in lost} <= unescaped
     assert set(lost.values()) == {"rejected two_readings"}

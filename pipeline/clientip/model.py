@@ -196,6 +196,7 @@ class Observation(Struct, frozen=True, gc=False):
     assured: bool | None = None  # translations: whether both ends were seen to speak; None: not said
     numbered: Numbered | None = None
     end_slack_ns: int | None = None  # how far `end_ns` may be off, either way; None: as far as the start
+    source_column: Literal["sure", "late"] | None = None  # shows PROXY's or realip's address; late: or the socket's
 
 
 class Heartbeat(Struct, frozen=True, gc=False):

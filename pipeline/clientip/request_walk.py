@@ -85,6 +85,7 @@ class RequestWalk:
             claims=shown.claims,
             http=None if path is None else Http(target=path),
             proofs=shown.proofs,
+            source_column="sure" if self._here.logs_peer == "proxy" else None,
         )
         return resolve(self._graph, seen)
 

@@ -257,11 +257,13 @@ def test_a_device_on_which_nobody_may_run_spoke_for_itself_and_of_several_none_i
 
 def test_a_probe_through_a_witness_of_nat_may_be_anybodys() -> None:
     app = system("app", peers="node", probes=("/healthz",))
-    seen = request("10.0.0.1:9", target="/healthz")
-    nat = replace(NODE, translates=True)
-    assert answered([app, nat], seen).reason == "snat_no_witness"
-    for node in (NODE, replace(nat, tells=False)):
+    seen = request("10.0.0.1:9", claim("x-forwarded-for"), target="/healthz")
+    promising = replace(NODE, conveys=(XFF,))
+    nat = replace(promising, translates=True)
+    assert answered([app, nat], seen).reason == "header_missing"
+    for node in (promising, replace(nat, tells=False)):
         assert found(answered([app, node], seen))[0::2] == ("internal", "probe")
+    assert answered([app, NODE], seen).reason == "snat_no_witness"  # it promises nothing that could be missing
     other = system("other", "10.0.0.0/24", peers="outside", conveys=(XFF,))
     assert answered([replace(app, peers=frozenset({"node", "other"})), NODE, other], seen).reason == "ambiguous"
 

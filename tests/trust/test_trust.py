@@ -508,8 +508,9 @@ def test_what_the_reader_noticed_is_kept() -> None:
 
 def test_a_header_less_probe_from_an_owned_address_is_internal() -> None:
     app = system("app", peers="lb outside", probes=("/healthz",))
-    resolution = walk([app, LB], request("10.0.0.1:3", target="/healthz?x=1"))
+    resolution = walk([app, LB], request("10.0.0.1:3", claim("x-forwarded-for"), target="/healthz?x=1"))
     assert found(resolution) == ("internal", "10.0.0.1", "probe")
+    assert found(walk([app, LB], request("10.0.0.1:3", target="/healthz"))) == ("unknown", None, "header_not_logged")
     assert found(walk([app, LB], request("10.0.0.1:3", target="/other")))[2] == "header_not_logged"
     assert found(walk([app, LB], request("203.0.113.7:3", target="/healthz"))) == ("seen", "203.0.113.7", "socket")
     with_header = request("10.0.0.1:3", claim("x-forwarded-for", "203.0.113.7"), target="/healthz")

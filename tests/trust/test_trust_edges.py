@@ -265,10 +265,14 @@ def test_a_server_that_accepts_headers_from_more_than_its_peers_states_nothing()
     assert found(walk([app, NLB, cdn], request(None, stated="203.0.113.7:5")))[2] == "not_believed"
 
 
-def test_a_balancer_that_states_itself_spoke_for_itself() -> None:
+def test_a_balancer_that_states_itself_spoke_for_itself_if_the_statement_cannot_be_the_socket() -> None:
     app = system("app", **STATING, logs_peer="proxy")  # type: ignore[arg-type]
-    seen = request(None, stated="10.0.0.1:5", logs_peer="proxy")
+    seen = request(None, stated="10.0.0.1:5", logs_peer="proxy", source_column="sure")
     assert found(walk([app, NLB], seen)) == ("internal", "10.0.0.1", "proxy")
+    late = request(None, stated="10.0.0.1:5", logs_peer="proxy", source_column="late")
+    early = request(None, stated="10.0.0.1:5", proxied="203.0.113.7:5", logs_peer="proxy", source_column="sure")
+    for each in (late, early, request(None, stated="10.0.0.1:5", logs_peer="proxy")):
+        assert found(walk([app, NLB], each)) == ("unknown", None, "proxy_missing")
 
 
 def test_only_a_proxy_statement_can_be_the_balancer_speaking_for_itself() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from clientip.model import (
     Claim,
     Coverage,
@@ -75,6 +77,7 @@ def request(
     target: str | None = None,
     proofs: tuple[tuple[str, str], ...] = (),
     notes: tuple[str, ...] = (),
+    source_column: Literal["sure", "late"] | None = None,
 ) -> Observation:
     return Observation(
         Setup(system=by, format="x", logs_peer=logs_peer),
@@ -91,6 +94,7 @@ def request(
         http=None if target is None else Http(target=target),
         proofs=proofs,
         notes=notes,
+        source_column=source_column,
     )
 
 

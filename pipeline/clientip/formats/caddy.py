@@ -68,9 +68,7 @@ def _compile(setup: Setup) -> Reader:
             return Skipped(line, "no_request")
         earliest, latest, end = _end(line.text, fields, setup.timezone)
         duration = _duration(fields, unit)
-        far = _remote(request)
-        stated = _client(request, far) if is_socket else far
-        headers = headers_of(request)
+        far, headers = _remote(request), headers_of(request)
         back = duration or 0
         return Observation(
             setup,
@@ -80,7 +78,7 @@ def _compile(setup: Setup) -> Reader:
             end,
             "own",
             peer=far if is_socket else None,
-            stated=stated,
+            stated=_client(request, far) if is_socket else far,
             claims=headers.claims,
             upstream_peer=_upstream(fields),
             ids=_ids(fields, headers.ids),
@@ -89,6 +87,7 @@ def _compile(setup: Setup) -> Reader:
             extendable=extendable(line.text, fields),
             proofs=headers.proofs,
             notes=headers.notes,
+            source_column=None if is_socket else "sure",
         )
 
     return read

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 from clientip.errors import FormatError
 from clientip.model import Coverage, Endpoint, Heartbeat, Http, Ids, Line, Observation, Reader, Setup, Skipped
@@ -63,7 +63,7 @@ def compile_columns(setup: Setup, roles: Roles, manner: Manner = PLAIN) -> Calla
     text_of = {word: _text(roles, word, manner) for word in ("instance", "connection_serial", "request_serial")}
     instance_of, connection_of, request_of = text_of.values()
     kind, by_proxy = manner.kind, setup.logs_peer == "proxy"
-    is_json, closed = manner.is_json, manner.closed
+    is_json, closed, shown = manner.is_json, manner.closed, _source_column(setup, roles, manner)
 
     # Hot: the stage `parse` of `python -m benchmarks`. Called once for every line: one construction by position,
     # nothing looked up by name.
@@ -75,6 +75,8 @@ def compile_columns(setup: Setup, roles: Roles, manner: Manner = PLAIN) -> Calla
         proxied = proxied_of(values)
         if by_proxy and peer is not None and proxied is None:
             proxied, stated = stated, None  # beside the socket, the replaced address is the PROXY source itself
+            if shown == "late" and proxied is not None and proxied.address == peer.address:
+                proxied = None  # or it was not replaced
         sorted_headers = headers_of(values)
         http, notes = http_of(values)
         serial = request_of(values)
@@ -101,9 +103,19 @@ def compile_columns(setup: Setup, roles: Roles, manner: Manner = PLAIN) -> Calla
             False,
             sorted_headers.proofs,
             sorted_headers.notes + notes,
+            source_column=shown,
         )
 
     return observe if not manner.forgeable else _short_only(observe)
+
+
+def _source_column(setup: Setup, roles: Roles, manner: Manner) -> Literal["sure", "late"] | None:
+    """`Observation.source_column`: sure in a column of its own, and where only whole requests are logged."""
+    if setup.logs_peer == "realip":
+        return "late" if manner.late else None
+    if index_of(roles, "proxied.ip") is not None:
+        return "sure"
+    return None if setup.logs_peer != "proxy" else "late" if manner.late else "sure"
 
 
 def _short_only(observe: Callable[[Line, Values], Observation]) -> Callable[[Line, Values], Observation]:

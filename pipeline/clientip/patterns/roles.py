@@ -47,6 +47,7 @@ class Manner(NamedTuple):
     stated_port: bool = True  # whether a replaced address brings its own port
     port_zero_said: bool = False  # a logged peer with port 0 was taken from a header
     peer_void: Callable[[Values], bool] | None = None  # lines whose logged address may be either
+    late: bool = False  # requests are logged that failed before PROXY or realip replaced the logged address
     is_json: bool = False  # part of a line is none, so only whole ones are read
     closed: bool = False  # a line that fits has its end (`matcher.line_end`)
     forgeable: bool = False  # a long line that fits may have been cut behind an end that a client wrote

@@ -1,4 +1,4 @@
-"""Whom we believe. The security page: everything that decides about trust is in this file.
+"""Whom we believe. The security page: what decides about trust is in this file, but for probes (`probes`).
 
 The operator draws who connects to whom (`model.System`). A walk starts at the
 address that the observing system's socket met and goes outward, one step at a time.
@@ -23,6 +23,7 @@ from clientip.trust.answers import Answer, Known, Refused, Through, endpoint
 from clientip.trust.findings import findings
 from clientip.trust.graph import Graph, logs_socket
 from clientip.trust.header_cursor import Said, Stopped
+from clientip.trust.probes import is_probe, is_silent
 
 MAX_STEPS: Final = 32
 
@@ -76,7 +77,7 @@ def resolve(
         at, by, evidence, allowed = seen.stated, here.logs_peer or "realip", "stated", graph.may_state[here.name]
         target, on_wire = None, False
         said.over = tuple(own for name in here.believes for own in graph.systems[name].owns)
-    is_probe = here.probes and _is_probe(here, seen)
+    probe = here.probes and is_probe(here, seen)
     for _ in range(MAX_STEPS):
         # 1. Who owns the address?
         hop = known if known is not None or at is None else _owner(graph, here, at, seen)
@@ -88,8 +89,8 @@ def resolve(
         if isinstance(hop, System):
             if name not in allowed:  # 2. May it be there?
                 return _unknown("unexpected_neighbour", path, said, hop)
-            # 10. A request without headers to a probe's path, from an owner's own address: behind NAT, not certain.
-            if is_probe and not (hop.translates and name in graph.witnesses):
+            # 10. A request to a probe's path, from an owner's own address; the log shows that the owner said nothing.
+            if probe and is_silent(graph, hop, seen) and not (hop.translates and name in graph.witnesses):
                 return Resolution("internal", at, "probe", None, tuple(path), said.unread(), seen.notes)
             witness, stop = hop, None
             if hop.shared or hop.carries:
@@ -104,7 +105,7 @@ def resolve(
                 source, allowed = here.conveys[0].source, graph.may_state[here.name]
                 by = (seen.proxied_by or "proxy") if source == "proxy" else source
                 continue
-            if at is not None and _began_here(graph, hop, witness, path, vouched):
+            if at is not None and _began_here(graph, hop, witness, path, vouched, seen):
                 return _resolution("internal", at, path, said)
         else:
             witness, vouched = None, hop
@@ -206,15 +207,21 @@ def _agreed(one: Endpoint, other: Endpoint) -> Endpoint | None:
     return one if one.port is not None else other
 
 
-def _began_here(graph: Graph, hop: System, witness: System, path: list[Step], stopped: Stopped) -> bool:
+def _began_here(
+    graph: Graph, hop: System, witness: System, path: list[Step], stopped: Stopped, seen: Observation
+) -> bool:
     """Whether the request began at this hop: it did not vouch because there was no peer of whom to speak."""
     if stopped.by_itself:
         return True
+    begun = len(path) == 1 and path[0].evidence == "stated"
+    if begun and seen.source_column == "late" and hop.name in graph.systems[seen.setup.system].peers:
+        return False  # The statement may be the socket's far end: a request that failed before it was replaced.
     if stopped.at_end:
         # Every entry was written by a system that vouched, and the last one names a system that wrote none.
         return witness is hop and hop.name not in graph.behind and not hop.anywhere
     # The statement is the source that PROXY gave, and it is the balancer itself: LOCAL again.
-    return stopped.reason == "proxy_missing" and len(path) == 1 and path[0].by == "proxy"
+    is_local = seen.source_column == "sure" and seen.proxied is None
+    return stopped.reason == "proxy_missing" and begun and path[0].by == "proxy" and is_local
 
 
 # 5. It carries.  6. Its range is shared.
@@ -367,14 +374,3 @@ def _unknown(reason: str, path: list[Step], said: Said, hop: System | None = Non
     walked, stopped_at = tuple(path), None if hop is None else hop.name
     found = findings(said.seen, walked, reason, None, hop) + said.noticed
     return Resolution("unknown", None, None, reason, walked, said.unread(), found, stopped_at)
-
-
-# 10. Probes.
-
-
-def _is_probe(here: System, seen: Observation) -> bool:
-    """Whether this is a request without any header to a path of health checks."""
-    target = seen.http.target if seen.http is not None else None
-    if target is None or target.partition("?")[0] not in here.probes or seen.proxied is not None:
-        return False
-    return not any(claim.values for claim in seen.claims)

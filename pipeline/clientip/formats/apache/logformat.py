@@ -44,7 +44,7 @@ _NOTHING: Final[Mapping[str, Directive]] = MappingProxyType({})
 _XFF: Final = "x-forwarded-for"
 
 # Answers given while the headers are read, so before mod_remoteip has looked at them.
-_EARLY: Final = frozenset({"400", "408", "414", "431", "501", "505"})
+_EARLY: Final = frozenset({"400", "408", "414", "417", "431", "501", "505"})
 
 
 def compile_apache(setup: Setup) -> Reader:
@@ -84,6 +84,7 @@ def _reader(setup: Setup, pattern: str) -> Reader:
         peer_void=None if status is None else lambda values: values[status] in _EARLY,
         more_headers=remainder,
         closed=closed,
+        late=True,
     )
     if remainder is not None:
         roles = [None if _is_forwarded(role) else role for role in roles]

@@ -3,8 +3,10 @@ r"""NGINX access logs: any `log_format`, of the http and the stream module; ingr
 https://nginx.org/en/docs/http/ngx_http_log_module.html
 
 Peer: `$realip_remote_addr` is always the socket.  `$remote_addr` is the socket too, unless realip replaced
-it: the pattern cannot tell, so `logs_peer` must.  A request that fails before its headers are read (400, 408 …)
-is logged with the socket even where realip is on, so such a line tells neither peer nor statement.
+it: the pattern cannot tell, so `logs_peer` must.  A request that fails before realip has run (400, 408, TRACE …) is
+logged with the socket even where realip is on, so such a line tells neither peer nor statement.  `error_page` may
+rename its status, so behind PROXY an address that is the balancer's own is no sign that it speaks for itself:
+`$proxy_protocol_addr` is, where it is empty.
 
 Time: nginx logs at the end.  Without `$request_time` nobody knows when the request began: `start_ns` is None.
 
@@ -58,6 +60,7 @@ _UNITS: Final = MappingProxyType({"default": QUOTELESS, "json": ESCAPED, "none":
 _ABSENT: Final = MappingProxyType({"default": frozenset({"-", ""}), "json": frozenset({""}), "none": frozenset({""})})
 
 # Answers nginx gives while it reads the headers, so before realip has looked at them.
+_REFUSED_METHODS: Final = ("TRACE", "CONNECT")  # with 405, and as early
 _EARLY: Final = frozenset({"000", "400", "408", "414", "421", "494", "495", "496", "497", "501", "505"})
 
 
@@ -82,6 +85,7 @@ def compile_nginx(setup: Setup) -> Reader:
         unescape=str if as_json else _UNESCAPES[escape],
         absent=_ABSENT[escape],
         peer_void=_early(roles),
+        late=not stream,
         is_json=as_json,
         closed=end.closed,
         forgeable=end.forgeable and setup.relayed,
@@ -166,11 +170,16 @@ def _finest_end(roles: list[Role | None]) -> list[Role | None]:
 def _early(roles: list[Role | None]) -> Callable[[Values], bool] | None:
     """Whether a line may be of a request that failed before realip: then no upstream can have been asked."""
     status, upstream = index_of(roles, "status"), index_of(roles, "upstream_peer")
+    method = index_of(roles, "request") if index_of(roles, "method") is None else index_of(roles, "method")
     if status is None:
         return None
 
     def early(values: Values) -> bool:
-        return values[status] in _EARLY and (upstream is None or values[upstream] in ("-", ""))
+        if upstream is not None and values[upstream] not in ("-", ""):
+            return False
+        return values[status] in _EARLY or (
+            values[status] == "405" and (method is None or (values[method] or "TRACE").startswith(_REFUSED_METHODS))
+        )
 
     return early
 

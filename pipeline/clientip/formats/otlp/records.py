@@ -100,6 +100,7 @@ def _compile_traces(setup: Setup) -> Reader:
             proofs=headers.proofs,
             notes=headers.notes,
             transport=transport_of(attributes),
+            source_column=None if setup.logs_peer == "socket" else "late",
         )
 
     return read

@@ -180,6 +180,7 @@ class _Fields:
             own and plan.extendable and (line.text.isascii() or extendable(line.text, fields)),
             proofs,
             notes,
+            source_column=None if is_socket else "sure",
         )
 
 
