@@ -155,7 +155,7 @@ KEYS: Final = (
         "systems",
         "probes",
         {"type": "array", "items": {"type": "string", "pattern": "^/", "description": 'a path like "/healthz"'}},
-        "Paths of health checks.",
+        "Paths of health checks; they count where the header that the sender promises has a column and is empty.",
         '["/healthz"]',
         of_log=True,
     ),
