@@ -265,6 +265,8 @@ class System(Struct, frozen=True, kw_only=True):
     owns: tuple[Ownership, ...] = ()
     peers: frozenset[str] = frozenset()  # system names, "outside", "internal"
     conveys: tuple[Promise, ...] = ()
+    keeps: frozenset[str] = frozenset()  # headers that it passes on as they came
+    drops: frozenset[str] = frozenset()  # headers that it never passes on
     carries: tuple[str, ...] = ()  # systems whose bytes it passes through
     shared: bool = False  # strangers send from its range too
     proof: tuple[Proof, ...] = ()

@@ -102,7 +102,9 @@ KEYS: Final = (
         "systems",
         "conveys",
         CONVEYS,
-        "What it promises to tell the next hop of its own peer, for every request.",
+        "What it promises to tell the next hop of its own peer, for every request. Mode `keep`: a header that passes "
+        "as it came, which tells nothing of its peer; `drops`: one that never passes. `clientip help presets` has the "
+        "rows of common products.",
         '["proxy", { header = "x-forwarded-for", mode = "append" }]',
         meant=promised,
     ),

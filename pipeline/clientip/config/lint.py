@@ -116,7 +116,7 @@ def _elsewhere(systems: Sequence[System]) -> Iterator[_Warning]:
 
 
 def _promises(system: System) -> tuple[object, ...]:
-    return system.conveys, system.carries, system.peers, system.shared, system.proof
+    return system.conveys, system.drops, system.carries, system.peers, system.shared, system.proof
 
 
 def _unproved(systems: Iterable[System]) -> Iterator[_Warning]:

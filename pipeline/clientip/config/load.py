@@ -21,6 +21,7 @@ from clientip import __version__
 from clientip.config.kafka import duration_ns, feed_of, kafka_of, shared_topics, stream_of
 from clientip.config.keys import NAME_PATTERN, RESERVED, TABLES, default, keys_of
 from clientip.config.place import ConfigPlace
+from clientip.config.promises import passed
 from clientip.config.ranges import doubly_owned, ownerships
 from clientip.config.schema_check import instead, nearest
 from clientip.config.suggest import bare, key_faults
@@ -29,7 +30,7 @@ from clientip.config.value_shapes import Table
 from clientip.errors import ConfigError, Fault, FormatError
 from clientip.formats import FORMATS
 from clientip.framing.wrappers import is_relayed
-from clientip.model import Endpoint, Promise, Proof, Setup, System
+from clientip.model import Endpoint, Proof, Setup, System
 from clientip.settings import Geo, Joins, Limits, Settings, SystemSettings
 from clientip.syntax.addresses import read_endpoint
 from clientip.syntax.headers import proof_hash
@@ -203,12 +204,15 @@ def _system(draft: _Draft, key: bytes) -> System:
     owns = ownerships(keys.get("addresses", ()), draft.place.at("addresses"))
     if len(draft.place.faults) > so_far:
         draft.broken.add("addresses")
+    told = passed(keys.get("conveys", ()))
     return System(
         name=draft.name,
         network=keys.get("network", default("systems", "network")),
         owns=owns,
         peers=frozenset(keys.get("peers", ())),
-        conveys=tuple(_promise(entry) for entry in keys.get("conveys", ())),
+        conveys=told.conveys,
+        keeps=told.keeps,
+        drops=told.drops,
         carries=tuple(keys.get("carries", ())),
         shared=keys.get("shared", False),
         proof=tuple(_proofs(keys.get("proof", ()), draft.place.at("proof"), key)),
@@ -247,10 +251,6 @@ def _endpoints(texts: Sequence[str], place: ConfigPlace) -> Iterator[Endpoint]:
             yield read_endpoint(text)
         except FormatError:
             place.item(index).wrong(f'"{text}" is no address; write one like "10.244.1.5" or "10.244.1.5:8080"')
-
-
-def _promise(entry: str | Mapping[str, Any]) -> Promise:
-    return Promise(entry) if isinstance(entry, str) else Promise(entry["header"].lower(), entry["mode"])
 
 
 def _proofs(entries: Iterable[Mapping[str, str]], place: ConfigPlace, key: bytes) -> Iterator[Proof]:

@@ -75,10 +75,11 @@ def _of_promises(system: System) -> Iterator[Finding]:
         fault = promise_fault(promise.source, promise.mode)
         if fault is not None:
             yield system.name, ("conveys",), fault
-    for source, times in Counter(promise.source for promise in system.conveys).items():
+    named = [*(promise.source for promise in system.conveys), *sorted(system.keeps), *sorted(system.drops)]
+    for source, times in Counter(named).items():
         if times > 1:
             yield system.name, ("conveys",), f'"{source}" is promised twice; write it once'
-    if system.conveys and system.carries:
+    if (system.conveys or system.drops) and system.carries:
         text = "it hides its peers and passes their bytes, so it cannot tell anything; write `carries` or `conveys`"
         yield system.name, ("conveys", "carries"), text
 

@@ -80,7 +80,10 @@ CONVEYS: Final[Shape] = {
         "anyOf": [
             {"type": "string", "enum": ["proxy"], "description": '"proxy" or { header = …, mode = … }'},
             table(
-                {"header": HEADER, "mode": {"type": "string", "enum": ["append", "overwrite", "append2"]}},
+                {
+                    "header": HEADER,
+                    "mode": {"type": "string", "enum": ["append", "overwrite", "append2", "keep", "drops"]},
+                },
                 "header",
                 "mode",
             ),

@@ -42,7 +42,7 @@ Members = list[str | Node]  # of a list header, farthest first; a text is read w
 class Said:
     """The unread part of one line's forwarding headers. Lives for one walk."""
 
-    __slots__ = ("_believed", "_lists", "_proxy_used", "_stated", "_used", "noticed", "over", "seen")
+    __slots__ = ("_believed", "_lists", "_proxy_used", "_stated", "_used", "dropped", "noticed", "over", "seen")
 
     def __init__(self, seen: Observation, *, stated: bool, believed: bool) -> None:
         self.seen = seen
@@ -52,6 +52,7 @@ class Said:
         self._used: tuple[str, ...] = ()  # headers of which something was read
         self._proxy_used = seen.proxied is None
         self.noticed: tuple[str, ...] = ()  # findings of the walk itself
+        self.dropped: frozenset[str] = frozenset()  # headers that a hop met so far never passes on
         self.over: tuple[Ownership, ...] = ()  # whose addresses realip may have stepped over to find its statement
 
     def claim(self, name: str) -> Claim | None:
@@ -73,6 +74,9 @@ class Said:
                 return _NO_PROXY
             self._proxy_used = True
             return self.seen.proxied
+        if source in self.dropped:
+            claim = self.claim(source)
+            return _CONTRADICTION if claim is not None and claim.values else _MISSING
         if promise.mode == "append":
             return self._take_entry(source)
         if promise.mode == "overwrite":

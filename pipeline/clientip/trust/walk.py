@@ -102,6 +102,8 @@ def resolve(
                 if evidence == "stated" and not _is_believed(graph, witness):
                     return _unknown("not_believed", path, said, witness)
                 here, at, target, record, on_wire = witness, vouched, None, None, False
+                if witness.drops:
+                    said.dropped |= witness.drops
                 source, allowed = here.conveys[0].source, graph.may_state[here.name]
                 by = (seen.proxied_by or "proxy") if source == "proxy" else source
                 continue
@@ -144,7 +146,7 @@ def _alike(one: System, other: System) -> bool:
     """Whether it makes no difference to a walk which of the two it met."""
     return one.name == other.name or (
         one.conveys == other.conveys
-        and one.carries == other.carries
+        and (one.carries, one.drops) == (other.carries, other.drops)
         and one.peers == other.peers
         and one.shared == other.shared
         and one.proof == other.proof

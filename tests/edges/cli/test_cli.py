@@ -261,7 +261,7 @@ def test_read_takes_what_is_not_said_from_the_look_of_the_file_and_says_so(home:
     assert (json.loads(done.stdout)["stated"], done.stderr) == ("203.0.113.7", "")
 
 
-@pytest.mark.parametrize("topic", ["config", "formats", "metrics", "outputs", "reasons"])
+@pytest.mark.parametrize("topic", ["config", "formats", "metrics", "outputs", "presets", "reasons"])
 def test_help_prints_its_tables(home: Path, topic: str) -> None:
     done = clientip("help", topic)
     assert done.returncode == 0, done.stderr

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import click
 
 from clientip.config.key_help import config_help
+from clientip.config.presets import presets_help
 from clientip.edges.cli.man import man_page
 from clientip.edges.cli.options import WIDE, one_of
 from clientip.edges.cli.words import WORDS, explained, words_in
@@ -77,6 +78,7 @@ SUBJECTS: Final[Mapping[str, _Subject]] = MappingProxyType(
         "config": _Subject("every key of the configuration, with allowed values", config_help),
         "formats": _Subject("the log formats that are read, and what each needs", _formats),
         "outputs": _Subject("the ways in which records are written", _outputs),
+        "presets": _Subject("what common products pass on, by their settings: rows to copy", presets_help),
         "reasons": _Subject("verdicts, and why a client is unknown or a line rejected; what helps", _reasons),
         "metrics": _Subject("what a stream tells Prometheus and OpenTelemetry", metrics_help),
         "words": _Subject("the words of our own that all of this uses", _words),
