@@ -63,12 +63,10 @@ class ProxyHeader(Struct, frozen=True, gc=False):
 class Claim(Struct, frozen=True, gc=False):
     """One forwarding header as the observing system received it.
 
-    `values` are the header's lines in wire order.  `coverage` says how much of
-    the header the log shows: `all` lines; only the `first` or the `last` line;
-    a `cut` at N bytes (the trusted right end may be missing); a `twin`: lines of a
-    name with `_` for `-`, which no proxy strips, may be among them; the `remainder`
-    after realip consumed the trusted entries; `appended`: all, and the system
-    had already added its own peer when it logged.
+    `values` are the header's lines in wire order.  `coverage` says how much of the header the log shows: `all`
+    lines; only the `first` or the `last` line; a `cut` at N bytes (the trusted right end may be missing); a `twin`
+    (lines of a name with `_` for `-`, which no proxy strips, may be among them); the `remainder` after realip
+    consumed the trusted entries; `appended`: all, and the system had already added its own peer when it logged.
     """
 
     name: str  # lower case, dashes
