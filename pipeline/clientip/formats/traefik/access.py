@@ -154,8 +154,7 @@ class _Fields:
         if plan.others and ids is None:
             found = sort_headers(self._setup, [(name, (_text(fields[key]),), "all") for key, name in plan.others])
             claims, proofs, ids, notes = claims + found.claims, found.proofs, found.ids, found.notes
-        if plan.trace is not None:
-            ids = _own_ids(fields, plan, ids)
+        ids = ids if plan.trace is None else _own_ids(fields, plan, ids)
         service, serial = get("ServiceAddr") or get("BackendAddr"), get("RequestCount")
         return Observation(
             self._setup,
