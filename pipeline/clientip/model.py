@@ -144,8 +144,7 @@ class Setup(Struct, frozen=True, kw_only=True):
 class Numbered(Struct, frozen=True, gc=False):
     """The running number a witness gave this line, so that a lost one is noticed.
 
-    Numbers rise by one within a `session`; `at_ns` never falls with them.  A line that
-    also says "something was lost before me" has `gap`.
+    Numbers rise by one within a `session`; `at_ns` never falls with them.  `gap`: something was lost before it.
     """
 
     session: str  # one run of the collector: boot id and start
@@ -277,9 +276,7 @@ class System(Struct, frozen=True, kw_only=True):
     translates: bool = False  # its log is of NAT: what it does not show of its addresses, it opened itself
     lossless: bool = False  # the operator's word: no line of its log goes missing
     longest_ns: int | None = None  # no request or connection of it lasts longer; None: the operator says nothing
-    instances: tuple[
-        tuple[str, tuple[Endpoint, ...]], ...
-    ] = ()  # (instance, its own addresses; ports where it listens)
+    instances: tuple[tuple[str, tuple[Endpoint, ...]], ...] = ()  # (name, its own addresses; ports where it listens)
     fronts: tuple[Endpoint, ...] = ()  # addresses that a translator leads to where it listens
     anywhere: bool = False  # `resolve` only: owns whatever address reaches it
 
@@ -360,9 +357,8 @@ class Sample(Struct, frozen=True, kw_only=True):
 class Format(Struct, frozen=True, kw_only=True):
     """How one kind of system writes; a row of `formats.FORMATS`.
 
-    `compile` turns a system's setup into its reader, and raises ConfigError with
-    keys relative to the system (`pattern`, `logs_peer`, `timezone`).  `split` cuts
-    one framed message into self-contained ones where it can hold several.
+    `compile` turns a system's setup into its reader, and raises ConfigError with keys relative to the system
+    (`pattern`, `logs_peer`, `timezone`).  `split` cuts one framed message into self-contained ones where it can.
     """
 
     name: str
