@@ -29,7 +29,7 @@ from clientip.config.topology import topology_faults
 from clientip.config.value_shapes import Table
 from clientip.errors import ConfigError, Fault, FormatError
 from clientip.formats import FORMATS
-from clientip.framing.wrappers import is_relayed
+from clientip.framing.wrappers import is_relayed, names_of
 from clientip.model import Endpoint, Proof, Setup, System
 from clientip.settings import Geo, Joins, Limits, Settings, SystemSettings
 from clientip.syntax.addresses import read_endpoint
@@ -303,7 +303,7 @@ def _setup(draft: _Draft, conveyed: frozenset[str], proving: frozenset[str], key
         trace_fields=tuple(keys.get("trace_fields", ())),
         mints=tuple(name.lower() for name in keys.get("mints", ())),
         appends_before_log=keys.get("appends_before_log", False),
-        relayed=is_relayed(_wrappers(keys)),
+        relayed=is_relayed(names_of(keys.get("wrapper", ()))),
         drops_underscores=keys.get("drops_underscores"),
         claim_headers=conveyed,
         proof_headers=proving,
@@ -353,12 +353,7 @@ def _with_log(draft: _Draft, system: System, setup: Setup | None, joins: Joins) 
             draft.place.at("inputs").item(index).wrong("may hold one {instance} and no other braces")
     inputs = tuple(str(draft.place.folder / pattern) for pattern in written)
     feed, drops = feed_of(draft.keys, joins.horizon_ns), draft.keys.get("drops_underscores", False)
-    return SystemSettings(system, setup, inputs, _wrappers(draft.keys), feed, drops)
-
-
-def _wrappers(keys: Mapping[str, Any]) -> tuple[str, ...]:
-    wrapper = keys.get("wrapper", ())
-    return (wrapper,) if isinstance(wrapper, str) else tuple(wrapper)
+    return SystemSettings(system, setup, inputs, names_of(draft.keys.get("wrapper", ())), feed, drops)
 
 
 def _check(drafts: Sequence[_Draft], systems: Sequence[System], faults: list[Fault]) -> None:

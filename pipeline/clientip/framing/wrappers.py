@@ -145,6 +145,15 @@ WRAPPERS: Final[Mapping[str, Wrapper]] = MappingProxyType(
 )
 
 
+def names_of(written: str | Sequence[str]) -> tuple[str, ...]:
+    """The wrappers of a system, the outermost first, of which one alone is written as a word.
+
+    >>> names_of("cri"), names_of([])
+    (('cri',), ())
+    """
+    return (written,) if isinstance(written, str) else tuple(written)
+
+
 def is_relayed(names: Collection[str]) -> bool:
     """Whether lines in these wrappers came through syslog, which cuts long ones.
 
