@@ -91,7 +91,10 @@ READS_CLIENT = {  # modules that mean where a walk ended, whatever its verdict; 
     "diagnose.sandbox",  # `resolve` answers with the end of an `internal` request, too
     "diagnose.prose",  # says "Began at"
 }
-LAST_RESORT = {"edges.cli.main"}  # may catch everything, to report a defect and end
+LAST_RESORT = {  # may catch everything, to report a defect; and end, but for what answers probes
+    "edges.cli.main",
+    "edges.telemetry.http_server",
+}
 
 
 def modules() -> dict[str, Path]:

@@ -53,20 +53,26 @@ def test_what_is_started_is_a_command_with_options_that_exist(call: list[str]) -
     assert command.make_context(name, arguments).params  # which fails for an option that it does not know
 
 
+def listening() -> list[str]:
+    """The figures on the usual port, and the probes on the next one, where nothing done to the first holds them up."""
+    port = int(DEFAULT.rpartition(":")[2])
+    return ["--listen", f"0.0.0.0:{port}", "--probes", f"0.0.0.0:{port + 1}"]
+
+
 def test_the_container_is_asked_for_its_health_where_it_listens() -> None:
-    port = DEFAULT.rpartition(":")[2]
-    assert shown("Containerfile", r"^EXPOSE (.*)$") == port
-    assert shown("Containerfile", r"'http://127.0.0.1:([^']*)'") == f"{port}/livez"
-    assert COMMANDS["stream in a container"][-2:] == ["--listen", f"0.0.0.0:{port}"]
+    _, figures, _, probes = (each.rpartition(":")[2] for each in listening())
+    assert shown("Containerfile", r"^EXPOSE (.*)$") == f"{figures} {probes}"
+    assert shown("Containerfile", r"'http://127.0.0.1:([^']*)'") == f"{probes}/livez"
+    assert COMMANDS["stream in a container"][-4:] == listening()
 
 
 def test_pods_are_asked_for_their_health_where_they_listen() -> None:
-    text, port = (DEPLOY / "kubernetes" / "stream.yaml").read_text(), DEFAULT.rpartition(":")[2]
-    assert [COMMANDS[name][-2:] for name in ("a reader's pod", "an answerer's pod")] == [
-        ["--listen", f"0.0.0.0:{port}"]
-    ] * 2
-    assert text.count(f"containerPort: {port}") == 2
-    assert text.count("path: /livez, port: metrics") == text.count("path: /readyz, port: metrics") == 2
+    text = (DEPLOY / "kubernetes" / "stream.yaml").read_text()
+    _, figures, _, probes = (each.rpartition(":")[2] for each in listening())
+    assert [COMMANDS[name][-4:] for name in ("a reader's pod", "an answerer's pod")] == [listening()] * 2
+    assert text.count(f"name: metrics, containerPort: {figures}") == 2
+    assert text.count(f"name: probes, containerPort: {probes}") == 2
+    assert text.count("path: /livez, port: probes") == text.count("path: /readyz, port: probes") == 2
 
 
 def test_the_systems_that_the_shippers_ask_for_can_be_configured(tmp_path: Path) -> None:

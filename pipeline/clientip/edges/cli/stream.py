@@ -20,7 +20,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
 _WORKERS: Final = click.IntRange(0, 256)  # of one kind
 _ROLE: Final = "Be one worker in the foreground, for Kubernetes and systemd. Without it, keep several at work."
 _OF: Final = "Of this instance (with --role: of the worker), the same after every restart; default: the host's name."
-_LISTEN: Final = "HOST:PORT of /metrics, /livez and /readyz, which anybody may read who gets there; or none."
+_LISTEN: Final = "HOST:PORT of /metrics, and without --probes of /livez and /readyz; open to all who reach it; or none."
+_PROBES: Final = "HOST:PORT of /livez and /readyz alone, so that nothing done to --listen holds them up."
 _PREVIOUS: Final = "The configuration before this one: questions asked under it are still answered."
 _WATCHDOG: Final = "Seconds after which a worker that hangs is killed."
 _OF_SUPERVISOR: Final = ("readers", "answerers", "watchdog")
@@ -33,6 +34,7 @@ _OF_SUPERVISOR: Final = ("readers", "answerers", "watchdog")
 @click.option("--answerers", type=_WORKERS, default=1, show_default=True, help="Processes that answer.")
 @click.option("--name", metavar="NAME", help=_OF)
 @click.option("--listen", metavar="HOST:PORT", default=DEFAULT, show_default=True, help=_LISTEN)
+@click.option("--probes", metavar="HOST:PORT", help=_PROBES)
 @click.option("--previous", metavar="PATH", multiple=True, type=click.Path(path_type=Path), help=_PREVIOUS)
 @click.option("--watchdog", metavar="SECONDS", type=click.FloatRange(min=5), default=60.0, help=_WATCHDOG)
 def command(
@@ -42,21 +44,22 @@ def command(
     answerers: int,
     name: str | None,
     listen: str,
+    probes: str | None,
     previous: tuple[Path, ...],
     watchdog: float,
 ) -> None:
     """Read lines from Kafka topics and write records to others, for ever. SIGHUP reads the configuration anew."""
     page = None if listen == "none" else listen
     if role is not None:
-        from clientip.edges.stream.foreground import run_alone  # noqa: PLC0415 - others start faster without
+        from clientip.edges.stream.foreground import AloneOptions, run_alone  # noqa: PLC0415 - others start faster without
 
         _check_alone()
-        end(run_alone(role, configs, _instance(name), page, previous))
+        end(run_alone(role, configs, AloneOptions(_instance(name), page, previous, probes)))
     from clientip.edges.stream.supervisor import StreamOptions, supervise  # noqa: PLC0415 - as above
 
     if readers + answerers == 0:
         raise ConfigError([Fault("", "--readers, --answerers", "are both 0; start at least one worker")])
-    options = StreamOptions(name=_instance(name), listen=page, previous=previous, watchdog_s=watchdog)
+    options = StreamOptions(_instance(name), page, previous, watchdog, probes=probes)
     end(supervise(configs, readers, answerers, options))
 
 

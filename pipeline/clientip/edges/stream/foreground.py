@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import Final
+from typing import Final, NamedTuple
 
 from clientip.config import load as config
 from clientip.edges.stream.context import Context
 from clientip.edges.stream.reload import ConfigurationFiles
 from clientip.edges.stream.worker import WORK, StopAndReload, report_defect, run
 from clientip.edges.telemetry import figures
-from clientip.edges.telemetry.health import serve
+from clientip.edges.telemetry.health import served
 from clientip.edges.telemetry.prometheus_page import prometheus_page
 from clientip.edges.telemetry.systemd import ALIVE, READY, STOPPING, notify, reloading
 from clientip.edges.telemetry.telemetry import Telemetry, open_telemetry
@@ -28,19 +28,29 @@ from clientip.settings import Settings
 _NOTIFY_S: Final = 1.0
 
 
-def run_alone(role: str, paths: Sequence[Path], name: str, listen: str | None, previous: Sequence[Path]) -> int:
+class AloneOptions(NamedTuple):
+    """What was asked for on the command line."""
+
+    name: str  # the worker's own, the same after every restart
+    listen: str | None  # HOST:PORT of figures, and of health where it has no other; None: none
+    previous: Sequence[Path] = ()  # older configurations, under which questions may still be open
+    probes: str | None = None  # HOST:PORT of health alone
+
+
+def run_alone(role: str, paths: Sequence[Path], options: AloneOptions) -> int:
     """Be one worker until a signal ends it; the exit code: 0 if a signal did, 3 if the world failed.
 
-    `name`: the worker's own, the same after every restart. `listen`: HOST:PORT of its page; None: it has none.
     Errors: ConfigError; SinkError if the page's address cannot be had. A defect ends the process with 4.
     """
     sys.excepthook = report_defect
     signals = StopAndReload()
-    with open_telemetry(name) as telemetry:
-        older = tuple(config.load([path]) for path in previous)
+    with open_telemetry(options.name) as telemetry:
+        older = tuple(config.load([path]) for path in options.previous)
         files = ConfigurationFiles(paths, telemetry)
-        context = Context(files.settings, older, name, telemetry, signals.is_stop_asked, _reloads(signals, files))
-        with _served(name, listen, telemetry), _manager_told(signals, telemetry):
+        context = Context(
+            files.settings, older, options.name, telemetry, signals.is_stop_asked, _reloads(signals, files)
+        )
+        with _shown(options, telemetry), _manager_told(signals, telemetry):
             return run(WORK[role], context)
 
 
@@ -59,18 +69,17 @@ def _reloads(signals: StopAndReload, files: ConfigurationFiles) -> Callable[[], 
 
 
 @contextmanager
-def _served(name: str, listen: str | None, telemetry: Telemetry) -> Iterator[None]:
+def _shown(options: AloneOptions, telemetry: Telemetry) -> Iterator[None]:
     """Serve the worker's figures and health meanwhile."""
 
     def own() -> dict[str, figures.Snapshot]:
-        return {name: figures.read(telemetry.snapshot())}
+        return {options.name: figures.read(telemetry.snapshot())}
 
-    if listen is None:
-        yield
-        return
     page, live = lambda: prometheus_page(own()), lambda: figures.alive(own(), time.monotonic())
-    with serve(listen, page, live, lambda: figures.ready(own(), [name])) as (host, port):
-        telemetry.say("listening", host=host, port=port)
+    ready = lambda: figures.ready(own(), [options.name])  # noqa: E731 - as the two above
+    with served(options.listen, options.probes, page, live, ready) as addresses:
+        for host, port in addresses:
+            telemetry.say("listening", host=host, port=port)
         yield
 
 

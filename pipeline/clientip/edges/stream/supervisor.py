@@ -20,7 +20,7 @@ from clientip.edges.stream.child import PAUSES_S, Child, running
 from clientip.edges.stream.reload import ConfigurationFiles
 from clientip.edges.stream.settings_log import SettingsLog
 from clientip.edges.telemetry import figures
-from clientip.edges.telemetry.health import DEFAULT, serve
+from clientip.edges.telemetry.health import DEFAULT, served
 from clientip.edges.telemetry.prometheus_page import prometheus_page
 from clientip.edges.telemetry.systemd import ALIVE, READY, STOPPING, notify, reloading
 from clientip.edges.telemetry.telemetry import Telemetry
@@ -37,10 +37,11 @@ class StreamOptions(NamedTuple):
     """The options of the command line."""
 
     name: str  # of this instance, the same after every restart
-    listen: str | None = DEFAULT  # HOST:PORT of figures and health; None: none
+    listen: str | None = DEFAULT  # HOST:PORT of figures, and of health where it has no other; None: none
     previous: tuple[Path, ...] = ()  # older configurations, under which questions may still be open
     watchdog_s: float = 60.0
     module: str = "clientip.edges.stream.worker"
+    probes: str | None = None  # HOST:PORT of health alone
 
 
 def supervise(paths: Sequence[Path], readers: int, answerers: int, options: StreamOptions) -> int:
@@ -60,10 +61,8 @@ def supervise(paths: Sequence[Path], readers: int, answerers: int, options: Stre
     with ExitStack() as held:
         signals = held.enter_context(_signals())
         supervisor = _Supervisor(children, log, files, options, telemetry)
-        if options.listen is not None:
-            host, port = held.enter_context(
-                serve(options.listen, supervisor.page, supervisor.is_live, supervisor.is_ready)
-            )
+        shown = supervisor.page, supervisor.is_live, supervisor.is_ready
+        for host, port in held.enter_context(served(options.listen, options.probes, *shown)):
             telemetry.say("listening", host=host, port=port)
         return supervisor.run(signals)
 
