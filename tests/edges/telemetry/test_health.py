@@ -55,16 +55,15 @@ def get(address: Address, path: str) -> tuple[int, str]:
 
 def sent(address: Address, request: bytes) -> bytes:
     """All that comes back until the connection ends."""
+    answer = b""
     with socket.create_connection(address, timeout=LIMIT_S) as connection:
-        connection.sendall(request)
-        connection.shutdown(socket.SHUT_WR)
-        answer = b""
-        try:
+        with suppress(OSError):  # closed before all of the request was read
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionError):
             while more := connection.recv(65536):
                 answer += more
-        except ConnectionResetError:  # closed before all of the request was read
-            return answer
-        return answer
+    return answer
 
 
 def test_health_follows_the_beats_of_the_workers() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from itertools import chain
@@ -14,13 +13,12 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from clientip.edges.disk.files import beginning
+from clientip.edges.disk.globs import INSTANCE, Glob
 from clientip.errors import ConfigError, Fault, SinkError
 from clientip.settings import Settings, SystemSettings
 
 PIPE: Final = "-"
 FINGERPRINT_BYTES: Final = 1024  # unpacked bytes that tell a file from another one
-INSTANCE: Final = "{instance}"
-_WILDCARD: Final = re.compile(r"\*\*/|\*\*|\*|\?|\[[^]]+\]|\{instance\}")
 
 
 class Fetched(Struct, frozen=True):
@@ -48,8 +46,7 @@ class Input(Struct, frozen=True):
 class _Pattern(NamedTuple):
     system: str
     glob: str
-    matcher: re.Pattern[str]
-    weight: int  # literal characters: the more, the more specific
+    compiled: Glob
 
 
 class _Found(NamedTuple):
@@ -110,40 +107,7 @@ def _patterns(settings: Settings, system: str | None) -> list[_Pattern]:
 def _patterns_of(each: SystemSettings) -> Iterator[_Pattern]:
     for written in each.inputs:
         pattern = str(Path.cwd() / written)
-        plain = os.path.normpath(pattern)
-        weight = len(_WILDCARD.sub("", plain))
-        yield _Pattern(each.system.name, pattern.replace(INSTANCE, "*"), _matcher(plain), weight)
-
-
-def _matcher(pattern: str) -> re.Pattern[str]:
-    text, place, named = "", 0, False
-    for wildcard in _WILDCARD.finditer(pattern):
-        text += re.escape(pattern[place : wildcard.start()])
-        place = wildcard.end()
-        match wildcard[0]:
-            case "**/":
-                text += "(?:.*/)?"
-            case "**":
-                text += ".*"
-            case "*":
-                text += "[^/]*"
-            case "?":
-                text += "[^/]"
-            case "{instance}":
-                text += "(?P=instance)" if named else "(?P<instance>[^/]+?)"
-                named = True
-            case chars:
-                text += _character_class(chars[1:-1])
-    try:
-        return re.compile(text + re.escape(pattern[place:]))
-    except re.error as error:
-        raise ConfigError([Fault("", "inputs", f"{pattern!r} is no pattern: {error}")]) from error
-
-
-def _character_class(chars: str) -> str:
-    negated = chars.startswith("!")
-    inside = "".join(char if char == "-" else re.escape(char) for char in chars.removeprefix("!"))
-    return f"[^{inside}]" if negated else f"[{inside}]"
+        yield _Pattern(each.system.name, pattern.replace(INSTANCE, "*"), Glob(os.path.normpath(pattern)))
 
 
 def _paths(name: str) -> list[str]:
@@ -152,26 +116,20 @@ def _paths(name: str) -> list[str]:
         return [PIPE]
     path = Path.cwd() / name
     if path.is_dir():
-        inside = (child for child in path.rglob("*") if child.is_file())
-        return sorted(str(child) for child in inside if not _is_hidden(child.relative_to(path)))
+        return Glob(f"{glob.escape(str(path))}/**").files()
     if path.exists():
         return [str(path)]
     if glob.has_magic(name):
-        found = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob would find hidden files too
-        return sorted(each for each in found if Path(each).is_file())
+        return Glob(str(path)).files()
     return []
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _owner(path: str, patterns: Sequence[_Pattern], system: str | None, settings: Settings) -> _Found | None:
     plain = path if path == PIPE else os.path.normpath(path)  # only to compare: it may lead elsewhere behind a link
-    matches = [(pattern, match) for pattern in patterns if (match := pattern.matcher.fullmatch(plain))]
+    matches = [(pattern, match) for pattern in patterns if (match := pattern.compiled.match(plain)) is not None]
     if matches:
-        pattern, match = max(matches, key=lambda pair: pair[0].weight)  # the first of equals
-        return _Found(path, pattern.system, match.groupdict().get("instance"))
+        pattern, match = max(matches, key=lambda pair: pair[0].compiled.weight)  # the first of equals
+        return _Found(path, pattern.system, match.instance)
     if system is None and path == PIPE:
         readable = [each.system.name for each in settings.systems if each.setup is not None]
         system = readable[0] if len(readable) == 1 else None
