@@ -6,7 +6,7 @@ import json
 
 import pytest
 from clientip.errors import FormatError
-from clientip.framing.wrappers import EMPTY, PARTS_LIMIT, WRAPPERS, join, peel
+from clientip.framing.wrappers import EMPTY, OPEN_BYTES, OPEN_LIMIT, PARTS_LIMIT, WRAPPERS, join, peel
 from clientip.model import Line, Part, Rejected
 from clientip.syntax.times import rfc3339_ns
 from hypothesis import example, given
@@ -184,3 +184,36 @@ def test_the_number_of_parts_is_bounded_too() -> None:
 def test_a_line_that_never_ends_is_still_held() -> None:
     held, _ = join(EMPTY, Line(b"1", b"a", partial=True), 9)
     assert [left.raw for left in held.lines()] == [b"1"]
+
+
+def test_what_is_held_of_lines_that_begin_and_never_end_is_bounded() -> None:
+    held = EMPTY
+    begun = OPEN_LIMIT + 100
+    for number in range(begun):
+        held, outcome = join(held, Line(b"a", b"a", instance=f"pod-{number}", partial=True), 9)
+        assert isinstance(outcome, Part if number < OPEN_LIMIT else Rejected)
+    assert len(held.lines()) == OPEN_LIMIT
+    for number in range(begun):
+        held, outcome = join(held, Line(b"b", b"b", instance=f"pod-{number}"), 9)
+        assert isinstance(outcome, Line if number < OPEN_LIMIT else Rejected)  # no tail passes for a line
+    assert held == EMPTY
+
+
+def test_the_bytes_of_lines_that_begin_and_never_end_are_bounded() -> None:
+    held, large = EMPTY, b"x" * (OPEN_BYTES // 10)
+    for number in range(20):
+        held, outcome = join(held, Line(large, b"x", instance=f"pod-{number}", partial=True), 9)
+        assert isinstance(outcome, Part if number < 10 else Rejected)
+    assert held.bytes_held == sum(len(each.raw) for each in held.lines()) <= OPEN_BYTES
+
+
+def test_instances_with_long_names_are_told_apart_without_holding_the_names() -> None:
+    held, names = EMPTY, ["n" * 10_000 + word for word in ("a", "b")]
+    for name in names:
+        held, _ = join(held, Line(b"1", b"1", instance=name, partial=True), 9)
+    assert len(held.unfinished) == 2
+    assert max(len(instance or "") for _, instance, _ in held.unfinished) < 1000
+    for name in names:
+        held, outcome = join(held, Line(b"2", b"2", instance=name), 9)
+        assert isinstance(outcome, Line)
+        assert (outcome.text, outcome.instance) == (b"12", name)

@@ -15,7 +15,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from clientip.joins.coverage import Coverage, Runs, Witness
+from clientip.joins.coverage import Coverage, RunsByWitness
 from clientip.joins.facts import SEPARATOR, JoinFact, JoinQuestion, kind_of
 from clientip.joins.holes import LogOrders
 from clientip.joins.inquiry import Open
@@ -49,7 +49,7 @@ class Pursuit:
         self._kept = 0
         self._crowded: set[str] = set()
         self._exhibits: dict[str, Exhibit] = {}
-        self._runs: dict[Witness, Runs] = defaultdict(Runs)
+        self._runs = RunsByWitness()
         self._coverage: Coverage | None = None
         self._complete: set[str] = set()  # keys whose facts are all here
         self._missed: set[str] = set()  # lines that were looked for

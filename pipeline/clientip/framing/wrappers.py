@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ Wrapper = Callable[[Line], Line]
 
 IN_PARTS: Final = frozenset({"cri", "docker"})  # how container runtimes write files, which they rotate
 PARTS_LIMIT: Final = 1024  # parts of one line, however small: runtimes cut at 8 or 16 kB
+OPEN_LIMIT: Final = 4096  # lines that have begun at one time
+OPEN_BYTES: Final = 64 * 1024 * 1024  # of all that is held of them
+_NAMES_LONGEST: Final = 512  # characters of an instance and a stream; of longer ones a hash is held
 
 # `P` or `F` may be followed by further tags behind colons; an empty line may lack its last blank.
 _CRI: Final = re.compile(rb"([^ ]{20,40}) (stdout|stderr) ([FP])(?::[^ ]*+)?(?: (.*+)|)", re.DOTALL)
@@ -174,10 +178,12 @@ class Unfinished(Struct, frozen=True):
 class OpenLines(Struct, frozen=True):
     """Lines of which not all parts have come, by (file, instance, stream).
 
-    Those three are named by the container runtime and not by clients, so there are few of them.
+    Those three are named by the container runtime and not by clients, so there are few of them; should there be
+    many, the memory is bounded all the same.
     """
 
     unfinished: Mapping[tuple[str, str | None, str], Unfinished] = MappingProxyType({})
+    bytes_held: int = 0  # of raw lines
 
     def lines(self) -> tuple[Line, ...]:
         """What is held, joined as far as it came: when an input ends, lines that never did."""
@@ -206,7 +212,7 @@ def join(held: OpenLines, line: Line, limit: int) -> tuple[OpenLines, Line | Par
     """
     if not line.partial and not held.unfinished:
         return held, line
-    key = (line.file, line.instance, line.stream)
+    key = _key(line)
     before = held.unfinished.get(key)
     if before is None:
         if not line.partial:
@@ -215,7 +221,7 @@ def join(held: OpenLines, line: Line, limit: int) -> tuple[OpenLines, Line | Par
     if before.refused:
         return _with(held, key, before if line.partial else None), Rejected(line, "too_many_parts")
     parts, size = (*before.parts, line), before.size + len(line.text)
-    if size > limit or len(parts) > PARTS_LIMIT:
+    if size > limit or len(parts) > PARTS_LIMIT or not _has_room(held, key, line):
         rest = Unfinished(refused=True) if line.partial else None
         return _with(held, key, rest), Rejected(_joined(parts), "too_many_parts")
     if line.partial:
@@ -223,11 +229,38 @@ def join(held: OpenLines, line: Line, limit: int) -> tuple[OpenLines, Line | Par
     return _with(held, key, None), _joined(parts)
 
 
-def _with(held: OpenLines, key: tuple[str, str | None, str], one: Unfinished | None) -> OpenLines:
+_Key = tuple[str, str | None, str]
+
+
+def _key(line: Line) -> _Key:
+    names = f"{line.instance}\0{line.stream}"
+    if len(names) <= _NAMES_LONGEST:
+        return line.file, line.instance, line.stream
+    return line.file, sha256(names.encode("utf-8", "surrogateescape")).hexdigest(), ""
+
+
+def _has_room(held: OpenLines, key: _Key, line: Line) -> bool:
+    if not line.partial:
+        return True
+    return held.bytes_held + len(line.raw) <= OPEN_BYTES and (
+        key in held.unfinished or len(held.unfinished) < OPEN_LIMIT
+    )
+
+
+def _with(held: OpenLines, key: _Key, one: Unfinished | None) -> OpenLines:
+    """With this in the place of what was held under the key; of keys that are refused the oldest are forgotten."""
     others = {name: value for name, value in held.unfinished.items() if name != key}
+    size = held.bytes_held - _bytes_of(held.unfinished.get(key)) + _bytes_of(one)
     if one is not None:
         others[key] = one
-    return OpenLines(others)
+    refused = [name for name, value in others.items() if value.refused] if len(others) > OPEN_LIMIT else []
+    for name in refused[: max(0, len(refused) - OPEN_LIMIT)]:
+        del others[name]
+    return OpenLines(others, size)
+
+
+def _bytes_of(one: Unfinished | None) -> int:
+    return 0 if one is None else sum(len(part.raw) for part in one.parts)
 
 
 def _joined(parts: Sequence[Line]) -> Line:

@@ -20,6 +20,9 @@ from clientip.joins.flows import Stretches
 from clientip.model import Address, Numbered, System
 
 MAX_RUNS: Final = 100_000  # of one instance; a log in such disorder covers nothing
+NAMES_BYTES: Final = 8 * 1024 * 1024  # of the instances whose runs are told apart, about; there are few, and few nodes
+OTHERS: Final = "\0others"  # stands for all further instances
+_OF_WITNESS: Final = 500  # bytes of what is held beside a name
 
 Covered = Literal["yes", "word", "lost", "no"]
 
@@ -61,6 +64,33 @@ class Runs:
     def all(self) -> list[Run]:
         """Every run so far."""
         return self.done if self._open is None else [*self.done, self._open]
+
+
+class _NoRuns(Runs):
+    __slots__ = ()
+
+    def add(self, line: Numbered) -> None:
+        """Nothing is kept of it."""
+
+
+class RunsByWitness(dict[Witness, Runs]):
+    """The runs of every witness, as many as the memory for their names holds.
+
+    Of the others only that there are some is kept, by an instance without any run: so the system covers nothing for
+    which its instance is not known.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = NAMES_BYTES
+
+    def __missing__(self, witness: Witness) -> Runs:
+        system, instance = witness
+        self._left -= len(instance) * 4 + _OF_WITNESS
+        if self._left < 0 or instance == OTHERS:
+            return self.setdefault((system, OTHERS), _NoRuns())
+        runs = self[witness] = Runs()
+        return runs
 
 
 def stitch(runs: Iterable[Run]) -> tuple[Run, ...]:

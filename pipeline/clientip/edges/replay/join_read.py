@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -11,7 +10,7 @@ from typing import Final
 from clientip.edges.replay.join_files import ROWS, RUNS, Hole, Sinks, Spill, asked, facts, holes, open_sinks
 from clientip.edges.replay.plan import Chunk
 from clientip.edges.replay.read_pass import Done, Job, Moved, Pass, Rows, joined_rows, run_through
-from clientip.joins.coverage import MAX_RUNS, Run, Runs, Witness, stitch
+from clientip.joins.coverage import MAX_RUNS, Run, RunsByWitness, stitch
 from clientip.joins.facts import JoinFact
 from clientip.joins.holes import LineOrder, written_at
 from clientip.joins.inquiry import Open

@@ -30,6 +30,7 @@ from clientip.model import Claim, Endpoint, Format, Http, Ids, Line, Observation
 from clientip.syntax.addresses import parse_address, read_endpoint, read_port
 from clientip.syntax.headers import FORWARDING, ID_HEADERS, sort_headers
 from clientip.syntax.jsonlines import extendable, int_of, read_object, text_of
+from clientip.syntax.remembering import remembering
 from clientip.syntax.times import SECOND_NS, rfc3339_ns, spread
 from clientip.syntax.traceids import plain_w3c, span_id, trace_id
 
@@ -51,7 +52,6 @@ _USUAL_KEYS: Final = (
 _usual: Final = itemgetter(*_USUAL_KEYS)
 _NOTHING: Final = (None,) * len(_USUAL_KEYS)
 _TEXT: Final = frozenset((str, type(None)))
-_MAX_PLANS: Final = 4096  # sets of keys: a server writes few, but for headers that its clients choose
 
 # Traefik's own log in the same stream: logrus text, and the console of v3.
 OWN_LOG: Final = re.compile(rb'time="|\d{4}-\d\d-\d\dT[0-9:.+Z-]{8,20} (?:TRC|DBG|INF|WRN|ERR|FTL|PNC) ')
@@ -107,7 +107,7 @@ class _Fields:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._is_socket, self._skew = setup.logs_peer == "socket", setup.max_skew_ns
-        self._plan_of = lru_cache(_MAX_PLANS)(lambda keys: _plan(setup, keys))
+        self._plan_of = remembering(lambda keys: _plan(setup, keys))
 
     # Hot: the stage `parse` of `python -m benchmarks`. Called once per line of the most common log: flat, and with the
     # rare cases in functions of their own.
@@ -230,6 +230,7 @@ def _text(value: object) -> str:
     return value
 
 
+_LONGEST_SERVICE: Final = 256  # characters; what is longer is no address with a port
 _port: Final = lru_cache(65536)(read_port)
 
 
@@ -274,9 +275,13 @@ def _own_ids(fields: dict[str, Any], plan: _Plan, said: Ids | None) -> Ids | Non
     return Ids(trace, span, parent, "otlp", bits, None, said.requests)
 
 
-@lru_cache(4096)
 def service_endpoint(text: str) -> Endpoint | None:
     """Where the request went, from the service's URL; None for a name."""
+    return _short_service(text) if len(text) <= _LONGEST_SERVICE else None
+
+
+@lru_cache(4096)
+def _short_service(text: str) -> Endpoint | None:
     try:
         return read_endpoint(text)
     except FormatError:
