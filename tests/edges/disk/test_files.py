@@ -13,7 +13,10 @@ import pytest
 import zstandard
 from clientip.edges.disk.compression import packing_of, unpacked
 from clientip.edges.disk.files import (
+    BLANK_BYTES,
+    BLANK_SHARE,
     BLOCK_BYTES,
+    LENGTH,
     Block,
     Broken,
     Frame,
@@ -22,6 +25,7 @@ from clientip.edges.disk.files import (
     beginning,
     lines,
     messages,
+    with_few_blanks,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,11 +37,23 @@ def blocks_of(data: bytes, size: int) -> list[bytes]:
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
+def blanks_of(block: Block) -> list[tuple[int, bytes, str | None]]:
+    """The blank lines that came uncut, cut as the definition of a line says."""
+    if block.step == LENGTH:
+        assert not block.blanks.strip(b"\0")
+        return [(block.offset + at, b"", None) for at in range(0, len(block.blanks), LENGTH)]
+    assert not block.blanks.strip()
+    return [(block.offset + at, line, reason) for at, line, reason in expected(block.blanks, len(block.blanks))]
+
+
 def placed(frames: Iterator[Frame]) -> list[tuple[int, bytes, str | None]]:
     found: list[tuple[int, bytes, str | None]] = []
     for frame in frames:
         if isinstance(frame, Block):
-            found += [(offset, line, None) for line, offset in frame.placed()]
+            assert not (frame.lines and frame.blanks)
+            blank = blanks_of(frame)
+            assert frame.total == len(frame.lines) + len(blank)
+            found += [(offset, line, None) for line, offset in frame.placed()] + blank
         elif isinstance(frame, RefusedFrame):
             found.append((frame.offset, frame.head, f"{frame.reason} {frame.detail}"))
         else:
@@ -59,7 +75,9 @@ def expected(data: bytes, limit: int) -> list[tuple[int, bytes, str | None]]:
     return found
 
 
-TEXT = st.lists(st.sampled_from([b"a", b"bcd", b"\n", b"\r", b"\r\n", b"\0", b"x" * 9]), max_size=40).map(b"".join)
+TEXT = st.lists(
+    st.sampled_from([b"a", b"bcd", b"\n", b"\n" * 5, b" \n", b"\r", b"\r\n", b" ", b"\0", b"x" * 9]), max_size=40
+).map(b"".join)
 
 
 @given(TEXT, st.integers(1, 12))
@@ -77,7 +95,7 @@ def test_chunks_share_all_lines_among_them(data: bytes, size: int, step: int) ->
     assert found == expected(data, 12)
 
 
-@given(st.lists(st.binary(max_size=30), max_size=12), st.integers(1, 12))
+@given(st.lists(st.one_of(st.just(b""), st.binary(max_size=30)), max_size=20), st.integers(1, 12))
 def test_messages_are_the_same_whatever_the_block_borders(parts: list[bytes], size: int) -> None:
     data = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
     found = placed(messages(blocks_of(data, size), 0, 12))
@@ -155,6 +173,49 @@ frames = list(lines(unpacked(blocks, sys.argv[2], BLOCK_BYTES), 0, 1 << 20))
 assert [frame.reason for frame in frames] == ["too_long"], frames
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
+
+
+@pytest.mark.parametrize("blank", [b"\n", b" \n", b"\r\n", b"\t \n\n"])
+def test_blank_lines_are_counted_without_being_cut(blank: bytes) -> None:
+    data = b"first\n" + blank * 100_000 + b"last\n"
+    frames = list(lines(blocks_of(data, BLOCK_BYTES), 0, BLOCK_BYTES))
+    assert sum(frame.total for frame in frames if isinstance(frame, Block)) == data.count(b"\n")
+    assert [line for frame in frames if isinstance(frame, Block) for line in frame.lines if line.strip()] == [
+        b"first",
+        b"last",
+    ]
+    assert sum(len(frame.lines) for frame in frames if isinstance(frame, Block)) < 20
+
+
+def test_far_more_blank_lines_than_bytes_on_disk_end_an_input() -> None:
+    def unpacked_for_ever() -> Iterator[bytes]:
+        while True:
+            yield b"\n" * BLOCK_BYTES
+
+    frames = list(with_few_blanks(lines(unpacked_for_ever(), 0, BLOCK_BYTES), lambda: 100))
+    assert isinstance(frames[-1], Broken)
+    total = sum(frame.total for frame in frames if isinstance(frame, Block))
+    assert BLANK_BYTES + 100 * BLANK_SHARE - BLOCK_BYTES <= total <= BLANK_BYTES + 100 * BLANK_SHARE
+
+
+def test_as_many_blank_lines_as_bytes_on_disk_end_nothing() -> None:
+    data, read = b"\n" * BLOCK_BYTES, [0]
+
+    def plain() -> Iterator[bytes]:
+        for _ in range(2 * BLANK_BYTES // BLOCK_BYTES):
+            read[0] += BLOCK_BYTES
+            yield data
+
+    frames = with_few_blanks(lines(plain(), 0, BLOCK_BYTES), lambda: read[0])
+    assert not any(isinstance(frame, Broken) for frame in frames)
+
+
+def test_empty_messages_are_counted_without_being_cut() -> None:
+    data = bytes(4 * 100_000) + b"\0\0\0\1x" + bytes(4)
+    frames = list(messages(blocks_of(data, BLOCK_BYTES), 0, BLOCK_BYTES))
+    assert sum(frame.total for frame in frames if isinstance(frame, Block)) == 100_002
+    assert [line for frame in frames if isinstance(frame, Block) for line in frame.lines if line] == [b"x"]
+    assert len(frames) < 20
 
 
 @pytest.mark.parametrize("packing", PACK)

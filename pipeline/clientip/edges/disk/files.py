@@ -8,8 +8,9 @@ a reader of frames sees everything the input held, in order.
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,15 +20,33 @@ from clientip.errors import SinkError
 
 BLOCK_BYTES: Final = 256 * 1024  # large enough to amortise a system call, small enough to stay in cache
 PACKED_BLOCK_BYTES: Final = 64 * 1024
+LENGTH: Final = 4  # bytes of a length before a message
+
+BLANK_BYTES: Final = 64 * 1024 * 1024  # of blank lines in one input, whatever its size on disk …
+BLANK_SHARE: Final = 1000  # … and beyond that for each byte on disk
+
+_DENSE: Final = 8  # bytes a line, at most, for which blank ones are looked for
+_BLANK_LINES: Final = re.compile(rb"(?<![^\n])(?:[ \t\r\x0b\x0c]*+\n){2,}+")  # each from the beginning of a line
+_EMPTY_MESSAGES: Final = re.compile(rb"(?:\0{4}){2,}+")
 
 
 class Block(NamedTuple):
-    """Lines that follow each other; line k+1 starts `len(line k) + step` bytes after line k."""
+    """Lines that follow each other; line k+1 starts `len(line k) + step` bytes after line k.
+
+    Many blank lines, which cost a packed file next to nothing, come uncut in a block of their own.
+    """
 
     lines: list[bytes]
     offset: int  # of the first line, in the unpacked stream
     step: int  # bytes of framing per line: 1 for LF, 2 for CRLF, 4 for a length prefix
     unended: bool = False  # its one line is the last of the input, and no line end came
+    blanks: bytes = b""  # blank lines with their framing; then there are no others
+
+    @property
+    def total(self) -> int:
+        """How many lines it holds, blank or not."""
+        blank = len(self.blanks) // LENGTH if self.step == LENGTH else self.blanks.count(b"\n")
+        return len(self.lines) + blank
 
     def placed(self) -> Iterator[tuple[bytes, int]]:
         """Each line with its offset."""
@@ -100,14 +119,12 @@ def lines(blocks: Iterable[bytes], offset: int, limit: int, *, inside: bool = Fa
                     yield _too_long(held, offset, over)
                 offset, data = offset + over + 1, data[end + 1 :]
                 held, over, inside = b"", -1, False
-            found = (held + data).split(b"\n")
-            held = found.pop()
-            if found and len(found[0]) > limit:
-                yield _too_long(found[0][:limit], offset, len(found[0]))
-                offset += len(found.pop(0)) + 1
-            if found:
-                yield from _blocks_of(found, offset, has_returns=b"\r" in data)
-                offset += sum(map(len, found)) + len(found)
+            whole = held + data
+            ended = whole.rfind(b"\n") + 1
+            held = whole[ended:]
+            if ended:
+                yield from _ended_lines(whole[:ended], offset, limit)
+                offset += ended
             if len(held) > limit:
                 held, over = held[:limit], len(held)
     except DAMAGES as error:
@@ -121,12 +138,33 @@ def lines(blocks: Iterable[bytes], offset: int, limit: int, *, inside: bool = Fa
         yield from (block._replace(unended=True) for block in _blocks_of([held], offset, has_returns=True))
 
 
+def _ended_lines(text: bytes, offset: int, limit: int) -> Iterator[Frame]:
+    """The lines of a text that ends with one; only the first can be too long."""
+    place, dense = 0, text.count(b"\n") * _DENSE > len(text)
+    for run in _BLANK_LINES.finditer(text, text.index(b"\n") + 1) if dense else ():
+        if run.start() > place:
+            yield from _split_lines(text[place : run.start()], offset + place, limit)
+        yield Block([], offset + run.start(), 1, blanks=run[0])
+        place = run.end()
+    if place < len(text):
+        yield from _split_lines(text[place:], offset + place, limit)
+
+
+def _split_lines(text: bytes, offset: int, limit: int) -> Iterator[Frame]:
+    found = text[:-1].split(b"\n")
+    if len(found[0]) > limit:
+        yield _too_long(found[0][:limit], offset, len(found[0]))
+        offset += len(found.pop(0)) + 1
+    if found:
+        yield from _blocks_of(found, offset, has_returns=b"\r" in text)
+
+
 def _too_long(head: bytes, offset: int, length: int) -> RefusedFrame:
     return RefusedFrame(head, offset, "too_long", f"{length} bytes")
 
 
 def _blocks_of(found: list[bytes], offset: int, *, has_returns: bool) -> Iterator[Block]:
-    if not has_returns and not found[0].endswith(b"\r"):  # the CR may have come in the block before
+    if not has_returns:
         yield Block(found, offset, 1)
         return
     for returns, run in groupby(found, lambda line: line.endswith(b"\r")):
@@ -144,9 +182,8 @@ def messages(blocks: Iterable[bytes], offset: int, limit: int) -> Iterator[Frame
             held += block
             while held:
                 passed = min(over, len(held))
-                found, used = _messages_in(held, passed, limit)
-                if found:
-                    yield Block(found, offset + passed, 4)
+                found, used = _messages_in(held, passed, limit, offset)
+                yield from found
                 held, offset, over = held[used:], offset + used, over - passed
                 length = int.from_bytes(held[:4], "big")
                 if over or length <= limit or len(held) < 4 + limit:
@@ -162,16 +199,41 @@ def messages(blocks: Iterable[bytes], offset: int, limit: int) -> Iterator[Frame
         yield RefusedFrame(held, offset, "truncated", None)
 
 
-def _messages_in(held: bytes, start: int, limit: int) -> tuple[list[bytes], int]:
+def _messages_in(held: bytes, start: int, limit: int, offset: int) -> tuple[list[Block], int]:
     """The whole messages from `start` on, and where the first one that is not whole begins."""
-    found, used = [], start
-    while len(held) >= used + 4:
-        length = int.from_bytes(held[used : used + 4], "big")
-        if length > limit or used + 4 + length > len(held):
+    blocks, found, begin, used = list[Block](), list[bytes](), start, start
+    while len(held) >= used + LENGTH:
+        length = int.from_bytes(held[used : used + LENGTH], "big")
+        if length > limit or used + LENGTH + length > len(held):
             break
-        found.append(held[used + 4 : used + 4 + length])
-        used += 4 + length
-    return found, used
+        empty = None if length else _EMPTY_MESSAGES.match(held, used)
+        if empty is None:
+            found.append(held[used + LENGTH : used + LENGTH + length])
+            used += LENGTH + length
+            continue
+        if found:
+            blocks.append(Block(found, offset + begin, LENGTH))
+        blocks.append(Block([], offset + used, LENGTH, blanks=empty[0]))
+        found, begin = [], empty.end()
+        used = begin
+    if found:
+        blocks.append(Block(found, offset + begin, LENGTH))
+    return blocks, used
+
+
+def with_few_blanks(frames: Iterable[Frame], read: Callable[[], int]) -> Iterator[Frame]:
+    """The frames, up to where blank lines are far more than the bytes `read` from disk so far.
+
+    No server writes such a log and no client can make one, but a few kilobytes of an archive unpack to it.
+    """
+    blank = 0
+    for frame in frames:
+        if isinstance(frame, Block) and frame.blanks:
+            blank += len(frame.blanks)
+            if blank > BLANK_BYTES + BLANK_SHARE * read():
+                yield Broken(f"it unpacks to more than {blank >> 20} MiB of blank lines")
+                return
+        yield frame
 
 
 def before(frames: Iterable[Frame], stop: int) -> Iterator[Frame]:
@@ -188,6 +250,9 @@ def before(frames: Iterable[Frame], stop: int) -> Iterator[Frame]:
 
 
 def _cut(block: Block, stop: int) -> Block:
+    if block.blanks:
+        last = block.blanks.find(b"\n", stop - block.offset - 1)  # the end of the last line that begins before `stop`
+        return block if last < 0 else block._replace(blanks=block.blanks[: last + 1])
     return block._replace(lines=[line for line, offset in block.placed() if offset < stop])
 
 

@@ -19,6 +19,7 @@ from clientip.edges.disk.files import (
     lines,
     messages,
     pipe_blocks,
+    with_few_blanks,
 )
 from clientip.edges.disk.inputs import PIPE, Input
 from clientip.model import Outcome
@@ -133,6 +134,7 @@ class ChunkReader:
         self._limit = max(plan.line_bytes, PART_BYTES) if in_parts else plan.line_bytes
         # One byte earlier: only a line end there tells that a line begins at the start.
         self._raw = RawFile(chunk.input.path, max(0, chunk.start - 1), chunk.input.size)
+        self._piped = 0  # bytes that came from the pipe
 
     @property
     def position(self) -> int:
@@ -140,11 +142,14 @@ class ChunkReader:
 
     def frames(self) -> Iterator[Frame]:
         """The frames that begin in the chunk, the last one to its end."""
+        return with_few_blanks(self._frames(), lambda: self._raw.position + self._piped)
+
+    def _frames(self) -> Iterator[Frame]:
         chunk, limit, packing = self._chunk, self._limit, self._chunk.input.packing
         size = min(BLOCK_BYTES, limit)
         raw = self._raw.blocks(PACKED_BLOCK_BYTES if packing else size)
         if chunk.input.path == PIPE:
-            raw = pipe_blocks(STDIN, size)
+            raw = self._counted(pipe_blocks(STDIN, size))
             first = next(raw, b"")
             raw, packing = chain([first], raw), packing_of(first)
         blocks = unpacked(raw, packing, size)
@@ -152,6 +157,11 @@ class ChunkReader:
             return messages(blocks, 0, limit)
         frames = lines(blocks, self._raw.position, limit, inside=chunk.start > 0)
         return frames if chunk.stop is None else before(frames, chunk.stop)
+
+    def _counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            self._piped += len(block)
+            yield block
 
 
 def differences(old: Plan, new: Plan) -> list[str]:

@@ -121,7 +121,9 @@ class Pass:
         """What a block's lines became, as many at a time as the engine takes best."""
         feed, judged, file, instance = self._feed, self._judged_first, self._file, self._source.instance
         offset, step, lines = block.offset, block.step, block.lines
-        self._tally.lines += len(lines)
+        self._tally.lines += block.total
+        if block.blanks:
+            self._tally.skipped["blank"] = self._tally.skipped.get("blank", 0) + block.total
         for first in range(0, len(lines), BLOCK_LINES):
             framed = []
             for raw in lines[first : first + BLOCK_LINES]:
