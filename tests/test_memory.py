@@ -24,6 +24,7 @@ MIB = 1024 * 1024
 CACHES = {
     "edges.collect.netlink": "addresses of 4 or 16 bytes, from the kernel",
     "edges.geo": "addresses of clients, as text of at most 45 characters",
+    "formats": "formats, by their names",
     "formats.traefik.access": "ports of at most five digits, services of at most 256 characters; keys by `remembering`",
     "patterns.matcher": "patterns of the configuration",
     "syntax.addresses": "addresses of at most 45 characters; what is none raises, which is not remembered",

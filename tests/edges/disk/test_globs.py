@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,8 @@ from clientip.edges.disk.globs import Glob
 from clientip.errors import ConfigError
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from tests.worlds.patience import processor_s
 
 NAMES = st.text("ab.-", min_size=1, max_size=6)
 SEGMENTS = st.lists(st.sampled_from(["a", "b", ".", "-", "*", "?", "[ab]", "[!a]", "[a-b.]"]), min_size=1, max_size=6)
@@ -103,9 +104,11 @@ def test_folders_that_lead_back_to_themselves_are_looked_into_once(tmp_path: Pat
     (tmp_path / "a.log").write_bytes(b"")
     for name in "bcdefgh":
         (tmp_path / name).symlink_to(tmp_path)
-    began = time.monotonic()
-    assert Glob(f"{tmp_path}/**/**/**/*.log").files() == [f"{tmp_path}/a.log"]
-    assert time.monotonic() - began < 10  # glob.glob looks into 7 to the power of 40
+    found: list[str] = []
+    assert (
+        processor_s(lambda: found.extend(Glob(f"{tmp_path}/**/**/**/*.log").files())) < 10
+    )  # not 7 to the power of 40
+    assert found == [f"{tmp_path}/a.log"]
 
 
 def test_a_folder_that_cannot_be_listed_is_no_obstacle_to_what_is_named_in_it(tmp_path: Path) -> None:
@@ -133,9 +136,8 @@ def test_a_folder_that_cannot_be_listed_is_no_obstacle_to_what_is_named_in_it(tm
 )
 def test_no_name_makes_a_pattern_slow(pattern: str, path: str) -> None:
     compiled = Glob(pattern)
-    began = time.monotonic()
     assert compiled.match(path) is None
-    assert time.monotonic() - began < 2
+    assert processor_s(lambda: compiled.match(path)) < 2
 
 
 def test_a_range_that_runs_backwards_is_no_pattern() -> None:

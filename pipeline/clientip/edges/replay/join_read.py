@@ -10,7 +10,7 @@ from typing import Final
 from clientip.edges.replay.join_files import ROWS, RUNS, Hole, Sinks, Spill, asked, facts, holes, open_sinks
 from clientip.edges.replay.plan import Chunk
 from clientip.edges.replay.read_pass import Done, Job, Moved, Pass, Rows, joined_rows, run_through
-from clientip.joins.coverage import MAX_RUNS, Run, RunsByWitness, stitch
+from clientip.joins.coverage import MAX_RUNS, Run, RunsByWitness, Witness, stitch
 from clientip.joins.facts import JoinFact
 from clientip.joins.holes import LineOrder, written_at
 from clientip.joins.inquiry import Open
@@ -30,7 +30,7 @@ class JoinedPass(Pass):
         self._sinks, self._spill = sinks, Spill(job.plan)
         self._lines = Suspensions(job.engine, joining, chunk.input.system)
         self._order = LineOrder() if joining.gives_word(chunk.input.system) else None
-        self._runs: dict[Witness, Runs] = defaultdict(Runs)
+        self._runs = RunsByWitness()
         self._position = 0  # bytes of rows so far
         self.open = 0
 
