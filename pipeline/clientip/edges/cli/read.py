@@ -14,7 +14,7 @@ from clientip.edges.cli.exits import warn
 from clientip.edges.cli.guess import LINE_BYTES, filled
 from clientip.edges.cli.options import WIDE, one_of
 from clientip.edges.disk.files import Block, Broken, RefusedFrame, beginning
-from clientip.edges.disk.inputs import FINGERPRINT_BYTES, PIPE, Input, fingerprint_of
+from clientip.edges.disk.inputs import FINGERPRINT_BYTES, PIPE, Begun, Input, fingerprints
 from clientip.edges.replay.plan import Chunk, ChunkReader, Plan, ReplayOptions
 from clientip.engine import Engine, LogSource, Reading
 from clientip.errors import ConfigError, Fault, SinkError
@@ -70,7 +70,8 @@ def _source(path: str, system: str) -> Input:
     if path == PIPE:
         return Input(PIPE, system, None, 0, "", "")
     head, packing = beginning(path, FINGERPRINT_BYTES)
-    return Input(path, system, None, Path(path).stat().st_size, packing, fingerprint_of(head, system, None, 0))
+    [name] = fingerprints([Begun(path, system, None, head)])
+    return Input(path, system, None, Path(path).stat().st_size, packing, name)
 
 
 def _outcomes(reading: Reading, frame: Block | RefusedFrame, file: str) -> Iterator[Outcome]:

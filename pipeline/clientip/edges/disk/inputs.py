@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from itertools import chain
@@ -18,7 +20,9 @@ from clientip.errors import ConfigError, Fault, SinkError
 from clientip.settings import Settings, SystemSettings
 
 PIPE: Final = "-"
-FINGERPRINT_BYTES: Final = 1024  # unpacked bytes that tell a file from another one
+FINGERPRINT_BYTES: Final = 1024  # unpacked bytes that tell a file from another one, at most
+
+_FIRST_LINE: Final = re.compile(rb"(?:#[^\n]*+\n|[^0-9\n]*+\n)*+[^\n]++\n")  # and the headings before it
 
 
 class Fetched(Struct, frozen=True):
@@ -55,6 +59,15 @@ class _Found(NamedTuple):
     instance: str | None
 
 
+class Begun(NamedTuple):
+    """How a file begins, and whose it is."""
+
+    path: str
+    system: str
+    instance: str | None
+    head: bytes  # its first `FINGERPRINT_BYTES`, unpacked
+
+
 class Inputs(NamedTuple):
     """The files of a run in order, and what the operator should know about them."""
 
@@ -85,6 +98,38 @@ def find_inputs(settings: Settings, named: Sequence[str], system: str | None) ->
     files, equal = _fingerprinted([owner for owner in found.values() if owner is not None])
     unmatched = frozenset(each.system for each in patterns if not named and not matched[each.glob])
     return Inputs(files, (*warnings, *equal), unmatched)
+
+
+def fingerprints(files: Sequence[Begun]) -> list[str]:
+    """Hex names of the files, in their order: no two have the same.
+
+    A name does not change while its file grows, is packed or renamed, nor with the order of the files: it is made of
+    the first line that holds more than a heading, and those files of which that is the same are told apart by the
+    order of their paths.
+    """
+    alike: Counter[tuple[bytes, str, str | None]] = Counter()
+    names: dict[str, str] = {}
+    for each in sorted(files):
+        start = first_line(each.head)
+        key = (start, each.system, each.instance)
+        names[each.path] = fingerprint_of(start, each.system, each.instance, alike[key])
+        alike[key] += 1
+    return [names[each.path] for each in files]
+
+
+def first_line(head: bytes) -> bytes:
+    """The bytes up to the end of the first line that says something: `head` where that has not come yet.
+
+    Lines that begin with `#` or hold no digit are headings, with which every file of a log may begin.  A first byte
+    of 0 is that of a length before a message, which then is the first line.
+
+    >>> first_line(b"srcaddr dstaddr\\n192.0.2.1 198.51.100.7\\n192.0.2.2"), first_line(b"192.0")
+    (b'srcaddr dstaddr\\n192.0.2.1 198.51.100.7\\n', b'192.0')
+    """
+    if head.startswith(b"\0"):
+        return head[: 4 + int.from_bytes(head[:4], "big")]
+    found = _FIRST_LINE.match(head)
+    return head if found is None else found[0]
 
 
 def fingerprint_of(head: bytes, system: str, instance: str | None, generation: int) -> str:
@@ -137,20 +182,32 @@ def _owner(path: str, patterns: Sequence[_Pattern], system: str | None, settings
 
 
 def _fingerprinted(found: Sequence[_Found]) -> tuple[tuple[Input, ...], list[str]]:
-    files, warnings = [], []
-    first: dict[tuple[bytes, str, str | None], list[str]] = {}
-    for path, system, instance in found:
-        if path == PIPE:
-            files.append(Input(PIPE, system, instance, 0, "", ""))
-            continue
-        head, packing = beginning(path, FINGERPRINT_BYTES)
-        alike = first.setdefault((head, system, instance), [])
-        if alike and head:
-            warnings.append(f"{path} begins like {alike[0]}: if it is the same log, its lines are counted twice")
-        fingerprint = fingerprint_of(head, system, instance, len(alike))
-        files.append(Input(path, system, instance, _size(path), packing, fingerprint))
-        alike.append(path)
-    return tuple(files), warnings
+    read = {each.path: beginning(each.path, FINGERPRINT_BYTES) for each in found if each.path != PIPE}
+    begun = [Begun(each.path, each.system, each.instance, read[each.path][0]) for each in found if each.path != PIPE]
+    names = dict(zip(read, fingerprints(begun), strict=True))
+    files = [
+        Input(path, system, instance, _size(path), read[path][1], names[path])
+        if path != PIPE
+        else Input(PIPE, system, instance, 0, "", "")
+        for path, system, instance in found
+    ]
+    return tuple(files), list(_same(begun))
+
+
+def _same(files: Sequence[Begun]) -> Iterator[str]:
+    """Warnings of files that may be copies: as far as both are read here, they are the same."""
+    shorter: list[Begun] = []  # each the beginning of the next
+    for each in sorted(files, key=lambda file: (file.system, file.instance or "", file.head, file.path)):
+        while shorter and not _continues(each, shorter[-1]):
+            shorter.pop()
+        if shorter:
+            yield f"{each.path} begins like {shorter[-1].path}: if it is the same log, its lines are counted twice"
+        shorter.append(each)
+
+
+def _continues(file: Begun, other: Begun) -> bool:
+    same = (file.system, file.instance, first_line(file.head)) == (other.system, other.instance, first_line(other.head))
+    return same and bool(other.head) and file.head.startswith(other.head)
 
 
 def _size(path: str) -> int:

@@ -216,8 +216,8 @@ def _located(render: Callable[[Record, str], bytes], geo: GeoDatabases) -> Calla
 
 
 def _name_of_pipe(frame: Block | RefusedFrame, system: str) -> str:
-    # Not the first 1024 bytes, as of a file: a pipe may hold them back for hours.
-    head = frame.lines[0] if isinstance(frame, Block) else frame.head
+    # The first line whatever it says: a pipe may hold the next one back for hours.
+    head = next(iter(frame.lines), b"") if isinstance(frame, Block) else frame.head
     return fingerprint_of(head[:FINGERPRINT_BYTES], system, None, 0)
 
 
