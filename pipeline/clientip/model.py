@@ -63,10 +63,9 @@ class ProxyHeader(Struct, frozen=True, gc=False):
 class Claim(Struct, frozen=True, gc=False):
     """One forwarding header as the observing system received it.
 
-    `values` are the header's lines in wire order.  `coverage` says how much of the header the log shows: `all`
-    lines; only the `first` or the `last` line; a `cut` at N bytes (the trusted right end may be missing); a `twin`
-    (lines of a name with `_` for `-`, which no proxy strips, may be among them); the `remainder` after realip
-    consumed the trusted entries; `appended`: all, and the system had already added its own peer when it logged.
+    `values` are its lines in wire order.  `coverage` says how much of it the log shows: `all` lines; the `first` or the
+    `last`; a `cut` at N bytes; a `twin` (lines of a name with `_` for `-`, which no proxy strips, may be among them);
+    the `remainder` after realip consumed the trusted entries; `appended`: all, with the system's own peer at the end.
     """
 
     name: str  # lower case, dashes
@@ -84,6 +83,7 @@ class Ids(Struct, frozen=True, gc=False):
     bits: int | None = None  # 64 or 128: how much of `trace` was said
     raw: str | None = None  # the trace id as written, where it differs
     requests: tuple[tuple[str, str], ...] = ()  # (scheme, value), a namespace of their own
+    header: str | None = None  # that `trace` was read from; None: the writer's own; "": a field, from anywhere
 
 
 class Http(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -370,6 +370,7 @@ class Format(Struct, frozen=True, kw_only=True):
     known_patterns: tuple[tuple[str, str], ...] = ()  # (name, pattern) shipped by vendors; the first is the default
     side_by_side: tuple[str, ...] = ()  # names of the patterns that are read together where none is given
     options: tuple[tuple[str, str], ...] = ()  # (key of `Setup.options`, what it says)
+    ids: tuple[tuple[str, str], ...] = ()  # (column, how it shows an id: a word of patterns.minting.SHOWN)
     split: Callable[[bytes], tuple[bytes, ...]] | None = None
     framing: Literal["lines", "length32"] = "lines"  # how a file holds messages
     connections: str | None = None  # word of a pattern that shows the near end of connections onward; "": always shown

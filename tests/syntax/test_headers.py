@@ -157,7 +157,7 @@ def test_the_strongest_header_wins_in_whatever_order_they_come(index: int) -> No
 
 def test_b3_in_many_headers_counts_after_b3_in_one() -> None:
     multi = [("x-b3-spanid", (SPAN,)), ("x-b3-traceid", (B,))]
-    assert read_ids(multi) == Ids(B, None, SPAN, "b3", 128)
+    assert read_ids(multi) == Ids(B, None, SPAN, "b3", 128, header="x-b3-traceid")
     both = [*multi, ("b3", (f"{A}-{SPAN}",))]
     assert [ids.trace for ids in traces(both)] == [A, B]
     assert disagree(traces(both)) and read_ids(both).trace is None

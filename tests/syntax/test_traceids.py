@@ -127,7 +127,8 @@ def test_x_ray_fields_come_in_any_order_and_names_are_case_sensitive() -> None:
     text = (
         f"Self=1-67891234-12456789abcdef012345678;Sampled=1; Parent={SPAN};Root=1-{TRACE[:8]}-{TRACE[8:]};Lineage=a:1"
     )
-    assert traceids.xray(text) == Ids(TRACE, None, SPAN, "xray", 128, f"1-{TRACE[:8]}-{TRACE[8:]}")
+    found = Ids(TRACE, None, SPAN, "xray", 128, f"1-{TRACE[:8]}-{TRACE[8:]}", header="x-amzn-trace-id")
+    assert traceids.xray(text) == found
     assert brief(traceids.xray(f"1-{TRACE[:8]}-{TRACE[8:]}"))[:2] == (TRACE, None)  # type: ignore[index]
     for parent in (f"parent={SPAN}", "Parent=1", f"Parent={SPAN};Parent={HALF}"):
         assert traceids.xray(f"Root=1-{TRACE[:8]}-{TRACE[8:]};{parent}").parent is None  # type: ignore[union-attr]

@@ -215,7 +215,8 @@ KEYS: Final = (
         "systems",
         "mints",
         {"type": "array", "items": HEADER},
-        "Id headers it always overwrites, whatever came from outside.",
+        "Id headers that it always overwrites with an id of its own, whatever came from outside. Its log must show the "
+        "id as it goes on; `clientip help formats` says which columns do.",
         '["x-request-id"]',
         of_log=True,
     ),

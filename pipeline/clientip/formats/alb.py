@@ -24,6 +24,7 @@ from clientip.errors import FormatError
 from clientip.model import Endpoint, Format, Http, Line, Observation, Reader, Sample, Setup
 from clientip.patterns.columns import refuse_part
 from clientip.patterns.matcher import decode_text
+from clientip.patterns.minting import refuse_minted
 from clientip.patterns.request_time import number
 from clientip.syntax.addresses import read_endpoint_last_colon
 from clientip.syntax.headers import sort_headers
@@ -53,6 +54,8 @@ _DURATION_ERROR_NS: Final = 3 * MILLISECOND_NS  # three durations, each cut or r
 
 
 def _compile(setup: Setup) -> Reader:
+    refuse_minted(setup)
+
     def read(line: Line) -> Observation:
         refuse_part(line)
         match = _LINE.fullmatch(decode_text(line.text))
@@ -231,5 +234,6 @@ ALB: Final = Format(
     title="AWS Application Load Balancer, access log",
     compile=_compile,
     samples=SAMPLES,
+    ids=(("column 18, X-Amzn-Trace-Id", "continued"),),
     ask_for="Turn access logs on (attribute access_logs.s3.enabled); their columns are fixed.",
 )

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from clientip.errors import ConfigError, Fault, FormatError
 from clientip.model import Coverage, Endpoint, Format, Http, Ids, Line, Observation, Reader, Sample, Setup, Skipped
+from clientip.patterns.minting import refuse_minted
 from clientip.syntax.addresses import parse_address, read_endpoint, read_port
 from clientip.syntax.headers import FORWARDING, ID_HEADERS, SortedHeaders, sort_headers
 from clientip.syntax.jsonlines import extendable, int_of, read_object, text_of
@@ -58,6 +59,7 @@ def _compile(setup: Setup) -> Reader:
             'write "proxy" if the listener has the proxy_protocol wrapper (remote_ip is then its source), else "socket"'
         )
         raise ConfigError([Fault("", "logs_peer", text)])
+    refuse_minted(setup)
     is_socket = setup.logs_peer == "socket"
     unit, headers_of = _duration_unit(setup), _compile_headers(setup)
 
@@ -279,6 +281,7 @@ CADDY: Final = Format(
     compile=_compile,
     samples=SAMPLES,
     logs_peer=("socket", "proxy"),
+    ids=(("request.headers.NAME", "received"), ("traceID, spanID", "continued")),
     options=(("duration", '"s" (the default), "ms" or "ns": Caddy\'s duration_format'),),
     ask_for="log { format json }; tracing for traceID; log_append upstream {http.reverse_proxy.upstream.hostport}",
 )

@@ -13,22 +13,12 @@ from typing import Final, NamedTuple
 
 from clientip.joins.facts import JoinFact, Role, conn_key, line_key, request_key, trace_key
 from clientip.model import Fact, Ids, Observation, Outcome, Record, Skipped, System
+from clientip.syntax.headers import TRACE_HEADERS
 from clientip.trust.answers import Ended, ended, site
 from clientip.trust.graph import Graph
 from clientip.trust.owners import networks_of
 
-#: Header a system mints → schemes of the trace ids it then makes (`Ids.scheme`).
-_TRACE_HEADERS: Final = MappingProxyType(
-    {
-        "traceparent": ("w3c", "otlp"),
-        "b3": ("b3",),
-        "x-b3-traceid": ("b3",),
-        "x-amzn-trace-id": ("xray",),
-        "x-cloud-trace-context": ("gcp",),
-        "uber-trace-id": ("jaeger",),
-        "x-datadog-trace-id": ("datadog",),
-    }
-)
+_OF_HEADER: Final = MappingProxyType({"xray_root": "x-amzn-trace-id", "xray_self": "x-amzn-trace-id"})  # by scheme
 _SECOND: Final = 1_000_000_000
 
 
@@ -161,7 +151,7 @@ def _ids(record: Record, system: System) -> Iterator[JoinFact]:
     if seen.ids is None or seen.time_by in (None, "arrival"):
         return
     ids, end = seen.ids, _end_of(record)
-    keys = {request_key(scheme, value): scheme in system.mints for scheme, value in ids.requests}
+    keys = {request_key(scheme, value): header_of(scheme) in system.mints for scheme, value in ids.requests}
     if ids.trace is not None:
         keys[trace_key(ids.trace)] = mints_trace(system, ids)
     for key, minted in keys.items():
@@ -226,6 +216,17 @@ def slack_of(seen: Observation) -> int:
     return max(skew, _SECOND)
 
 
+def header_of(scheme: str) -> str:
+    """The header in which an asker read a request id of this scheme.
+
+    >>> header_of("xray_root"), header_of("x-request-id")
+    ('x-amzn-trace-id', 'x-request-id')
+    """
+    return _OF_HEADER.get(scheme, scheme)
+
+
 def mints_trace(system: System, ids: Ids) -> bool:
     """Whether the system made this trace id itself, whatever came from outside."""
-    return any(ids.scheme in _TRACE_HEADERS.get(header, ()) for header in system.mints)
+    if ids.header is None:
+        return not TRACE_HEADERS.isdisjoint(system.mints)
+    return ids.header in system.mints

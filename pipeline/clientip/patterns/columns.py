@@ -13,6 +13,7 @@ from typing import Final, Literal, get_args
 from clientip.errors import FormatError
 from clientip.model import Coverage, Endpoint, Heartbeat, Http, Ids, Line, Observation, Reader, Setup, Skipped
 from clientip.patterns.matcher import Values
+from clientip.patterns.minting import carried_in, kept_columns
 from clientip.patterns.request_time import compile_duration, compile_span, number
 from clientip.patterns.roles import HeaderColumn, Manner, Roles, index_of
 from clientip.syntax.addresses import parse_address, read_endpoint, read_port
@@ -54,12 +55,13 @@ def first_of(readers: Sequence[Reader]) -> Reader:
 
 def compile_columns(setup: Setup, roles: Roles, manner: Manner = PLAIN) -> Callable[[Line, Values], Observation]:
     """The function from a line and its values to the observation; raises FormatError from it."""
+    roles = kept_columns(setup, roles)
     peers_of = _peers(setup, roles, manner)
     local_of, proxied_of, near_of, far_of = (
         _endpoint(roles, word, manner) or _nowhere for word in ("local", "proxied", "upstream_local", "upstream_peer")
     )
     time_of, headers_of = compile_span(setup, roles, manner), _headers(setup, roles, manner)
-    http_of, ids_of = _http(roles, manner), _own_ids(roles, manner)
+    http_of, ids_of = _http(roles, manner), _own_ids(setup, roles, manner)
     text_of = {word: _text(roles, word, manner) for word in ("instance", "connection_serial", "request_serial")}
     instance_of, connection_of, request_of = text_of.values()
     kind, by_proxy = manner.kind, setup.logs_peer == "proxy"
@@ -239,7 +241,7 @@ def _headers(setup: Setup, roles: Roles, manner: Manner) -> Callable[[Values], S
             if known is None or _POOR.get(coverage, 0) < _POOR.get(known[1], 0):
                 columns[role.name] = (index, coverage, role.limit)
     table = tuple((name, *column) for name, column in columns.items())
-    absent, unescape, more = manner.absent, manner.unescape, manner.more_headers
+    absent, unescape, more, mints = manner.absent, manner.unescape, manner.more_headers, setup.mints
     if not table and more is None:
         nothing = sort_headers(setup, ())
         return lambda _: nothing
@@ -254,7 +256,7 @@ def _headers(setup: Setup, roles: Roles, manner: Manner) -> Callable[[Values], S
                 cut = limit and len(value.encode("utf-8", "replace")) >= limit
                 pairs.append((name, (unescape(value),), "cut" if cut else coverage))
         if more is not None:
-            pairs += more(values)
+            pairs += [pair for pair in more(values) if pair[0] not in mints]
         return sort_headers(setup, pairs)
 
     return headers_of
@@ -310,20 +312,24 @@ def split_request(line: str) -> tuple[str | None, str | None, str | None]:
     return method, rest, None
 
 
-def _own_ids(roles: Roles, manner: Manner) -> Callable[[Values, Ids | None], Ids | None]:
+def _own_ids(setup: Setup, roles: Roles, manner: Manner) -> Callable[[Values, Ids | None], Ids | None]:
     """Ids with columns of their own, added to those the headers brought; the writer's own trace goes first."""
+    carried = carried_in(setup, roles)
     requests = tuple(
-        (index, role.name, role.how == "cut")
+        (index, name, role.how == "cut")
         for index, role in enumerate(roles)
         if role is not None and role.word == "request_id"
+        for name in (role.name, *(carried if role.sent else ()))
     )
     trace, span, parent = (index_of(roles, word) for word in ("trace", "span", "parent"))
     if not requests and trace is None:
         return lambda _, said: said
     absent, unescape = manner.absent, manner.unescape
+    role = None if trace is None else roles[trace]
+    header = None if role is None or role.sent else ""
 
     def ids_of(values: Values, said: Ids | None) -> Ids | None:
-        own = trace_ids(*(None if index is None else values[index] for index in (trace, span, parent)))
+        own = trace_ids(header, *(None if index is None else values[index] for index in (trace, span, parent)))
         shown = ((name, values[index] or "", cut) for index, name, cut in requests)
         minted = tuple(
             (name, unescape(value))
@@ -336,20 +342,23 @@ def _own_ids(roles: Roles, manner: Manner) -> Callable[[Values, Ids | None], Ids
         before = () if said is None else said.requests
         if base is None:
             return Ids(requests=minted)
-        return Ids(base.trace, base.span, base.parent, base.scheme, base.bits, base.raw, minted + before)
+        return Ids(base.trace, base.span, base.parent, base.scheme, base.bits, base.raw, minted + before, base.header)
 
     return ids_of
 
 
-def trace_ids(trace: str | None, span: str | None, parent: str | None) -> Ids | None:
-    """The writer's own trace, span and parent, as it prints them; what is no id is none, and no error."""
+def trace_ids(header: str | None, trace: str | None, span: str | None, parent: str | None) -> Ids | None:
+    """The writer's own trace, span and parent, as it prints them; what is no id is none, and no error.
+
+    `header`: "" where the column may hold what came from outside.
+    """
     if trace is None or len(trace) not in (16, 32) or not _is_id(trace):
         return None
     full = trace.lower().rjust(32, "0")
     own, called = (
         text.lower() if text is not None and len(text) == 16 and _is_id(text) else None for text in (span, parent)
     )
-    return Ids(full, own, called, "other", 4 * len(trace), trace if trace != full else None)
+    return Ids(full, own, called, "other", 4 * len(trace), trace if trace != full else None, (), header)
 
 
 def _is_id(text: str) -> bool:

@@ -30,6 +30,7 @@ class Role(NamedTuple):
     how: str = ""
     name: str = ""
     limit: int = 0  # bytes at which the writer cuts a header; 0: it does not
+    sent: bool = False  # an id as it goes on to the next hop; otherwise as it came, or nobody knows
 
 
 HeaderColumn = tuple[str, tuple[str, ...], Coverage]
@@ -58,7 +59,7 @@ def loosened(roles: Roles, loose: int) -> list[Role | None]:
     """The roles where the last `loose` fields may have been cut: a header vouches no longer, an id may be another.
 
     >>> loosened([None, Role("header", "all", "x-real-ip")], 1)
-    [None, Role(word='header', how='cut', name='x-real-ip', limit=0)]
+    [None, Role(word='header', how='cut', name='x-real-ip', limit=0, sent=False)]
     """
     first = len(roles) - loose
     return [

@@ -86,6 +86,9 @@ _TRACE_HEADERS: Final[tuple[tuple[str, tuple[str, ...], Callable[..., Ids | None
     ("x-amzn-trace-id", (), traceids.xray),
 )
 
+#: Headers that name a trace.
+TRACE_HEADERS: Final = frozenset({"traceparent", *(name for name, _, _ in _TRACE_HEADERS)})
+
 #: All headers that `read_ids` looks at.
 ID_HEADERS: Final = REQUEST_HEADERS.union(("traceparent",), *((name, *more) for name, more, _ in _TRACE_HEADERS))
 
@@ -250,7 +253,7 @@ def read_ids(pairs: Pairs) -> Ids:
 def _chosen(found: Sequence[Ids], said: tuple[tuple[str, str], ...]) -> Ids:
     for ids in found:
         if len(found) == 1 or not _differ([other for other in found if other.scheme == ids.scheme]):
-            return Ids(ids.trace, None, ids.parent, ids.scheme, ids.bits, ids.raw, said)
+            return Ids(ids.trace, None, ids.parent, ids.scheme, ids.bits, ids.raw, said, ids.header)
     return Ids(requests=said)
 
 

@@ -70,10 +70,11 @@ def plain_w3c(traceparent: str) -> Ids | None:
     if not _PLAIN_PARENT(traceparent):
         return None
     trace = traceparent[3:35]
-    return Ids(trace, None, traceparent[36:52], "w3c", 128 if trace[:16] != "0000000000000000" else 64)
+    bits = 128 if trace[:16] != "0000000000000000" else 64
+    return Ids(trace, None, traceparent[36:52], "w3c", bits, None, (), "traceparent")
 
 
-def _trace(text: str, raw: str, scheme: str, parent: str | None) -> Ids | None:
+def _trace(text: str, raw: str, scheme: str, parent: str | None, header: str) -> Ids | None:
     """Ids of a trace given as up to 32 hex characters; None if it is all zero."""
     full = text.lower().rjust(32, "0")
     low, high = full[16:], full[:16]
@@ -81,7 +82,7 @@ def _trace(text: str, raw: str, scheme: str, parent: str | None) -> Ids | None:
         return None
     bits = 128 if high.strip("0") else 64
     called = _span(parent) if parent else None
-    return Ids(high + low, parent=called, scheme=scheme, bits=bits, raw=raw if raw != full else None)
+    return Ids(high + low, None, called, scheme, bits, raw if raw != full else None, (), header)
 
 
 def _span(text: str) -> str | None:
@@ -113,7 +114,7 @@ def w3c(text: str) -> Ids | None:
     found = _TRACEPARENT.fullmatch(bare.lower())
     if not found or found[1] == "ff" or (found[1] == "00" and found[4] is not None) or not found[3].strip("0"):
         return None
-    return _trace(found[2], bare[3:35], "w3c", found[3])
+    return _trace(found[2], bare[3:35], "w3c", found[3], "traceparent")
 
 
 def b3_single(text: str) -> Ids | None:
@@ -123,7 +124,7 @@ def b3_single(text: str) -> Ids | None:
     64
     """
     found = _B3.fullmatch(clean(text))
-    return _trace(found[1], found[1], "b3", found[2]) if found else None
+    return _trace(found[1], found[1], "b3", found[2], "b3") if found else None
 
 
 def b3_multi(trace: str, span: str | None = None) -> Ids | None:
@@ -135,7 +136,7 @@ def b3_multi(trace: str, span: str | None = None) -> Ids | None:
     bare, called = clean(trace), clean(span)
     if len(bare) not in (16, 32) or not _HEX.fullmatch(bare):
         return None
-    return _trace(bare, bare, "b3", called if _is_span(called) else None)
+    return _trace(bare, bare, "b3", called if _is_span(called) else None, "x-b3-traceid")
 
 
 def xray(text: str) -> Ids | None:
@@ -154,7 +155,7 @@ def xray(text: str) -> Ids | None:
         return None
     parents = {value for name, _, value in fields if name == "Parent"}
     parent = parents.pop() if len(parents) == 1 else ""
-    return _trace(found[1] + found[2], found[0], "xray", parent if _is_span(parent) else None)
+    return _trace(found[1] + found[2], found[0], "xray", parent if _is_span(parent) else None, "x-amzn-trace-id")
 
 
 def gcp(text: str) -> Ids | None:
@@ -164,7 +165,7 @@ def gcp(text: str) -> Ids | None:
     'e9004ce8eccc7c2d'
     """
     found = _CLOUD.fullmatch(clean(text))
-    return _trace(found[1], found[1], "gcp", _decimal(found[2])) if found else None
+    return _trace(found[1], found[1], "gcp", _decimal(found[2]), "x-cloud-trace-context") if found else None
 
 
 def jaeger(text: str) -> Ids | None:
@@ -176,7 +177,7 @@ def jaeger(text: str) -> Ids | None:
     found = _UBER.fullmatch(clean(text).replace("%3A", ":").replace("%3a", ":"))
     if not found or not found[2].strip("0"):
         return None
-    return _trace(found[1], found[1], "jaeger", found[2])
+    return _trace(found[1], found[1], "jaeger", found[2], "uber-trace-id")
 
 
 def datadog(trace: str, parent: str | None = None, tags: str | None = None) -> Ids | None:
@@ -189,7 +190,7 @@ def datadog(trace: str, parent: str | None = None, tags: str | None = None) -> I
     if low is None:
         return None
     upper = _TID.search(tags) if tags and len(tags) <= MAX_VALUE else None
-    return _trace((upper[1] if upper else "") + low, clean(trace), "datadog", _decimal(parent))
+    return _trace((upper[1] if upper else "") + low, clean(trace), "datadog", _decimal(parent), "x-datadog-trace-id")
 
 
 def trace_id(text: str | None) -> str | None:

@@ -19,6 +19,7 @@ from clientip.edges.telemetry.metrics import metrics_help
 from clientip.formats import FORMATS
 from clientip.model import Format
 from clientip.outputs import PURPOSES
+from clientip.patterns.minting import SHOWN
 from clientip.reasons import FINDINGS, REJECTED, SKIPPED, UNKNOWN, VERDICTS, Reason
 
 
@@ -35,6 +36,8 @@ def _format(each: Format) -> Iterator[str]:
         yield f"    pattern: {each.pattern}, the server's own string or a known name{without}"
     yield from (f"    known pattern {name}: {pattern}" for name, pattern in each.known_patterns)
     yield from (f"    option {key}: {meaning}" for key, meaning in each.options)
+    for column, shown in each.ids:
+        yield f"    ids in {column}: {SHOWN[shown]}"
     if each.samples:
         yield f"    example: {each.samples[0].line.decode('utf-8', 'backslashreplace')[:200]}"
     if each.ask_for:

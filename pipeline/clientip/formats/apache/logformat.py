@@ -9,7 +9,8 @@ address there, so log `%a`.  A request that fails before its headers are read
 (400, 408 …) is logged with the socket even where mod_remoteip is on, so such a line tells neither.
 
 mod_remoteip takes the entries it used off the header before it is logged: X-Forwarded-For is the remainder.
-Several lines of a header are one, joined by ", ".
+Several lines of a header are one, joined by ", ".  A header is shown as it goes on: the log is written when the
+request is over, and what RequestHeader set is in it.
 
 Without `pattern`, lines of combined, common and vhost_combined are read side by side.
 
@@ -24,11 +25,12 @@ from types import MappingProxyType
 from typing import Final
 
 from clientip.errors import ConfigError, Fault, FormatError
-from clientip.formats.apache.pattern import Directive, tokens, unescape
+from clientip.formats.apache.pattern import ADVICE, Directive, tokens, unescape
 from clientip.formats.apache.samples import KNOWN_PATTERNS, SAMPLES
 from clientip.model import Format, Heartbeat, Line, Observation, Reader, Setup, Skipped
 from clientip.patterns.columns import compile_columns, first_of
 from clientip.patterns.matcher import Field, Values, begins_its_own_way, compile_tokens, decode_text, line_end
+from clientip.patterns.minting import require_minted
 from clientip.patterns.roles import HeaderColumn, Manner, Role, index_of, loosened
 from clientip.syntax.addresses import parse_address
 
@@ -74,6 +76,7 @@ def _reader(setup: Setup, pattern: str) -> Reader:
     names, roles, values_of, closed = compile_access(setup, pattern, _NOTHING)
     if setup.logs_peer is None and index_of(roles, "logged.ip") is not None and index_of(roles, "peer.ip") is None:
         raise ConfigError([_logs_peer_fault()])
+    require_minted(setup, roles, ADVICE)
     status = index_of(roles, "status")
     remainder = _remainder(setup, roles)
     manner = Manner(
@@ -179,6 +182,7 @@ APACHE: Final = Format(
     pattern="optional",
     known_patterns=KNOWN_PATTERNS,
     side_by_side=_DEFAULTS,
+    ids=(("%{NAME}i", "sent"), ("%{UNIQUE_ID}e", "own")),
     ask_for=(
         r'LogFormat "%{%s}t.%{usec_frac}t %{c}a %a:%{remote}p %A:%{local}p %>s %B %D %k %{UNIQUE_ID}e '
         r'\"%{X-Forwarded-For}i\" \"%{traceparent}i\" \"%r\"" hop'

@@ -15,12 +15,19 @@ from typing import Final, NamedTuple
 
 from clientip.model import Setup
 from clientip.patterns.matcher import ESCAPED, WORD, Field, Token, Weight, decode_text
+from clientip.patterns.minting import Advice
 from clientip.patterns.roles import Role
 
 _ADDRESS: Final = "[0-9A-Fa-f:.-]"
 _DIGITS: Final = "[0-9-]"
 _CLF: Final = r"[0-9]{2}/[A-Za-z]{3}/[0-9]{4}(?::[0-9]{2}){3} [+-][0-9]{4}"
 _CLF_UNIT: Final = "[0-9A-Za-z/: +-]"
+
+
+ADVICE: Final = Advice(
+    "%{NAME}i, which shows what RequestHeader set, or %{UNIQUE_ID}e, and send it: RequestHeader set NAME %{UNIQUE_ID}e",
+    "%{NAME}i, which shows what RequestHeader set",
+)
 
 
 class Directive(NamedTuple):
@@ -64,7 +71,7 @@ DIRECTIVES: Final[Mapping[str, Directive]] = MappingProxyType(
         "{ms}T": trusted("duration", how="ms"),
         "{us}T": trusted("duration", how="us"),
         "k": trusted("request_serial"),
-        "{UNIQUE_ID}e": Directive(Role("request_id", name="unique-id"), "[0-9A-Za-z@_-]", weight="trusted"),
+        "{UNIQUE_ID}e": Directive(Role("request_id", name="unique-id", sent=True), "[0-9A-Za-z@_-]", weight="trusted"),
         "L": Directive(None, WORD),
         "r": Directive(Role("request")),
         "m": Directive(Role("method"), WORD),
@@ -159,7 +166,7 @@ def _directive(setup: Setup, argument: str | None, letter: str, more: Mapping[st
     if letter == "i" and argument is not None:
         name = argument.lower()
         known = DIRECTIVES.get(f"{{{name.title()}}}i")
-        return known or Directive(Role("header", "all", name), weight="claim")
+        return known or Directive(Role("header", "all", name, sent=True), weight="claim")
     if letter == "t" and argument is not None:
         end = argument.startswith("end:")
         stamp = _STAMPS.get(argument.removeprefix("begin:").removeprefix("end:"), Directive(unit='[^"\\[\\]]'))

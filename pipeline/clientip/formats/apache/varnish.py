@@ -20,6 +20,7 @@ from clientip.formats.apache.pattern import Directive, trusted, unescape
 from clientip.model import Format, Line, Observation, Reader, Sample, Setup
 from clientip.patterns.columns import compile_columns
 from clientip.patterns.matcher import refuse
+from clientip.patterns.minting import Advice, require_minted
 from clientip.patterns.roles import Manner, Role, index_of
 
 _ADDRESS: Final = "[0-9A-Fa-f:.-]"
@@ -53,6 +54,8 @@ def compile_varnish(setup: Setup) -> Reader:
     if setup.logs_peer is None and index_of(roles, "logged.ip") is not None:
         text = 'write "proxy" if the listener speaks PROXY (-a …,PROXY), else "socket"'
         raise ConfigError([Fault("", "logs_peer", f"%h may be the socket or the PROXY source: {text}")])
+    roles = [None if role is None else role._replace(sent=False) for role in roles]
+    require_minted(setup, roles, Advice())
     observe = compile_columns(setup, roles, Manner(unescape=unescape, closed=closed))
 
     def read(line: Line) -> Observation:
@@ -104,5 +107,6 @@ VARNISH: Final = Format(
     logs_peer=("socket", "proxy"),
     pattern="optional",
     known_patterns=_KNOWN_PATTERNS,
+    ids=(("%{NAME}i", "received"), ("%{Varnish:vxid}x", "own")),
     ask_for=f"varnishncsa -F '{dict(_KNOWN_PATTERNS)['hop']}'",
 )

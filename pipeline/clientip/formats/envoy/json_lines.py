@@ -18,10 +18,11 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from clientip.errors import ConfigError, Fault, FormatError
-from clientip.formats.envoy.operators import operator_kind
+from clientip.formats.envoy.operators import ADVICE, IDS, operator_kind
 from clientip.model import Format, Line, Observation, Reader, Sample, Setup, Skipped
 from clientip.patterns.columns import compile_columns
 from clientip.patterns.matcher import Values, refuse
+from clientip.patterns.minting import require_minted
 from clientip.patterns.roles import Manner, Role, Roles, index_of
 from clientip.syntax.jsonlines import extendable, read_object
 
@@ -34,6 +35,7 @@ def _compile(setup: Setup) -> Reader:
     places = tuple(_places(setup, dict(_KNOWN_PATTERNS).get(setup.pattern or "envoy-gateway", setup.pattern or "")))
     paths, roles = tuple(path for path, _ in places), tuple(role for _, role in places)
     _check(setup, roles)
+    require_minted(setup, roles, ADVICE)
     manner = Manner(port_zero_said=True, is_json=True)
     of_request = compile_columns(setup, roles, manner)
     of_connection = compile_columns(setup, roles, manner._replace(kind="connection"))
@@ -196,6 +198,7 @@ ENVOY_JSON: Final = Format(
     samples=SAMPLES,
     logs_peer=("socket", "proxy", "realip"),
     pattern="optional",
+    ids=IDS,
     known_patterns=_KNOWN_PATTERNS,
     connections="UPSTREAM_LOCAL_ADDRESS",
     ask_for=(

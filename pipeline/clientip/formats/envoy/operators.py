@@ -15,7 +15,8 @@ https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_l
 
 X-Forwarded-For is one value however many lines came, and is read after Envoy's own append: coverage `appended`
 with `Setup.appends_before_log` (use_remote_address: true), else `all`.  Of any other header only the first line
-is shown.  `%REQ(X?Y)%` shows Y where X is absent and does not say so, so it is a claim of neither.
+is shown.  All are shown as they go on, for the log is written when the request is over.  `%REQ(X?Y)%` shows Y where X
+is absent and does not say so, so it is a claim of neither.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Final, NamedTuple
 
 from clientip.model import Setup
 from clientip.patterns.matcher import QUOTELESS, RAW, Weight
+from clientip.patterns.minting import Advice
 from clientip.patterns.roles import Role
 
 _WORD: Final = '[^ "]'
@@ -34,6 +36,17 @@ TARGET: Final = "[^ ]"
 _DIGITS: Final = "[0-9-]"
 _ADDRESS: Final = r"[^ \"]"  # may be a path or the name of an internal listener, too
 _HEX: Final = "[0-9a-f-]"
+
+
+ADVICE: Final = Advice(
+    "%REQ(NAME)%, which shows the id that goes on; without preserve_external_request_id Envoy mints X-Request-ID",
+    "%REQ(TRACEPARENT)%, or %TRACE_ID%",
+)
+IDS: Final[tuple[tuple[str, str], ...]] = (
+    ("%REQ(NAME)%", "sent"),
+    ("%TRACE_ID%, %SPAN_ID%", "own"),
+    ("%STREAM_ID%", "continued"),
+)
 
 
 class Operator(NamedTuple):
@@ -100,8 +113,8 @@ OPERATORS: Final[Mapping[str, Operator]] = MappingProxyType(
         "DURATION": _trusted("duration", _DIGITS, "ms"),
         "RESPONSE_CODE": _trusted("status", _DIGITS)._replace(ending="(?:0|[1-9][0-9]{2})"),
         "CONNECTION_ID": _trusted("connection_serial", _DIGITS),
-        "TRACE_ID": _trusted("trace", _HEX),
-        "SPAN_ID": _trusted("span", _HEX),
+        "TRACE_ID": Operator(Role("trace", sent=True), _HEX, "trusted"),
+        "SPAN_ID": Operator(Role("span", sent=True), _HEX, "trusted"),
         "STREAM_ID": Operator(Role("request_id", name="envoy-stream"), RAW, "claim"),
         "PROTOCOL": Operator(Role("protocol")),
         "BYTES_RECEIVED": Operator(Role("request_bytes"), _DIGITS),
@@ -136,7 +149,7 @@ def operator_kind(text: str, setup: Setup) -> Operator:
     """What `text` tells: an operator without its percent signs.  An unknown one is text that a client may write.
 
     >>> operator_kind("REQ(X-Forwarded-For):64", Setup(system="s", format="envoy_text")).role
-    Role(word='header', how='all', name='x-forwarded-for', limit=64)
+    Role(word='header', how='all', name='x-forwarded-for', limit=64, sent=True)
     """
     found = _OPERATOR.fullmatch(text)
     if found is None:
@@ -167,4 +180,4 @@ def _request_header(name: str, length: int, setup: Setup) -> Operator:
     coverage = "first"
     if name == "x-forwarded-for":
         coverage = "appended" if setup.appends_before_log else "all"
-    return Operator(Role("header", coverage, name, length), RAW, "claim")
+    return Operator(Role("header", coverage, name, length, sent=True), RAW, "claim")

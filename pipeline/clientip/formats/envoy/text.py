@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from clientip.errors import ConfigError, Fault, FormatError
-from clientip.formats.envoy.operators import TARGET, Operator, operator_kind
+from clientip.formats.envoy.operators import ADVICE, IDS, TARGET, Operator, operator_kind
 from clientip.model import Format, Line, Observation, Reader, Sample, Setup
 from clientip.patterns.columns import compile_columns
 from clientip.patterns.matcher import (
@@ -35,6 +35,7 @@ from clientip.patterns.matcher import (
     line_end,
     refuse,
 )
+from clientip.patterns.minting import require_minted
 from clientip.patterns.roles import Manner, Role, index_of, loosened
 
 _OPERATOR: Final = re.compile(r"%(?:%|([A-Z_0-9]+(?:\([^)]*\))?(?::[0-9]+)?)%)")
@@ -48,6 +49,7 @@ def compile_envoy_text(setup: Setup) -> Reader:
     written = list(_tokens(setup, pattern, _counted_unit if counted else _unit))
     roles_of = {token.name: role for token, role in written if isinstance(token, Field)}
     _check(setup, list(roles_of.values()))
+    require_minted(setup, list(roles_of.values()), ADVICE)
     matcher = compile_tokens([token for token, _ in written])
     end = _line_end(setup, pattern)
     roles = loosened([roles_of.get(name) for name in matcher.names], end.loose)
@@ -269,6 +271,7 @@ ENVOY_TEXT: Final = Format(
     samples=SAMPLES,
     logs_peer=("socket", "proxy", "realip"),
     pattern="optional",
+    ids=IDS,
     known_patterns=_KNOWN_PATTERNS,
     connections="UPSTREAM_LOCAL_ADDRESS",
     ask_for=(

@@ -57,6 +57,7 @@ from clientip.patterns.matcher import (
     decode_text,
     line_end,
 )
+from clientip.patterns.minting import Advice, require_minted
 from clientip.patterns.roles import HeaderColumn, Manner, Role, loosened
 from clientip.syntax.addresses import read_endpoint_last_colon
 
@@ -65,6 +66,10 @@ from clientip.syntax.addresses import read_endpoint_last_colon
 _DEFAULTS: Final = ("httplog", "tcplog")
 _BREAKABLE: Final = "httpslog"
 
+_ADVICE: Final = Advice(
+    "%ID, with unique-id-format, and send it: http-request set-header NAME %[unique-id]; unique-id-header only adds it",
+    "%[var(txn.trace)], and say with options.var.txn.trace which header http-request set-header sends it in",
+)
 _ABSENT: Final = frozenset({"-", "", "<BADREQ>", "-1"})
 _NO_COOKIE: Final = ("-", "", None)
 _ESCAPES: Final = re.compile(r"(?:#[0-9A-F]{2})++")
@@ -207,6 +212,8 @@ def _check(setup: Setup, pattern: str) -> None:
     faults += [*_length_faults(setup), *_line_break_faults(setup, pattern)]
     if faults:
         raise ConfigError(faults)
+    captured = [Role("header", "last", name.lower()) for name in setup.captures]
+    require_minted(setup, [*roles, *captured], _ADVICE)
 
 
 def _line_break_faults(setup: Setup, pattern: str) -> Iterator[Fault]:
@@ -319,6 +326,11 @@ HAPROXY: Final = Format(
         ("capture_length.HEADER", "the `len` at which that capture is cut; required if a system conveys the header"),
         ("var.NAME", "the header that a %[var(NAME)] of the pattern holds"),
         ("line_breaks", '"escaped": what brings the lines escapes line breaks in them, as rsyslog does; for httpslog'),
+    ),
+    ids=(
+        ("%ID, %[unique-id]", "own"),
+        ("%[var(NAME)] with option var.NAME, of a header in `mints`", "sent"),
+        ("captured headers, %[req.hdr(NAME)]", "received"),
     ),
     connections="%bi",
     ask_for=(

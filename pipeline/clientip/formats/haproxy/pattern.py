@@ -49,6 +49,9 @@ def _trusted(word: str, unit: str = _DIGITS, how: str = "", name: str = "") -> I
     return Item(Role(word, how, name), unit, weight="trusted")
 
 
+_UNIQUE_ID: Final = Item(Role("request_id", name="haproxy", sent=True), WORD, weight="trusted")
+
+
 _START: Final = Item(Role("start", "haproxy"), _TIME, _LOCAL_TIME, "trusted")
 _START_ZONED: Final = Item(Role("start", "clf"), _TIME, _ZONED_TIME, "trusted")
 _NUMBER: Final = Item(None, _DIGITS)
@@ -89,7 +92,7 @@ ALIASES: Final[Mapping[str, Item]] = MappingProxyType(
         "ST": _trusted("status")._replace(ending="(?:-1|0|[1-9][0-9]{2})"),
         "B": Item(Role("response_bytes"), _DIGITS),
         "U": Item(Role("request_bytes"), _DIGITS),
-        "ID": Item(Role("request_id", name="haproxy"), WORD, weight="trusted"),
+        "ID": _UNIQUE_ID,
         "r": Item(Role("request"), QUOTELESS),
         "HM": Item(Role("method"), WORD),
         "HU": Item(Role("target"), WORD),
@@ -273,7 +276,7 @@ def _expression(setup: Setup, text: str) -> Item:
     if name is None:
         return Item(None, encoded_unit(text) or RAW)
     if name.lower() in setup.mints and found is not None and found.re is _VARIABLE:  # HAProxy's own text
-        return Item(Role("header", "last", name.lower()), WORD, weight="claim")
+        return Item(Role("header", "last", name.lower(), sent=True), WORD, weight="claim")
     return Item(Role("header", "last", name.lower(), limit), RAW, weight="claim")
 
 

@@ -50,12 +50,17 @@ from clientip.patterns.matcher import (
     line_end,
     refuse,
 )
+from clientip.patterns.minting import Advice, require_minted
 from clientip.patterns.roles import Manner, Role, index_of, loosened
 
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _ERROR_LINE: Final = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} \[[a-z]+\] [0-9]+#[0-9]+: ")
 _HEX_ESCAPES: Final = re.compile(r"(?:\\x[0-9A-F]{2})++")
 _JSON_ESCAPE: Final = re.compile(r'\\(?:u00[0-9A-Fa-f]{2}|["\\/bfnrt])')  # nginx writes no others
+_ADVICE: Final = Advice(
+    "$request_id, and send it: proxy_set_header NAME $request_id",
+    "$otel_trace_id of ngx_otel_module, with otel_trace_context inject",
+)
 _UNITS: Final = MappingProxyType({"default": QUOTELESS, "json": ESCAPED, "none": RAW})
 _ABSENT: Final = MappingProxyType({"default": frozenset({"-", ""}), "json": frozenset({""}), "none": frozenset({""})})
 
@@ -79,6 +84,7 @@ def compile_nginx(setup: Setup) -> Reader:
         names, values_of = _compile_text(tokens)
         end = line_end(tokens, raw=escape == "none")
     roles = _finest_end(loosened([_variable(setup, name).role for name in names], end.loose))
+    require_minted(setup, roles, _ADVICE)
     stream = not STREAM_ONLY.isdisjoint(name.removeprefix("$") for name in names)
     manner = Manner(
         kind="connection" if stream else "request",
@@ -247,6 +253,13 @@ NGINX: Final = Format(
     options=(
         ("headers", '"all" from nginx 1.23 on: every line of a repeated header is logged, not the first only'),
         ("line_breaks", '"escaped": what brings the lines escapes line breaks in them; for escape=none'),
+    ),
+    ids=(
+        ("$request_id", "own"),
+        ("$kong_request_id", "own"),
+        ("$otel_trace_id, $otel_span_id", "own"),
+        ("$req_id", "continued"),
+        ("$http_NAME", "received"),
     ),
     ask_for=(
         """log_format hop escape=json '{"msec":"$msec","rt":"$request_time","peer":"$realip_remote_addr","""

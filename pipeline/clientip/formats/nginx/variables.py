@@ -57,6 +57,11 @@ def _seen(
     return Variable(Role(role, how, name), unit, weight="trusted", always=always, ending=ending)
 
 
+def _own(role: str, ending: str, *, always: bool = False, name: str = "") -> Variable:
+    """An id that nginx makes itself, for the next hop."""
+    return Variable(Role(role, "", name, sent=True), _HEX, weight="trusted", always=always, ending=ending)
+
+
 def _list(item: str) -> Variable:
     """One item per upstream tried: `, ` between tries, ` : ` between internal redirects."""
     return Variable(None, "[0-9., :-]", rf"(?:{item})(?:(?:, | : )(?:{item}))*", listed=True)
@@ -87,13 +92,13 @@ VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
         "request_time": _seen("duration", _DECIMAL, always=True, how="s", ending=_MILLISECONDS),
         "session_time": _seen("duration", _DECIMAL, always=True, how="s", ending=_MILLISECONDS),
         "status": _seen("status", _DIGITS, always=True, ending="[0-9]{3}"),
-        "request_id": _seen("request_id", _HEX, always=True, name="nginx", ending=_ID),
-        "kong_request_id": _seen("request_id", _HEX, name="kong", ending=_ID),
-        "otel_trace_id": _seen("trace", _HEX, ending=_ID),
-        "otel_span_id": _seen("span", _HEX, ending=_SPAN),
+        "request_id": _own("request_id", _ID, always=True, name="nginx"),
+        "kong_request_id": _own("request_id", _ID, name="kong"),
+        "otel_trace_id": _own("trace", _ID),
+        "otel_span_id": _own("span", _SPAN),
         "otel_parent_id": _seen("parent", _HEX, ending=_SPAN),
-        "opentelemetry_trace_id": _seen("trace", _HEX, ending=_ID),
-        "opentelemetry_span_id": _seen("span", _HEX, ending=_SPAN),
+        "opentelemetry_trace_id": _own("trace", _ID),
+        "opentelemetry_span_id": _own("span", _SPAN),
         "connection": _seen("connection_serial", _DIGITS, always=True),
         "connection_requests": _seen("request_serial", _DIGITS, always=True),
         "hostname": _plain(WORD, "instance", always=True),

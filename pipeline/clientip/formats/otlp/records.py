@@ -40,6 +40,7 @@ from clientip.formats.otlp.fields import (
 from clientip.formats.otlp.samples import LOG_SAMPLES, TRACE_SAMPLES
 from clientip.formats.traefik.access import FieldsReader, compile_fields
 from clientip.model import Endpoint, Format, Ids, Line, Link, Observation, Reader, Setup, Skipped
+from clientip.patterns.minting import refuse_minted
 from clientip.syntax.jsonlines import extendable, read_object
 from clientip.syntax.otlp import LOGS, TRACES, Signal, groups_of, split
 from clientip.syntax.times import MICROSECOND_NS, MILLISECOND_NS, spread
@@ -53,13 +54,14 @@ _OPTIONS: Final = ("underscores", "dashes")
 Record = dict[str, Any]
 
 
-def _checked(setup: Setup) -> None:
+def _checked(setup: Setup, *, own_traces: bool) -> None:
     if setup.logs_peer is None:
         text = (
             'network.peer.address may have been replaced: write "socket" if it is taken from the socket, "proxy" '
             'behind a PROXY listener, "realip" if middleware before it puts the forwarded address there'
         )
         raise ConfigError([Fault("", "logs_peer", text)])
+    refuse_minted(setup, own_traces=own_traces)
     if dict(setup.options).get("headers", "dashes") not in _OPTIONS:
         raise ConfigError(
             [Fault("", "options.headers", 'write "underscores" for conventions before 1.21, or "dashes"')]
@@ -67,7 +69,7 @@ def _checked(setup: Setup) -> None:
 
 
 def _compile_traces(setup: Setup) -> Reader:
-    _checked(setup)
+    _checked(setup, own_traces=True)
 
     def read(line: Line) -> Observation | Skipped:
         batch = read_object(line.text)
@@ -122,7 +124,7 @@ def _link(span: Record) -> Link | None:
 
 
 def _compile_logs(setup: Setup) -> Reader:
-    _checked(setup)
+    _checked(setup, own_traces=False)
     traefik = compile_fields(setup) if setup.logs_peer != "realip" else None
 
     def read(line: Line) -> Observation | Skipped:
@@ -184,16 +186,18 @@ def _text(record: Record, key: str) -> str | None:
 
 def _ids(setup: Setup, attributes: dict[str, Any], record: Record, said: Ids | None) -> Ids | None:
     """The writer's own ids; without them, those of a configured field or of the headers."""
+    raw = _text(record, "traceId")
     fields = [_text(attributes, name) for name in setup.trace_fields]
-    trace = next((found for text in (_text(record, "traceId"), *fields) if (found := trace_id(text))), None)
+    own = trace_id(raw)
+    trace = own or next((found for text in fields if (found := trace_id(text))), None)
     if trace is None:
         return said
-    raw = _text(record, "traceId")
     span, parent = span_id(_text(record, "spanId")), span_id(_text(record, "parentSpanId"))
     if parent is None and said is not None and said.trace == trace:
         parent = said.parent
     requests = () if said is None else said.requests
-    return Ids(trace, span, parent, "otlp", 128, raw if raw and raw != trace else None, requests)
+    header = None if own else ""
+    return Ids(trace, span, parent, "otlp", 128, raw if raw and raw != trace else None, requests, header)
 
 
 def _from_traefik(read: FieldsReader, line: Line, attributes: dict[str, Any], record: Record) -> Observation | Skipped:
@@ -237,6 +241,8 @@ _ASK: Final = (
     "OTEL_INSTRUMENTATION_HTTP_SERVER_CAPTURE_REQUEST_HEADERS, in Traefik by "
     "tracing.capturedRequestHeaders); check that network.peer.address and .port are set"
 )
+_IDS: Final[tuple[tuple[str, str], ...]] = (("traceId, spanId", "own"), ("http.request.header.NAME", "received"))
+_LOG_IDS: Final[tuple[tuple[str, str], ...]] = (("traceId, spanId", "continued"), _IDS[1])
 _OPTION: Final = (("headers", '"underscores" for conventions before 1.21, which wrote dashes so; "dashes" otherwise'),)
 OTLP_TRACES: Final = Format(
     name="otlp_traces",
@@ -244,6 +250,7 @@ OTLP_TRACES: Final = Format(
     compile=_compile_traces,
     samples=TRACE_SAMPLES,
     logs_peer=("socket", "proxy", "realip"),
+    ids=_IDS,
     options=_OPTION,
     drops_underscores=False,
     split=partial(split, TRACES),
@@ -256,6 +263,7 @@ OTLP_LOGS: Final = Format(
     compile=_compile_logs,
     samples=LOG_SAMPLES,
     logs_peer=("socket", "proxy", "realip"),
+    ids=_LOG_IDS,
     options=_OPTION,
     drops_underscores=False,
     split=partial(split, LOGS),

@@ -27,6 +27,7 @@ from msgspec import Struct
 from clientip.errors import ConfigError, Fault, FormatError
 from clientip.formats.traefik.samples import JSON_SAMPLES
 from clientip.model import Claim, Endpoint, Format, Http, Ids, Line, Observation, Reader, Setup, Skipped
+from clientip.patterns.minting import refuse_minted
 from clientip.syntax.addresses import parse_address, read_endpoint, read_port
 from clientip.syntax.headers import FORWARDING, ID_HEADERS, sort_headers
 from clientip.syntax.jsonlines import extendable, int_of, read_object, text_of
@@ -96,6 +97,7 @@ def compile_fields(setup: Setup) -> FieldsReader:
     if setup.logs_peer not in ("socket", "proxy"):
         text = 'write "proxy" if the entry point has proxyProtocol (ClientAddr is then the PROXY source), else "socket"'
         raise ConfigError([Fault("", "logs_peer", text)])
+    refuse_minted(setup)
     return _Fields(setup).observe
 
 
@@ -314,6 +316,7 @@ TRAEFIK_JSON: Final = Format(
     compile=_compile_json,
     samples=JSON_SAMPLES,
     logs_peer=("socket", "proxy"),
+    ids=(("request_NAME", "received"), ("TraceId, SpanId", "continued")),
     ask_for=(
         "accesslog.format=json; accesslog.fields.headers.names.X-Forwarded-For=keep, likewise Forwarded, X-Real-Ip, "
         "X-Request-Id, Traceparent and the header of your CDN; tracing on for TraceId"
