@@ -370,7 +370,7 @@ class Format(Struct, frozen=True, kw_only=True):
     known_patterns: tuple[tuple[str, str], ...] = ()  # (name, pattern) shipped by vendors; the first is the default
     side_by_side: tuple[str, ...] = ()  # names of the patterns that are read together where none is given
     options: tuple[tuple[str, str], ...] = ()  # (key of `Setup.options`, what it says)
-    ids: tuple[tuple[str, str], ...] = ()  # (column, how it shows an id: a word of patterns.minting.SHOWN)
+    ids: tuple[tuple[str, str], ...] = ()  # (column, how it shows an id: a word of formats.SHOWN)
     split: Callable[[bytes], tuple[bytes, ...]] | None = None
     framing: Literal["lines", "length32"] = "lines"  # how a file holds messages
     connections: str | None = None  # word of a pattern that shows the near end of connections onward; "": always shown

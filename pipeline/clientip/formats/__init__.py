@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
+from types import MappingProxyType
 from typing import Final
 
 from clientip.model import Format
@@ -65,3 +66,13 @@ def _row(name: str) -> Format:
 
 FORMATS: Final[Mapping[str, Format]] = _Formats()
 """Name in the configuration → format."""
+
+#: How a column shows an id; only what is `sent` or `own` can be minted (`Format.ids`).
+SHOWN: Final = MappingProxyType(
+    {
+        "received": "as received, so a client chooses it",
+        "sent": "as it goes on to the next hop",
+        "own": "made by the server itself",
+        "continued": "the client's, or made where it sent none",
+    }
+)

@@ -7,7 +7,6 @@ all: `kept_columns` takes it out, and `require_minted` refuses a system that has
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from clientip.errors import ConfigError, Fault
@@ -15,15 +14,6 @@ from clientip.model import Setup
 from clientip.patterns.roles import Role, Roles
 from clientip.syntax.headers import REQUEST_HEADERS, TRACE_HEADERS
 
-#: How a column shows an id; only what is `sent` or `own` can be minted.
-SHOWN: Final = MappingProxyType(
-    {
-        "received": "as received, so a client chooses it",
-        "sent": "as it goes on to the next hop",
-        "own": "made by the server itself",
-        "continued": "the client's, or made where it sent none",
-    }
-)
 _READ: Final = REQUEST_HEADERS | TRACE_HEADERS
 _ELSEWHERE: Final = "let a hop mint it whose log shows what it sends on, such as nginx, HAProxy or Envoy"
 

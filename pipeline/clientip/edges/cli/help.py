@@ -16,10 +16,9 @@ from clientip.edges.cli.man import man_page
 from clientip.edges.cli.options import WIDE, one_of
 from clientip.edges.cli.words import WORDS, explained, words_in
 from clientip.edges.telemetry.metrics import metrics_help
-from clientip.formats import FORMATS
+from clientip.formats import FORMATS, SHOWN
 from clientip.model import Format
 from clientip.outputs import PURPOSES
-from clientip.patterns.minting import SHOWN
 from clientip.reasons import FINDINGS, REJECTED, SKIPPED, UNKNOWN, VERDICTS, Reason
 
 
