@@ -40,7 +40,7 @@ ROOMS: dict[str, frozenset[str]] = {  # room → what it may import besides the 
     "edges.collect": frozenset({"syntax"}),
     "edges.kafka": frozenset({"engine", "framing", "edges.telemetry"}),
     "edges.replay": frozenset(
-        {"config", "engine", "pending", "framing", "formats", "joins", "trust", "outputs"}
+        {"config", "engine", "pending", "framing", "formats", "joins", "trust", "outputs", "syntax"}
         | {"edges.disk", "edges.geo", "edges.kafka"}
     ),
     "edges.library": frozenset(

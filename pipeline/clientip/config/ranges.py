@@ -50,7 +50,7 @@ def _of_text(text: str, terms: _Terms, place: ConfigPlace) -> Iterator[Ownership
 
 
 def _of_file(name: str, terms: _Terms, place: ConfigPlace) -> Iterator[Ownership]:
-    """One range a line; a comment begins with `#`."""
+    """One range a line; a comment begins with `#`.  What it holds may be a secret if it is no list: it is not shown."""
     held = place.contents(name)
     if held is None:
         return
@@ -58,7 +58,12 @@ def _of_file(name: str, terms: _Terms, place: ConfigPlace) -> Iterator[Ownership
     for number, line in enumerate(held.decode("utf-8", "backslashreplace").splitlines(), start=1):
         text = line.partition("#")[0].strip()
         if text:
-            yield from _of_text(text, terms, place._replace(file=f"{path}:{number}"))
+            try:
+                low, high, version, canonical = parse_range(text)
+            except FormatError:
+                place._replace(file=f"{path}:{number}").wrong(f"this line is no range; {_EXAMPLE}")
+                continue
+            yield Ownership(low, high, version, canonical, *terms)
 
 
 def _terms(entry: Mapping[str, Any], place: ConfigPlace) -> _Terms:

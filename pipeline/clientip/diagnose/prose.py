@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from clientip.model import Candidate, Record, Step
 from clientip.reasons import FINDINGS, UNKNOWN
+from clientip.syntax.terminals import printable
 
 _VERDICTS = {
     "seen": "the observing system's own socket met this outside address",
@@ -157,12 +158,3 @@ def _remedy(record: Record) -> list[str]:
         return []
     where = f" (stopped at {found.stopped_at})" if found.stopped_at is not None else ""
     return ["", f"What would help{where}: {UNKNOWN[found.reason].remedy}."]
-
-
-def printable(text: str) -> str:
-    r"""The text without control characters: a hostile header must not drive the reader's terminal.
-
-    >>> printable("a\x1b[31mb")
-    'a\\x1b[31mb'
-    """
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

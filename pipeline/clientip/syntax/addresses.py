@@ -338,3 +338,18 @@ def format_endpoint(endpoint: Endpoint) -> str:
     if endpoint.port is None:
         return text
     return f"[{text}]:{endpoint.port}" if endpoint.address.version == 6 else f"{text}:{endpoint.port}"
+
+
+def shortened(text: str) -> str:
+    """A global address as the network it lies in, because it may be a person's; any other text as it is.
+
+    >>> shortened("203.0.113.77"), shortened("2001:db8:1:2::3"), shortened("10.0.0.7")
+    ('203.0.113.0/24', '2001:db8:1::/48', '10.0.0.7')
+    """
+    try:
+        address = parse_address(text)
+    except FormatError:
+        return text
+    if address.scope != "global":
+        return text
+    return parse_range(f"{address.text}/{24 if address.version == 4 else 48}")[3]

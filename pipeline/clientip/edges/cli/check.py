@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from clientip.config.lint import warnings
 from clientip.config.load import load
-from clientip.diagnose.prose import printable
 from clientip.edges.cli.exits import end, warn
 from clientip.edges.cli.options import WIDE, configs
 from clientip.edges.cli.samples import sample
@@ -28,6 +27,7 @@ from clientip.formats import FORMATS
 from clientip.model import Fact, Outcome, Record, Rejected, Setup, Skipped
 from clientip.reasons import REJECTED
 from clientip.settings import Settings, SystemSettings
+from clientip.syntax.terminals import printable
 
 ENOUGH: Final = 0.9  # of the lines that are none of the skipped ones
 FILES_SAMPLED: Final = 5
@@ -187,7 +187,7 @@ def report_text(report: CheckReport) -> str:
     for warning in report.warnings:
         lines.append(f"warning: {warning}")
     lines.append("the configuration fits its logs" if report.code == 0 else "the configuration does not fit its logs")
-    return "\n".join(lines) + "\n"
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _system_lines(each: SystemReport) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 import click
 
 from clientip.errors import ConfigError, SinkError
+from clientip.syntax.terminals import printable
 
 STDOUT: Final = 1
 
@@ -33,8 +34,8 @@ GOES_ON: Final = "After 3, 130 and 143 the same replay command goes on where it 
 
 
 def warn(text: str) -> None:
-    """One line for the operator."""
-    sys.stderr.write(f"clientip: {text}\n")
+    """One line for the operator; names in it may be a stranger's."""
+    sys.stderr.write(f"clientip: {printable(text)}\n")
 
 
 def fail(code: int, *lines: str) -> NoReturn:

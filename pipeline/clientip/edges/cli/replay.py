@@ -8,6 +8,7 @@ from shutil import get_terminal_size
 from typing import Final
 
 import click
+from msgspec.structs import replace
 
 from clientip.edges.cli.exits import end, fail, warn
 from clientip.edges.cli.options import INPUTS, WIDE, configs, inputs, moment, one_of, one_system
@@ -36,6 +37,7 @@ _REJECTED: Final = "With -o -: where rejected lines go; else only counted."
 _MAX_REJECTED: Final = (
     "Exit with 1 if a larger share of all lines is rejected (1: never). Default: if all lines of a system are."
 )
+_SHOW: Final = "Show global addresses of the summary whole; else only their networks: /24, of IPv6 /48."
 _CHUNK: Final = "Bytes of a plain file that one process reads at a time."
 _COMPRESSIONS: Final = ("none", "gzip", "zstd")
 
@@ -57,6 +59,7 @@ _COMPRESSIONS: Final = ("none", "gzip", "zstd")
 @click.option("--chunk-size", metavar="BYTES", type=click.IntRange(min=1), default=CHUNK_BYTES, help=_CHUNK)
 @click.option("--restart", is_flag=True, help="Discard what an earlier run left in the folder.")
 @click.option("--rejected", metavar="FILE", type=click.Path(path_type=Path), help=_REJECTED)
+@click.option("--show-addresses", is_flag=True, help=_SHOW)
 @click.option("--max-rejected", metavar="SHARE", type=click.FloatRange(0, 1), help=_MAX_REJECTED)
 def command(
     configs: tuple[Path, ...],
@@ -75,6 +78,7 @@ def command(
     chunk_size: int,
     restart: bool,
     rejected: Path | None,
+    show_addresses: bool,
     max_rejected: float | None,
 ) -> None:
     """Enrich historical logs; a killed run goes on where it stopped when the same command is given again."""
@@ -87,7 +91,8 @@ def command(
         until_ns=moment(until, "--until"),
         facts=facts,
     )
-    request = Request(configs, inputs, system, options, workers, restart, from_kafka, to == "kafka", topic, strict=True)
+    request = Request(configs, inputs, system, options, workers, restart, from_kafka, to == "kafka", topic)
+    request = replace(request, show_addresses=show_addresses, strict=True)
     _conclude(_summary(request, out, rejected), request, out, max_rejected)
 
 
@@ -108,7 +113,7 @@ def _refuse_pipe_or_folder(out: str, rejected: Path | None, compress: Compressio
 
 
 def _conclude(summary: Summary, request: Request, out: str, max_rejected: float | None) -> None:
-    sys.stderr.write(as_text(summary, get_terminal_size((100, 24)).columns))
+    sys.stderr.write(as_text(summary, get_terminal_size((100, 24)).columns, show_addresses=request.show_addresses))
     if out != PIPE:
         _say_where(summary, request, Path(out))
     if summary.faults:

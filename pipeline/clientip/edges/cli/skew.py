@@ -19,6 +19,7 @@ from clientip.joins.inquiry import Open
 from clientip.joins.join import Joining
 from clientip.model import Record
 from clientip.settings import Settings
+from clientip.syntax.terminals import printable
 
 MAX_HOPS: Final = 4  # connections one behind the other
 _MILLISECOND: Final = 1_000_000
@@ -69,7 +70,7 @@ def report_text(skews: Skews) -> str:
         lines.append("nothing to measure: no connection is shown by two logs with both its ends")
     if skews.sampled:
         lines.append("measured on an even sample of the connections: there are too many to keep")
-    return "\n".join(lines) + "\n"
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _pair(each: Offset) -> Iterator[str]:

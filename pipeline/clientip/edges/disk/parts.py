@@ -10,16 +10,18 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from io import FileIO
-from itertools import accumulate
+from io import BufferedWriter, FileIO
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Final, Literal
 
 from clientip.edges.disk.compression import Compression, packer_of
 from clientip.errors import SinkError
 
+RESULT_MODE: Final = 0o640  # of all files that a run makes: they say who did what
 SYNC_BYTES: Final = 256 * 1024 * 1024  # copied between two waits for the disk; also the room needed beside the parts
 _NO_KERNEL_COPY: Final = frozenset({errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP})
 
@@ -29,7 +31,7 @@ class PartFile:
 
     def __init__(self, path: Path, compress: Compression) -> None:
         self._path, self.length = path, 0
-        self._file = path.open("wb", buffering=0)
+        self._file = opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         self._packer = packer_of(compress)
 
     def write(self, data: bytes) -> None:
@@ -56,6 +58,29 @@ class PartFile:
             left = memoryview(data)
             while left:
                 left = left[self._file.write(left) :]
+
+
+def opened(path: Path, flags: int) -> FileIO:
+    """A file of ours, not buffered: never through a link, and readable for the owner's group at most."""
+    mode = "rb+" if flags & os.O_ACCMODE == os.O_RDWR else "ab" if flags & os.O_APPEND else "wb"
+    return FileIO(os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, RESULT_MODE), mode)
+
+
+def refuse_strangers(folder: Path, inner: str) -> None:
+    """SinkError for a folder of another user that is not empty, and for links in it and in its folder `inner`.
+
+    Who made the folder could have other files of ours written to through it.  In a folder of another user, as volumes
+    of containers are, everything must be ours: it was written before.
+    """
+    with disk_faults("read", folder):
+        own = folder.stat().st_uid == os.geteuid()
+        for each in chain(folder.iterdir(), (folder / inner).glob("*")):
+            status = each.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                raise SinkError(f"{each} is a link: name another folder, or remove it", retry=False)
+            if not own and (status.st_uid != os.geteuid() or (stat.S_ISREG(status.st_mode) and status.st_nlink > 1)):
+                text = f"{folder} belongs to another user, and holds {each.name}: name an empty folder, or your own"
+                raise SinkError(text, retry=False)
 
 
 @contextmanager
@@ -99,7 +124,7 @@ def remove_parts(folder: Path, units: Iterable[int], names: Sequence[str]) -> No
 
 def append_line(path: Path, line: bytes) -> None:
     """One more line of a list, safe on disk."""
-    with disk_faults("write", path), path.open("ab") as file:
+    with disk_faults("write", path), BufferedWriter(opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)) as file:
         file.write(line + b"\n")
         file.flush()
         os.fsync(file.fileno())
@@ -110,10 +135,10 @@ def whole_lines(path: Path) -> list[bytes]:
     with disk_faults("read", path):
         if not path.exists():
             return []
-        whole = path.read_bytes()
-    whole = whole[: whole.rfind(b"\n") + 1]
-    with disk_faults("write", path):
-        os.truncate(path, len(whole))
+        with opened(path, os.O_RDWR) as file:
+            whole = file.readall()
+            whole = whole[: whole.rfind(b"\n") + 1]
+            file.truncate(len(whole))
     return whole.splitlines()
 
 
@@ -121,7 +146,8 @@ def replace_file(path: Path, data: bytes) -> None:
     """Write a small file so that it is there whole or not at all."""
     with disk_faults("write", path):
         draft = path.with_name(path.name + ".tmp")
-        with draft.open("wb") as file:
+        draft.unlink(missing_ok=True)
+        with BufferedWriter(opened(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -147,8 +173,7 @@ def merge(parts: Path, name: str, lengths: Sequence[int], result: Path) -> None:
         begins = [0, *accumulate(lengths)]
         first = next((k for k in range(len(lengths)) if part_path(parts, k, name).exists()), len(lengths))
         draft = result.with_name(result.name + ".partial")
-        draft.touch()
-        with draft.open("r+b", buffering=0) as out:
+        with opened(draft, os.O_RDWR | os.O_CREAT) as out:
             if os.fstat(out.fileno()).st_size < begins[first]:
                 raise SinkError(f"parts are missing in {parts}; use --restart", retry=False)
             out.truncate(begins[first])

@@ -59,6 +59,7 @@ class Request(Struct, frozen=True):
     from_kafka: bool = False  # the topics of the systems are the inputs; also where an input is named kafka:TOPIC
     to_kafka: bool = False
     topic: str | None = None  # with `to_kafka`: what gets the records; None: the topics of the stream
+    show_addresses: bool = False  # in the summary: whole ones of strangers, too
     strict: bool = False  # a system whose `inputs` match nothing is a fault; else a warning
 
 

@@ -24,7 +24,16 @@ from msgspec.structs import replace
 from clientip import __version__
 from clientip.config import load as config
 from clientip.edges.disk.inputs import PIPE, Input, find_inputs
-from clientip.edges.disk.parts import adopt, append_line, disk_faults, merge, remove_parts, replace_file, whole_lines
+from clientip.edges.disk.parts import (
+    adopt,
+    append_line,
+    disk_faults,
+    merge,
+    refuse_strangers,
+    remove_parts,
+    replace_file,
+    whole_lines,
+)
 from clientip.edges.geo import open_geo
 from clientip.edges.replay.ends import TopicSink, sink_of, source_of
 from clientip.edges.replay.join_assemble import Assembled
@@ -135,6 +144,7 @@ def replay(request: Request, out: Path, warn: Callable[[str], None]) -> Summary:
         refuse_missing(request, settings, plan)
     with disk_faults("write", out):
         out.mkdir(parents=True, exist_ok=True)
+    refuse_strangers(out, PARTS)
     with _locked(out):
         if request.restart:
             _clear(out)
@@ -154,7 +164,7 @@ def replay(request: Request, out: Path, warn: Callable[[str], None]) -> Summary:
             warn(f"{out} is complete: nothing was read again")
         done = [finished[chunk.number] for chunk in chunks]
         summary = summary_of(plan, (each.tally for each in done), (each.fault for each in done if each.fault))
-        _complete(out, summary, finished)
+        _complete(out, summary, finished, show_addresses=request.show_addresses)
         _complain(out, plan, summary, warn)
         return summary
 
@@ -320,9 +330,9 @@ def summary_of(plan: Plan, tallies: Iterable[Tally], faults: Iterable[str]) -> S
     return summary
 
 
-def _complete(out: Path, summary: Summary, finished: Mapping[int, Done]) -> None:
+def _complete(out: Path, summary: Summary, finished: Mapping[int, Done], *, show_addresses: bool) -> None:
     """Write down the result, and tidy up: the same files for the same run, however it went."""
-    replace_file(out / SUMMARY, as_json(summary))
+    replace_file(out / SUMMARY, as_json(summary, show_addresses=show_addresses))
     ordered = (msgspec.structs.replace(finished[number], process_id=0) for number in sorted(finished))
     replace_file(out / MANIFEST, b"".join(msgspec.json.encode(each) + b"\n" for each in ordered))
     with disk_faults("remove", out / PARTS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from msgspec import Struct
 
 from clientip.edges.replay.tally import OTHER, Tally, everything
 from clientip.reasons import BROKEN, FINDINGS, REJECTED, UNKNOWN, Reason
+from clientip.syntax.addresses import shortened
 
 MAX_SHOWN_UNLISTED: Final = 20
 _MIN_WIDTH: Final = 24  # characters of a column that is wrapped
@@ -49,8 +51,11 @@ def broken(summary: Summary) -> Iterator[str]:
                 yield f"{word} ({count:,} lines): {table[word].meaning}; {table[word].remedy}"
 
 
-def as_json(summary: Summary) -> bytes:
-    """The same bytes for the same run, with the remedy beside each reason."""
+def as_json(summary: Summary, *, show_addresses: bool = False) -> bytes:
+    """The same bytes for the same run, with the remedy beside each reason.
+
+    `show_addresses`: global addresses are whole, and not cut to their network.
+    """
     document: dict[str, Any] = {
         "rules": summary.rules,
         "faults": summary.faults,
@@ -60,7 +65,7 @@ def as_json(summary: Summary) -> bytes:
         "findings": _remedies(everything(summary.tallies, "findings"), FINDINGS),
         "unlisted": [
             {"address": address, "records": records, "share": round(share, 4)}
-            for address, records, share in _ranked(summary.tallies)[:MAX_SHOWN_UNLISTED]
+            for address, records, share in _ranked(summary.tallies, show_addresses)[:MAX_SHOWN_UNLISTED]
         ],
     }
     return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2) + b"\n"
@@ -77,16 +82,18 @@ def _remedies(counts: Mapping[str, int], table: Mapping[str, Reason]) -> dict[st
     }
 
 
-def _ranked(tallies: Sequence[Tally]) -> list[tuple[str, int, float]]:
-    """(address, records, share of all records), the most frequent first."""
+def _ranked(tallies: Sequence[Tally], whole: bool) -> list[tuple[str, int, float]]:
+    """(address or its network, records, share of all records), the most frequent first."""
     total = sum(each.records for each in tallies)
-    unlisted = everything(tallies, "unlisted")
+    unlisted = Counter[str]()
+    for address, records in everything(tallies, "unlisted").items():
+        unlisted[address if whole else shortened(address)] += records
     ranked = sorted(unlisted.items(), key=lambda pair: (pair[0] == OTHER, -pair[1], pair[0]))
     return [(address, records, records / total) for address, records in ranked]
 
 
-def as_text(summary: Summary, width: int) -> str:
-    """Tables for the operator: what became of the lines, and what to do about the rest."""
+def as_text(summary: Summary, width: int, *, show_addresses: bool = False) -> str:
+    """Tables for the operator: what became of the lines, and what to do about the rest; addresses as in `as_json`."""
     rows = [row for each in summary.tallies for row in _outcomes(each)]
     tables = [_table(("system", "outcome", "lines", "share"), rows, width)]
     advice = [
@@ -96,7 +103,7 @@ def as_text(summary: Summary, width: int) -> str:
     ]
     if advice:
         tables.append(_table(("", "why", "lines", "what would help"), advice, width))
-    ranked = _ranked(summary.tallies)[:MAX_SHOWN_UNLISTED]
+    ranked = _ranked(summary.tallies, show_addresses)[:MAX_SHOWN_UNLISTED]
     if ranked:
         unlisted = [(address, f"{records:,}", f"{share:.1%}") for address, records, share in ranked]
         tables.append(_table(("address in no system", "records", "share of all"), unlisted, width))
