@@ -85,6 +85,7 @@ class SystemSettings(Struct, frozen=True):
     wrapper: tuple[str, ...] = ()  # outermost first
     feed: Feed | None = None  # None: no line of it comes through Kafka
     drops_underscores: bool = False  # its server drops headers whose names hold an underscore
+    preset: str = ""  # the product and the setting that the operator named; "": none
 
 
 class Settings(Struct, frozen=True):

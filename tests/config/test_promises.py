@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from clientip.config.lint import warnings
 from clientip.config.load import load
-from clientip.config.presets import PRESETS, Preset, presets_help
+from clientip.config.presets import BY_NAME, PRESETS, Preset, presets_help
 from clientip.errors import ConfigError
 from clientip.model import System
 
@@ -31,6 +32,42 @@ def test_every_preset_is_a_table_that_loads(preset: Preset, tmp_path: Path) -> N
 
 def test_a_product_under_one_setting_has_one_preset() -> None:
     assert len({(each.product, each.setting) for each in PRESETS}) == len(PRESETS)
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=[each.name for each in PRESETS])
+def test_a_preset_by_name_is_its_lines(preset: Preset, tmp_path: Path) -> None:
+    assert BY_NAME[preset.name] is preset
+    lines = [line for line in preset.lines if not line.startswith("logs_peer")]  # the hop has no log
+    assert drawn(tmp_path, f'preset = "{preset.name}"') == drawn(tmp_path, *lines)
+
+
+def test_what_a_system_writes_itself_counts_more_than_its_preset(tmp_path: Path) -> None:
+    assert drawn(tmp_path, 'preset = "traefik"', 'conveys = ["proxy"]').conveys == (PROXY,)
+
+
+def test_an_unknown_preset_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="preset"):
+        drawn(tmp_path, 'preset = "traefick"')
+
+
+LOGGED = 'format = "traefik_json"\nlogs_peer = "socket"'
+
+
+def told(folder: Path, *lines: str) -> list[str]:
+    drawn(folder, *lines)
+    return [text for text in warnings(load([folder / "c.toml"])) if "help presets" in text]
+
+
+def test_a_promise_that_hangs_on_a_setting_is_warned_of_until_the_setting_is_named(tmp_path: Path) -> None:
+    [conveys] = BY_NAME["traefik"].lines
+    xff, real_ip = told(tmp_path, LOGGED, conveys)
+    assert xff.startswith("systems.hop.conveys: x-forwarded-for")
+    assert 'preset = "traefik" or "traefik-trusted"' in xff
+    assert 'preset = "traefik" or "traefik-no-append"' in real_ip
+    assert told(tmp_path, LOGGED, conveys, 'preset = "traefik"') == []
+    assert told(tmp_path, LOGGED, 'preset = "traefik-trusted"') == []
+    assert told(tmp_path, LOGGED, 'conveys = ["proxy"]') == []
+    assert told(tmp_path, conveys) == []  # what product it is, only its log tells
 
 
 def test_headers_that_are_kept_or_dropped_are_no_promises(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "What it passes on, and what it believes": (
             "conveys",
+            "preset",
             "carries",
             "shared",
             "proof",

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from clientip.config.presets import PRESETS
 from clientip.config.stream_keys import OF_STREAM, OF_SYSTEMS
 from clientip.config.value_shapes import (
     ADDRESSES,
@@ -107,6 +108,14 @@ KEYS: Final = (
         "rows of common products.",
         '["proxy", { header = "x-forwarded-for", mode = "append" }]',
         meant=promised,
+    ),
+    Key(
+        "systems",
+        "preset",
+        {"type": "string", "enum": [each.name for each in PRESETS]},
+        "The product that it is, under one of its settings: stands for the keys that `clientip help presets` shows "
+        "for this word; what the system writes itself counts more.",
+        '"traefik"',
     ),
     Key(
         "systems",

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from clientip.config.keys import INTERNAL, OUTSIDE
+from clientip.config.presets import others_of
 from clientip.config.ranges import in_force_together
 from clientip.formats import FORMATS
 from clientip.model import Ownership, Setup, System
@@ -46,6 +47,7 @@ def warnings(settings: Settings) -> tuple[str, ...]:
         *_unbounded(settings.systems),
         *_trailing(settings.systems),
         *_breakable(settings.systems),
+        *_unconfirmed(settings.systems),
     ]
     return tuple(f"systems.{name}.{key}: {text}" for name, key, text in found)
 
@@ -193,6 +195,30 @@ _SERVER_NAME: Final = "REQUESTED_SERVER_NAME"
 _OLD_ENVOY: Final = (
     "before Envoy 1.32 (1.29.9, 1.30.6, 1.31.2) a client can end the line with it, and write lines of its own: log JSON"
 )
+
+
+def _unconfirmed(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
+    """Promises that hold under one setting of the product only, which nobody named."""
+    for each in systems:
+        family = "" if each.setup is None else _BY_SETTING.get(each.setup.format, "")
+        for promise in each.system.conveys if family and not each.preset else ():
+            same, different = others_of(family, promise.source, promise.mode)
+            if different:
+                named = " or ".join(f'"{name}"' for name in same)
+                fits = f"write preset = {named}" if same else "mend the row, which fits none of its settings"
+                yield (
+                    each.system.name,
+                    "conveys",
+                    f"{promise.source} so only under one setting, and not under that of {', '.join(different)}: "
+                    f"look it up (`clientip help presets`), then {fits}",
+                )
+
+
+_BY_SETTING: Final = {
+    "traefik_json": "traefik",
+    "traefik_clf": "traefik",
+    "aws_alb": "alb",
+}  # first word of its presets
 
 
 def _unbounded(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:

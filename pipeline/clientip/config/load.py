@@ -21,6 +21,7 @@ from clientip import __version__
 from clientip.config.kafka import duration_ns, feed_of, kafka_of, shared_topics, stream_of
 from clientip.config.keys import NAME_PATTERN, RESERVED, TABLES, default, keys_of
 from clientip.config.place import ConfigPlace
+from clientip.config.presets import with_preset
 from clientip.config.promises import passed
 from clientip.config.ranges import doubly_owned, ownerships
 from clientip.config.schema_check import instead, nearest
@@ -164,7 +165,7 @@ def _sift(name: str, place: ConfigPlace, table: Table, values: Mapping[str, obje
     """The keys that are known and have their shape; the others become faults."""
     draft = _Draft(name, place, {}, set())
     known = keys_of(table)
-    for key, value in values.items():
+    for key, value in (with_preset(values) if "preset" in known else values).items():
         at = place.at(key)
         if key not in known:
             at.wrong(f"unknown key; {instead(key, known)}")
@@ -353,7 +354,8 @@ def _with_log(draft: _Draft, system: System, setup: Setup | None, joins: Joins) 
             draft.place.at("inputs").item(index).wrong("may hold one {instance} and no other braces")
     inputs = tuple(str(draft.place.folder / pattern) for pattern in written)
     feed, drops = feed_of(draft.keys, joins.horizon_ns), draft.keys.get("drops_underscores", False)
-    return SystemSettings(system, setup, inputs, names_of(draft.keys.get("wrapper", ())), feed, drops)
+    wrappers, preset = names_of(draft.keys.get("wrapper", ())), draft.keys.get("preset", "")
+    return SystemSettings(system, setup, inputs, wrappers, feed, drops, preset)
 
 
 def _check(drafts: Sequence[_Draft], systems: Sequence[System], faults: list[Fault]) -> None:
