@@ -132,6 +132,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     captures: tuple[str, ...] = ()  # names of HAProxy captured headers, in order
     trace_fields: tuple[str, ...] = ()  # extra fields that hold ids
     mints: tuple[str, ...] = ()  # id headers this system always overwrites
+    passes_ids: tuple[str, ...] = ()  # the only other id headers that go on; empty: anything may
     appends_before_log: bool = False  # logs X-Forwarded-For after adding its own peer
     relayed: bool = False  # its lines came through syslog, which cuts long ones
     drops_underscores: bool | None = None  # its server drops headers with `_` in their names; None: by the format
@@ -271,6 +272,7 @@ class System(Struct, frozen=True, kw_only=True):
     believes: tuple[str, ...] = ()  # from whom it accepts PROXY or realip headers
     probes: tuple[str, ...] = ()  # paths of health checks
     mints: tuple[str, ...] = ()  # id headers it always overwrites, lower case
+    passes_ids: tuple[str, ...] = ()  # id headers of which it passes one line, the logged one, and no other such header
     tells: bool = False  # what its log shows may answer for others
     connects: bool = False  # its log shows the near end of its connections to the next hop
     translates: bool = False  # its log is of NAT: what it does not show of its addresses, it opened itself

@@ -103,6 +103,11 @@ UNKNOWN: Final = MappingProxyType(
             "see the collector's losses: it needs a larger receive buffer, or a shipper that drops nothing; "
             "see the rejected lines: each leaves such a gap, so mend `pattern` or raise a limit",
         ),
+        "id_unproved": Reason(
+            "another log shows a request with this id, but a client can have sent the id himself",
+            "let that hop overwrite the header that this log shows and name it in `mints`, or pass one line of it and "
+            "no other id header, and name it in `passes_ids`",
+        ),
         "crowded": Reason(
             "too many lines share the id or the connection at this moment to hold them apart",
             "a client repeats an id: let the first hop always overwrite it, and name it in `mints`",
@@ -153,6 +158,7 @@ WAITING: Final = frozenset(
         "evidence_missing",
         "evidence_incomplete",
         "events_lost",
+        "id_unproved",
     }
 )
 

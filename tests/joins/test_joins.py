@@ -283,9 +283,12 @@ def test_what_a_node_carries_is_held_against_its_own_log() -> None:
 # Request ids and traces.
 
 
-def ids_graph(*, lossless: bool = False, mints: tuple[str, ...] = ()) -> Graph:
+PASSES = ("x-request-id", "traceparent")
+
+
+def ids_graph(*, lossless: bool = False, mints: tuple[str, ...] = (), passes: tuple[str, ...] = PASSES) -> Graph:
     ingress = system("ingress", "10.244.1.6", peers="outside")
-    told = replace(ingress, tells=True, lossless=lossless, mints=mints)
+    told = replace(ingress, tells=True, lossless=lossless, mints=mints, passes_ids=passes)
     return graph_of([told, replace(system("app", peers="ingress"), tells=True)])
 
 
@@ -299,7 +302,7 @@ def called(graph: Graph, at: int, **ids: object) -> Record:
 
 
 ID = {"requests": (("x-request-id", "b3f1c2d4"),)}
-TRACE = {"trace": "4bf92f3577b34da6a3ce929d0e0e4736", "scheme": "w3c", "bits": 128}
+TRACE = {"trace": "4bf92f3577b34da6a3ce929d0e0e4736", "scheme": "w3c", "bits": 128, "header": "traceparent"}
 
 
 def test_a_minted_id_answers_inside_the_minting_request() -> None:
@@ -363,6 +366,7 @@ def test_who_awaits_a_line_that_asks_itself_is_told_its_end() -> None:
     """The app's line waits for the ingress's, whose own peer only the node knows."""
     nodes, _ = drawing()
     ingress = replace(system("ingress", "10.244.1.6", peers="nodes"), tells=True, lossless=True)
+    ingress = replace(ingress, passes_ids=PASSES)
     graph = graph_of([nodes, ingress, system("app", peers="ingress")])
     at = 10 * SECOND
     told: list[Outcome] = [

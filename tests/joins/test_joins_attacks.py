@@ -220,6 +220,9 @@ def test_the_same_addresses_in_two_networks_are_two_connections(flows: list[tupl
 # Ids.
 
 
+XRID = ("x-request-id",)
+
+
 def behind(gate: System, *between: System, peers: str) -> Graph:
     app = replace(system("app", peers=peers), tells=True)
     return graph_of([gate, *between, app])
@@ -239,7 +242,7 @@ def victim(graph: Graph, gate: str) -> Record:
 def test_who_shares_the_minters_range_comes_round_it() -> None:
     """A stranger at the same provider can reach the hop behind and say any id."""
     for shared, expected in ((False, CLIENT), (True, None)):
-        gate = replace(system("cdn", "192.0.2.0/24", peers="outside"), tells=True, mints=("x-request-id",))
+        gate = replace(system("cdn", "192.0.2.0/24", peers="outside"), tells=True, mints=XRID, passes_ids=XRID)
         middle = system("ingress", "10.244.1.6", peers="cdn")
         graph = behind(replace(gate, shared=shared), middle, peers="ingress")
         assert client(one(graph, [victim(graph, "cdn")], asked_by_id(graph, "10.244.1.6:40001"))) == expected
@@ -247,7 +250,7 @@ def test_who_shares_the_minters_range_comes_round_it() -> None:
 
 def test_strangers_between_the_minter_and_the_asker_come_round_it() -> None:
     for shared, expected in ((False, CLIENT), (True, None)):
-        gate = replace(system("lb", "192.0.2.9", peers="outside"), tells=True, mints=("x-request-id",))
+        gate = replace(system("lb", "192.0.2.9", peers="outside"), tells=True, mints=XRID, passes_ids=XRID)
         side = replace(system("mesh", "192.0.3.0/24", peers="lb"), shared=shared)
         middle = system("ingress", "10.244.1.6", peers="lb mesh")
         graph = behind(gate, side, middle, peers="ingress")
@@ -275,6 +278,7 @@ def test_replayed_ids_name_nobody_else(seed: int, minted: bool, share: float) ->
     dice = random.Random(seed)
     mints = ("x-request-id", "traceparent") if minted else ()
     ingress = replace(system("ingress", "10.244.1.6", peers="outside"), tells=True, mints=mints, lossless=not minted)
+    ingress = replace(ingress, passes_ids=("x-request-id", "traceparent"))
     graph = graph_of([ingress, system("app", peers="ingress")])
     outcomes: list[Outcome] = []
     truth: dict[str, str] = {}
@@ -402,7 +406,20 @@ def questions(key: str) -> list[JoinQuestion]:
     target = ("10.244.2.5", 8080) if key == KEY else None
     return [
         JoinQuestion(
-            key, n, 0, ("nodes",), "app", "", n, n * STEP, n * STEP + MS, None, NODE, target, parent=f"{n + MANY:016x}"
+            key,
+            n,
+            0,
+            ("nodes",),
+            "app",
+            "",
+            n,
+            n * STEP,
+            n * STEP + MS,
+            None,
+            NODE,
+            target,
+            parent=f"{n + MANY:016x}",
+            passing=("nodes",),
         )
         for n in range(MANY)
     ]

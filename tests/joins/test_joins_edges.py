@@ -792,7 +792,9 @@ def served(record: str, begin: int | None, end: int | None, ended: Ended | None 
 
 
 def called(latest: int, **more: object) -> JoinQuestion:
-    return replace(JoinQuestion(ID, 0, 0, ("ingress",), "app", "", None, latest, latest, None), **more)
+    """A question to witnesses that pass on no id but those that they log."""
+    question = replace(JoinQuestion(ID, 0, 0, ("ingress",), "app", "", None, latest, latest, None), **more)
+    return replace(question, passing=question.witnesses)
 
 
 def known(record: str, ended: Ended = ENDED, method: str = "request_id", system: str = "ingress") -> Known:

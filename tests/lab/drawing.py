@@ -78,6 +78,7 @@ def ingress(*peers: str, **more: Any) -> Keys:
         "peers": list(peers),
         "conveys": APPEND,
         "lossless": True,
+        "passes_ids": ["traceparent"],  # its routes drop the other headers in which ids travel
         **more,
     }
 
@@ -131,6 +132,7 @@ def ingress_spans(*peers: str, **more: Any) -> Keys:
         "conveys": APPEND,
         "tells": True,
         "lossless": True,
+        "passes_ids": ["traceparent"],
         **more,
     }
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clientip.syntax.headers import ID_HEADERS
+
 from tests.lab import envoy_conf, patterns
 from tests.lab.network import NODES, Network
 from tests.lab.otlp import Receiver
@@ -76,10 +78,11 @@ def _mints() -> str:
 
 
 def _keeps() -> str:
-    """An id that came from outside is passed on."""
+    """An id that came from outside is passed on, and no other."""
     rules = (
         f"http-request set-var(txn.rid) req.hdr(X-Request-ID) if {_FOUND}",
         (f"http-request set-var(txn.rid) unique-id unless {_FOUND}"),
+        *(f"http-request del-header {header}" for header in sorted(ID_HEADERS - {"x-request-id"})),
     )
     return _ids(88, rules)
 

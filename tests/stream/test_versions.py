@@ -1,4 +1,4 @@
-"""Messages between workers outlive the release that wrote them: those of every version so far are still read.
+"""Messages between workers outlive the release that wrote them: those of the version before are still read.
 
 Each file of `golden/stream` was written by the release that introduced its version, and never changes again.
 A new version is a new file and a new row here.
@@ -46,6 +46,7 @@ FACTS = [
 ]  # fmt: skip
 ASKED = JoinQuestion(KEY, 0, 0, ("nodes",), "app", "a", 7, 1, 2, 3, NODE[0], ("10.244.2.5", 8080), True, None, True)
 FRONTED = msgspec.structs.replace(ASKED, fronts=(("10.1.0.11", 30080), ("10.1.0.12", None)))
+TRUSTING = msgspec.structs.replace(FRONTED, passing=("lb",), minting=("edge", "lb"))
 THROUGH = Through("nodes", ("203.0.113.7", 51000), None, "conntrack", "0" * 32)
 PENDING = Pending(b"raw", b"text", "file", 5, 6, 7, "a", "stdout", "2" * 32, True, b"seen", Inquiry((THROUGH,), 1), 8)
 MARK = Watermark("nodes", "raw.nodes", 3, 4, 5, True)
@@ -58,7 +59,7 @@ def chunk() -> bytes:
     chunks = Chunks(Partitions("seed", 1), 60)
     for fact in FACTS:
         chunks.tell(fact)
-    chunks.ask(FRONTED, "0123456789abcdef", PENDING, 9)
+    chunks.ask(TRUSTING, "0123456789abcdef", PENDING, 9)
     [message] = chunks.messages([MARK], RUNS, holes=HOLES)
     return message.value
 
@@ -67,7 +68,7 @@ def ledger() -> list[bytes]:
     return [each.value for each in (*entries(64, (), (7, 9), 7, 10, RUNS, HOLES), *entries(65, (9,), (), 0, 0, ()))]
 
 
-MADE = {"chunk-2.hex": lambda: [chunk()], "ledger-2.hex": ledger, "metadata-1.hex": lambda: [written(RESUME).encode()]}
+MADE = {"chunk-3.hex": lambda: [chunk()], "ledger-2.hex": ledger, "metadata-1.hex": lambda: [written(RESUME).encode()]}
 
 
 def recorded(name: str) -> list[bytes]:
@@ -79,8 +80,17 @@ def test_this_release_writes_the_present_version_as_it_was_recorded(name: str) -
     assert MADE[name]() == recorded(name), "what travels has changed: it needs a new version"
 
 
-@pytest.mark.parametrize(("name", "asked", "holes"), [("chunk-1.hex", ASKED, ()), ("chunk-2.hex", FRONTED, HOLES)])
-def test_a_chunk_of_every_version_is_read(name: str, asked: JoinQuestion, holes: tuple[HoleNews, ...]) -> None:
+def test_a_chunk_of_a_version_that_is_too_old_is_refused() -> None:
+    with pytest.raises(FormatError, match="version"):
+        decode(recorded("chunk-1.hex")[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "holes"), [("chunk-2.hex", FRONTED, HOLES), ("chunk-3.hex", TRUSTING, HOLES)]
+)
+def test_a_chunk_of_each_version_that_still_travels_is_read(
+    name: str, asked: JoinQuestion, holes: tuple[HoleNews, ...]
+) -> None:
     [message] = recorded(name)
     found = decode(message)
     ends = msgspec.convert(memoryview(found.facts.ends).cast("I").tolist(), list[int])

@@ -231,6 +231,15 @@ KEYS: Final = (
     ),
     Key(
         "systems",
+        "passes_ids",
+        {"type": "array", "items": HEADER},
+        "Your word for the ids that it sends on: of each of these headers exactly one line, with the id that its log "
+        "shows, and of all other headers in which ids travel (b3, X-Request-ID, X-Amzn-Trace-Id …) none.",
+        '["traceparent"]',
+        of_log=True,
+    ),
+    Key(
+        "systems",
         "tells",
         FLAG,
         "Its log may answer for the records of other systems. Default: true, but false for spans and logs over OTLP.",

@@ -9,7 +9,7 @@ from clientip.config.keys import RESERVED
 from clientip.config.schema_check import instead
 from clientip.config.suggest import bare
 from clientip.model import System
-from clientip.syntax.headers import FORWARDING, is_list
+from clientip.syntax.headers import FORWARDING, REQUEST_HEADERS, TRACE_HEADERS, is_list
 
 Finding = tuple[str, tuple[str, ...], str]
 """(system, the wrong key and the keys that it contradicts, what is wrong and what to write)."""
@@ -39,6 +39,9 @@ def topology_faults(systems: Sequence[System], logging: Collection[str]) -> Iter
         yield from _of_neighbours(system, system.name in logging)
         yield from _of_promises(system)
         yield from _of_trust(system, conveyed)
+        for header in sorted({*system.passes_ids} - REQUEST_HEADERS - TRACE_HEADERS):
+            text = f"no id is read from {header}; write one of {', '.join(sorted(REQUEST_HEADERS | TRACE_HEADERS))}"
+            yield system.name, ("passes_ids",), text
 
 
 def _of_names(system: System, names: frozenset[str]) -> Iterator[Finding]:

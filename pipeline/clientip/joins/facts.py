@@ -67,6 +67,8 @@ class JoinQuestion(Struct, frozen=True, gc=False, array_like=True):
     fronts: tuple[
         Site, ...
     ] = ()  # conn: what a connection to the near end may have been addressed to before translation
+    passing: tuple[str, ...] = ()  # request, trace: witnesses from which only such ids go on as their logs show
+    minting: tuple[str, ...] = ()  # request, trace: witnesses that overwrite the header which the asker read
 
 
 def conn_key(network: str, transport: str, source: Site) -> str:

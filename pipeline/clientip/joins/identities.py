@@ -57,7 +57,9 @@ def _of_witness(
     low, high = window(question, bounds)
     linked = _parent(system, served, question, bounds)
     if linked is not None:
-        return known(linked, method)
+        return (
+            known(linked, method) if _is_vouched(question, [linked]) else Refused("id_unproved", candidates([linked]))
+        )
     requests = served.within(system, low, high)
     if not requests:
         return Refused("evidence_missing")
@@ -65,12 +67,21 @@ def _of_witness(
         return Refused("crowded")
     if len({name_of(fact) for fact in requests}) > 1:
         return Refused("ambiguous", candidates(requests))
+    if not _is_vouched(question, requests):
+        return Refused("id_unproved", candidates(requests))
     fact = min(requests, key=lambda each: each.record)
     if not all(each.minted for each in requests):
         low, high = min(low, fact.begin or low), max(high, question.end or high, (fact.end or high) + fact.slack)
         if covered(fact.system, None, low, high, True) not in COMPLETE:
             return Refused("evidence_incomplete", candidates(requests))
     return known(fact, method)
+
+
+def _is_vouched(question: JoinQuestion, requests: Sequence[JoinFact]) -> bool:
+    """Whether the word of the system that told these says that no client sent their id in what the asker read."""
+    if requests[0].system in question.passing:
+        return True
+    return requests[0].system in question.minting and all(each.minted for each in requests)
 
 
 def _parent(system: str, served: Served, question: JoinQuestion, bounds: Bounds) -> JoinFact | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from clientip.joins.facts import JoinQuestion, conn_key, request_key, trace_key
-from clientip.joins.witnesses import Witnesses
+from clientip.joins.witnesses import Witnesses, header_of
 from clientip.model import Endpoint, Observation, Resolution, Stop
 from clientip.trust.answers import Refused, site
 from clientip.trust.graph import Graph
@@ -88,9 +88,11 @@ class Questions:
         if not witnesses:
             return
         for scheme, value in ids.requests[:MAX_REQUEST_IDS]:
-            yield self._asked(request_key(scheme, value), seen, witnesses)
+            words = self._words(witnesses, header_of(scheme), seen, stop)
+            yield self._asked(request_key(scheme, value), seen, witnesses, words=words)
         if ids.trace is not None:
-            yield self._asked(trace_key(ids.trace), seen, witnesses, parent=ids.parent)
+            words = self._words(witnesses, ids.header, seen, stop)
+            yield self._asked(trace_key(ids.trace), seen, witnesses, parent=ids.parent, words=words)
 
     def _asked(
         self,
@@ -104,6 +106,7 @@ class Questions:
         parent: str | None = None,
         nat: bool = False,
         fronts: tuple[Endpoint, ...] = (),
+        words: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
     ) -> JoinQuestion:
         serial = seen.connection_serial or ""
         return JoinQuestion(
@@ -123,6 +126,7 @@ class Questions:
             parent,
             nat,
             tuple((each.address.text, each.port) for each in fronts),
+            *words,
         )
 
     def _knowing(self, seen: Observation, stop: Stop) -> tuple[str, ...]:
@@ -134,6 +138,36 @@ class Questions:
         near = [name for name in stop.passed if self._witnesses.tells(name)]
         beyond = [name for name in self._outward(start) if self._witnesses.tells(name) and self._is_gate(start, name)]
         return tuple(dict.fromkeys([*near, *beyond]))
+
+    def _words(
+        self, witnesses: tuple[str, ...], header: str | None, seen: Observation, stop: Stop
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The witnesses whose word says that nobody else sent what the asker read: by `passes_ids`, and by `mints`.
+
+        `header`: where he read it; None and "": in any. A minted header is overwritten, but others pass beside it: it
+        counts only where he read that very one, and where no hop between may have written it out of another.
+        """
+        systems = self._graph.systems
+        passing = [name for name in witnesses if _passes(systems[name].passes_ids, header)]
+        near = (*stop.passed, *(stop.systems or sorted(systems[seen.setup.system].peers)))
+        minting = [name for name in witnesses if header in systems[name].mints and not self._is_rewritten(near, name)]
+        return tuple(passing), tuple(minting)
+
+    def _is_rewritten(self, near: tuple[str, ...], gate: str) -> bool:
+        """Whether a hop stands nearer than `gate` that may read headers and write others."""
+        systems, met, waiting = self._graph.systems, set[str](), [name for name in near if name != gate]
+        while waiting:
+            name = waiting.pop()
+            if name in met or name not in systems:
+                continue
+            met.add(name)
+            hop = systems[name]
+            if any(promise.source != "proxy" for promise in hop.conveys) or hop.mints or hop.passes_ids:
+                return True
+            if name in self._graph.logging and not hop.translates:
+                return True
+            waiting += [other for other in (*hop.peers, *hop.carries) if other != gate]
+        return False
 
     def _outward(self, start: tuple[str, ...]) -> list[str]:
         """Every system that can be met from these on, nearest first."""
@@ -165,3 +199,8 @@ class Questions:
                 return False  # outside, a workload, strangers, or a system of which nothing is drawn
             waiting += [other for other in (*systems[name].peers, *systems[name].carries) if other != gate]
         return True
+
+
+def _passes(promised: tuple[str, ...], header: str | None) -> bool:
+    """Whether the promise covers whatever the asker may have read."""
+    return header in promised if header else bool(promised)

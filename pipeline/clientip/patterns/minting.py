@@ -39,6 +39,14 @@ def require_minted(setup: Setup, roles: Roles, advice: Advice) -> None:
         for header in setup.mints
         if header not in _READ or (header not in sent and _own_word(header) not in own)
     ]
+    shown = {role.name for role in roles if role is not None}
+    faults += [
+        Fault(
+            "", "passes_ids", f"no column shows {header}, which goes on; log it, for an id that is not shown misleads"
+        )
+        for header in setup.passes_ids
+        if header not in shown and _own_word(header) not in own
+    ]
     if faults:
         raise ConfigError(faults)
 
@@ -54,7 +62,8 @@ def refuse_minted(setup: Setup, *, own_traces: bool = False) -> None:
     `own_traces`: the traces are the writer's own.
     """
     trace = Role("trace", sent=own_traces)
-    require_minted(setup, [trace, *(Role("header", "all", header) for header in setup.mints)], Advice())
+    headers = (Role("header", "all", header) for header in (*setup.mints, *setup.passes_ids))
+    require_minted(setup, [trace, *headers], Advice())
 
 
 def fault_text(header: str, advice: Advice, *, received: bool) -> str:

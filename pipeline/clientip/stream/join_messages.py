@@ -21,7 +21,7 @@ from clientip.joins.facts import JoinFact, JoinQuestion, kind_of
 from clientip.pending import Pending, packed
 from clientip.stream.holes import HoleNews
 
-VERSION: Final = 2  # 2: `JoinChunk.holes`, `JoinQuestion.fronts`
+VERSION: Final = 3  # 3: `JoinQuestion.passing`, `.minting`; 2: `JoinChunk.holes`, `JoinQuestion.fronts`
 VERSIONS: Final = frozenset({VERSION - 1, VERSION})  # that can be read
 CHUNK_BYTES: Final = 256 * 1024  # a chunk that is larger is closed, and another one begun
 OPEN: Final = 2**63 - 1  # of a fact: no line says when it ended

@@ -262,7 +262,8 @@ def sort_headers(setup: Setup, pairs: Iterable[tuple[str, tuple[str, ...], Cover
 
     A forwarding header with no lines gives a claim without values: the log would have
     shown it.  A name that comes twice (in another case) is one header, its lines in the
-    order of coming.  An id that may be cut counts only if its form shows its end.  Proofs
+    order of coming.  An id that may be cut counts only if its form shows its end, one that
+    may be of a twin not at all.  Proofs
     and the `secret` of Forwarded leave only as keyed hashes; a proof header is nothing else.
     The rest is dropped.
 
@@ -281,10 +282,20 @@ def sort_headers(setup: Setup, pairs: Iterable[tuple[str, tuple[str, ...], Cover
         elif name in FORWARDING or name in setup.claim_headers:
             shown = _sealed(setup, values) if name == "forwarded" else values
             claims[name] = _joined(claims.get(name), Claim(name, shown, coverage))
-        elif name in ID_HEADERS:
+        elif name in ID_HEADERS and coverage != "twin" and goes_on(setup, name):
             ids.append((name, values if coverage != "cut" else tuple(filter(is_whole_id, values))))
     found, notes = _read(ids) if ids else (None, ())
     return SortedHeaders(tuple(claims.values()), tuple(proofs), found, notes)
+
+
+def goes_on(setup: Setup, name: str) -> bool:
+    """Whether an id that came in this header may have reached the next hop; one that did not would hide one that did.
+
+    >>> goes_on(Setup(system="a", format="b", passes_ids=("traceparent",)), "b3")
+    False
+    """
+    promised = setup.passes_ids
+    return not promised or name in promised or name in setup.mints or name not in REQUEST_HEADERS | TRACE_HEADERS
 
 
 def is_whole_id(text: str) -> bool:

@@ -287,7 +287,7 @@ ALL = (
         rows="G11",
         note="request ids that the balancer keeps if they come from outside; many share one",
         systems={
-            "lb": drawing.balancer("lb-keeps"),
+            "lb": drawing.balancer("lb-keeps", passes_ids=["x-request-id"]),
             "nodes": drawing.silent_nodes("lb"),
             "app": drawing.app("nodes"),
         },

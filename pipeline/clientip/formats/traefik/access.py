@@ -29,7 +29,7 @@ from clientip.formats.traefik.samples import JSON_SAMPLES
 from clientip.model import Claim, Endpoint, Format, Http, Ids, Line, Observation, Reader, Setup, Skipped
 from clientip.patterns.minting import refuse_minted
 from clientip.syntax.addresses import parse_address, read_endpoint, read_port
-from clientip.syntax.headers import FORWARDING, ID_HEADERS, sort_headers
+from clientip.syntax.headers import FORWARDING, ID_HEADERS, goes_on, sort_headers
 from clientip.syntax.jsonlines import extendable, int_of, read_object, text_of
 from clientip.syntax.remembering import remembering
 from clientip.syntax.times import SECOND_NS, rfc3339_ns, spread
@@ -211,6 +211,7 @@ def _plan(setup: Setup, keys: tuple[str, ...]) -> _Plan:
         raise FormatError("two_readings")
     plain = (FORWARDING | setup.claim_headers) - setup.proof_headers - {"forwarded", "x-real-ip"}
     special = ID_HEADERS | setup.proof_headers | {"forwarded"}
+    special = frozenset(name for name in special if goes_on(setup, name))
     others = tuple((key, name) for key, name in names if name in special and name not in plain)
     return _Plan(
         claims=tuple((key, name) for key, name in names if name in plain),
