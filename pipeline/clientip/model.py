@@ -359,8 +359,7 @@ class Sample(Struct, frozen=True, kw_only=True):
 class Format(Struct, frozen=True, kw_only=True):
     """How one kind of system writes; a row of `formats.FORMATS`.
 
-    `compile` turns a system's setup into its reader, and raises ConfigError with keys relative to the system
-    (`pattern`, `logs_peer`, `timezone`).  `split` cuts one framed message into self-contained ones where it can.
+    `compile`: a system's setup to its reader; ConfigError has keys relative to the system.  `split`: a message's parts.
     """
 
     name: str
