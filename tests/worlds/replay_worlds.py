@@ -106,6 +106,7 @@ logs_peer = "socket"
 addresses = ["{BALANCER}"]
 peers = ["{front}"]
 lossless = {lossless}
+passes_ids = ["x-request-id"]
 {'mints = ["x-request-id"]' if shape.mints else ""}
 """
         )

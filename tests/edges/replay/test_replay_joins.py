@@ -297,6 +297,7 @@ logs_peer = "socket"
 addresses = ["198.51.100.1"]
 peers = ["b"]
 lossless = true
+passes_ids = ["x-request-id"]
 
 [systems.b]
 format = "haproxy"
@@ -308,6 +309,7 @@ logs_peer = "socket"
 addresses = ["198.51.100.2"]
 peers = ["a"]
 lossless = true
+passes_ids = ["x-request-id"]
 """
 
 
