@@ -114,6 +114,9 @@ def resolve(
         # 8. It did not vouch: another log may have seen this connection.
         through = answers[used] if used < len(answers) else None
         if not isinstance(through, Through) or through.system not in allowed:
+            if evidence == "stated" and len(path) == 1 and _speaks_of_itself(graph, here, witness):
+                said.noticed = ("reached_around",)
+                return _unknown(vouched.reason, path, said, witness)
             ends = _stop(graph, here, at, target, path, used, allowed, seen)
             return _stopped(vouched.reason, path, said, answers, witness, ends)
         beyond = _go_through(graph, through, path, step, said, allowed)
@@ -257,6 +260,16 @@ def _is_believed(graph: Graph, server: System) -> bool:
     """Whether a statement counts: the server accepts headers from peers alone, and these are drawn systems."""
     from_peers = bool(server.believes) and server.peers.issuperset(server.believes)
     return from_peers and all(name in graph.systems for name in server.believes)
+
+
+def _speaks_of_itself(graph: Graph, here: System, owner: System | None) -> bool:
+    """Whether the PROXY source is the very system that brought the header, and no peer of whom it may tell.
+
+    Then whoever wrote the header chose one of its tuples, and its log would name that tuple's client.
+    """
+    if here.logs_peer != "proxy" or owner is None or owner.name not in here.believes or not owner.carries:
+        return False
+    return all(owner.name not in graph.systems[name].peers for name in owner.carries)
 
 
 # 8. It did not vouch: what other logs know.
