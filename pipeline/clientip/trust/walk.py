@@ -114,10 +114,7 @@ def resolve(
         # 8. It did not vouch: another log may have seen this connection.
         through = answers[used] if used < len(answers) else None
         if not isinstance(through, Through) or through.system not in allowed:
-            if evidence == "stated" and len(path) == 1 and _speaks_of_itself(graph, here, witness):
-                said.noticed = ("reached_around",)
-                return _unknown(vouched.reason, path, said, witness)
-            ends = _stop(graph, here, at, target, path, used, allowed, seen)
+            ends = _stop(graph, here, at, target, path, used, allowed, said)
             return _stopped(vouched.reason, path, said, answers, witness, ends)
         beyond = _go_through(graph, through, path, step, said, allowed)
         if isinstance(beyond, Resolution):
@@ -262,12 +259,15 @@ def _is_believed(graph: Graph, server: System) -> bool:
     return from_peers and all(name in graph.systems for name in server.believes)
 
 
-def _speaks_of_itself(graph: Graph, here: System, owner: System | None) -> bool:
+def _speaks_of_itself(graph: Graph, here: System, path: list[Step]) -> bool:
     """Whether the PROXY source is the very system that brought the header, and no peer of whom it may tell.
 
     Then whoever wrote the header chose one of its tuples, and its log would name that tuple's client.
     """
-    if here.logs_peer != "proxy" or owner is None or owner.name not in here.believes or not owner.carries:
+    if here.logs_peer != "proxy" or len(path) != 1 or path[0].evidence != "stated" or path[0].system is None:
+        return False
+    owner = graph.systems[path[0].system]
+    if owner.name not in here.believes or not owner.carries:
         return False
     return all(owner.name not in graph.systems[name].peers for name in owner.carries)
 
@@ -336,9 +336,13 @@ def _stop(
     path: list[Step],
     used: int,
     allowed: frozenset[str],
-    seen: Observation,
-) -> Stop:
-    """What the walk would have to know of the connection at which it stopped."""
+    said: Said,
+) -> Stop | None:
+    """What the walk would have to know of the connection at which it stopped; None: no log may say it."""
+    if _speaks_of_itself(graph, here, path):
+        said.noticed = ("reached_around",)
+        return None
+    seen = said.seen
     owners: tuple[System, ...] = ()
     if at is not None:
         owners, _ = graph.owners.of(here.network, at.address, seen.start_ns, seen.start_latest_ns)
@@ -348,7 +352,7 @@ def _stop(
 
 
 def _stopped(
-    reason: str, path: list[Step], said: Said, answers: tuple[Answer, ...], hop: System | None, stop: Stop
+    reason: str, path: list[Step], said: Said, answers: tuple[Answer, ...], hop: System | None, stop: Stop | None
 ) -> Resolution:
     """The end of a walk for which no system vouched further: adopted from another line, refused, or to be asked."""
     last = answers[-1] if answers else None
