@@ -277,6 +277,7 @@ class System(Struct, frozen=True, kw_only=True):
     connects: bool = False  # its log shows the near end of its connections to the next hop
     translates: bool = False  # its log is of NAT: what it does not show of its addresses, it opened itself
     lossless: bool = False  # the operator's word: no line of its log goes missing
+    writes_begins: bool = False  # its log shows connections when they begin, not when they are over
     longest_ns: int | None = None  # no request or connection of it lasts longer; None: the operator says nothing
     instances: tuple[tuple[str, tuple[Endpoint, ...]], ...] = ()  # (name, its own addresses; ports where it listens)
     fronts: tuple[Endpoint, ...] = ()  # addresses that a translator leads to where it listens
@@ -375,6 +376,7 @@ class Format(Struct, frozen=True, kw_only=True):
     split: Callable[[bytes], tuple[bytes, ...]] | None = None
     framing: Literal["lines", "length32"] = "lines"  # how a file holds messages
     connections: str | None = None  # word of a pattern that shows the near end of connections onward; "": always shown
+    begins: bool = False  # a line is written when a connection begins, not when it is over
     by_receipt: bool = False  # its stamps are made when events are received, however late: see `stamped_within`
     drops_underscores: bool | None = None  # what nothing said of it means; None: it keeps `_` and `-` apart
     ask_for: str = ""  # the log configuration to ask the operator for: shows socket, port, headers, ids

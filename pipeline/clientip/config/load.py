@@ -224,6 +224,7 @@ def _system(draft: _Draft, key: bytes) -> System:
         passes_ids=tuple(name.lower() for name in keys.get("passes_ids", ())),
         connects=_connects(keys),
         translates=_connects(keys) and FORMATS[keys["format"]].connections == "",
+        writes_begins=_connects(keys) and FORMATS[keys["format"]].begins,
         tells=keys.get("tells", "format" in keys and not keys["format"].startswith("otlp_")),
         lossless=keys.get("lossless", False),
         longest_ns=duration_ns(keys["longest"]) if "longest" in keys else None,

@@ -95,7 +95,7 @@ class Pursuit:
         """
         if self._coverage is None:
             runs = {witness: each.all() for witness, each in self._runs.items()}
-            self._coverage = self._joining.coverage(runs, self._joining.holes(orders.logs(), unread))
+            self._coverage = self._joining.coverage(runs, orders.logs(), unread)
             self._runs.clear()
         self._complete |= self._keys
         self._missed |= self._sought

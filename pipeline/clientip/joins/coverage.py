@@ -139,8 +139,13 @@ class Coverage:
         systems: Mapping[str, System],
         runs: Mapping[Witness, Iterable[Run]],
         holes: Mapping[Witness, Sequence[tuple[int, int]]] = MappingProxyType({}),
+        written: Mapping[Witness, tuple[int, int]] | None = None,
     ) -> None:
         self._systems = systems
+        self._written: dict[str, dict[str, tuple[int, int]]] | None = None if written is None else defaultdict(dict)
+        for (system, instance), stretch in (written or {}).items():
+            assert self._written is not None
+            self._written[system][instance] = stretch
         self._holes: dict[str, dict[str, Stretches]] = defaultdict(dict)
         for (system, instance), stretches in holes.items():
             self._holes[system][instance] = Stretches(stretches)
@@ -171,7 +176,9 @@ class Coverage:
         """
         listed = None if address is None else self._of_address.get((system, address.text))
         if self._systems[system].lossless:
-            return "lost" if self._is_broken(system, listed, from_ns, to_ns) else "word"
+            if self._is_broken(system, listed, from_ns, to_ns):
+                return "lost"
+            return "word" if self._is_written(system, listed, from_ns, to_ns) else "no"
         instances = listed or self._instances.get(system, [])
         if not instances:
             return "no"
@@ -185,6 +192,14 @@ class Coverage:
             return False
         names = holes if listed is None else [each for each in ("", *listed) if each in holes]
         return any(holes[name].touch(from_ns, to_ns) for name in names)
+
+    def _is_written(self, system: str, listed: Sequence[str] | None, from_ns: int, to_ns: int) -> bool:
+        """Whether all that held then is over and logged, in every log that could hold the connection."""
+        if self._written is None or self._systems[system].writes_begins:
+            return True
+        stretches = self._written.get(system, {})
+        names = stretches if listed is None else [each for each in ("", *listed) if each in stretches]
+        return bool(names) and all(stretches[name][0] <= from_ns and to_ns <= stretches[name][1] for name in names)
 
     def _of_instance(self, witness: Witness, from_ns: int, to_ns: int, *, fresh: bool) -> Covered:
         whole = self._whole.get(witness)

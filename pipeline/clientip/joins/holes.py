@@ -165,6 +165,20 @@ def holes_of(parts: Iterable[LogPart], longest: int) -> tuple[Hole, ...]:
     )
 
 
+def written_of(parts: Iterable[LogPart], longest: int) -> Hole | None:
+    """From when to when everything that held is in the log: what began later may not be over yet.
+
+    >>> written_of([LogPart(10, 20, 10, slack=1), LogPart(60, 70, 60)], longest=5)
+    (11, 64)
+    """
+    known = [each for each in parts if each.first is not None]
+    if not known:
+        return None
+    spare = _disorder(known) + max(each.slack for each in known)
+    first = min(each.first if each.least is None else each.least for each in known if each.first is not None)
+    return first + spare, max(each.last for each in known if each.last is not None) - spare - longest
+
+
 def _disorder(parts: Iterable[LogPart]) -> int:
     found, before = 0, NEVER
     for part in parts:

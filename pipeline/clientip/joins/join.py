@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 
 from msgspec.structs import replace
 
@@ -16,7 +15,7 @@ from clientip.joins.bounds import Bounds, life, window
 from clientip.joins.coverage import Coverage, Run, Runs, Witness
 from clientip.joins.facts import JoinFact, JoinQuestion, kind_of
 from clientip.joins.flows import FOREVER, NEVER
-from clientip.joins.holes import Hole, Log, LogOrders, holes_of
+from clientip.joins.holes import Hole, Log, LogOrders, LogPart, holes_of, written_of
 from clientip.joins.inquiry import Inquirer, Open
 from clientip.joins.matching import answers
 from clientip.joins.questions import Questions
@@ -45,10 +44,16 @@ class Joining:
         return record if found is record.resolution else replace(record, resolution=found)
 
     def coverage(
-        self, runs: Mapping[Witness, Sequence[Run]], holes: Mapping[Witness, Sequence[Hole]] = MappingProxyType({})
+        self, runs: Mapping[Witness, Sequence[Run]], logs: Iterable[Log] | None = None, unread: Iterable[str] = ()
     ) -> Coverage:
-        """What the witnesses told whole, but for what their logs may hold and nobody understood."""
-        return Coverage(self.graph.systems, runs, holes)
+        """What the witnesses told whole, but for what their logs may hold and nobody understood or wrote yet.
+
+        `logs`: all that were read; None: they go on for ever.  `unread`: systems whose logs were not all read.
+        """
+        if logs is None:
+            return Coverage(self.graph.systems, runs, self.holes((), unread))
+        known = [(system, instance, tuple(parts)) for system, instance, parts in logs]
+        return Coverage(self.graph.systems, runs, self.holes(known, unread), self.written(known))
 
     def gives_word(self, system: str) -> bool:
         """Whether what the log of `system` does not tell counts, so that its lines must all be understood."""
@@ -58,6 +63,16 @@ class Joining:
         """How long a request or connection of `system` lasts at most, ns."""
         longest = self.graph.systems[system].longest_ns
         return self.bounds.horizon if longest is None else longest
+
+    def written(self, logs: Iterable[Log]) -> dict[Witness, Hole]:
+        """From when to when all that held is in the logs whose word counts, if lines are written when it is over."""
+        parts: dict[Witness, list[LogPart]] = defaultdict(list)
+        for system, instance, of_file in logs:
+            drawn = self.graph.systems[system]
+            if self.gives_word(system) and not drawn.writes_begins and drawn.longest_ns is not None:
+                parts[system, instance] += of_file
+        found = {witness: written_of(each, self.longest(witness[0])) for witness, each in parts.items()}
+        return {witness: stretch for witness, stretch in found.items() if stretch is not None}
 
     def holes(self, logs: Iterable[Log], unread: Iterable[str] = ()) -> dict[Witness, tuple[Hole, ...]]:
         """The holes in all logs whose word counts; the logs of systems `unread` were not all read."""
@@ -110,7 +125,8 @@ def settle(
 ) -> list[Outcome]:
     """The outcomes in their order, every record as far as all of them together can lead it.
 
-    `orders`, as it is once all `outcomes` came, and `unread` say where lines of a log are missing; see `Joining.holes`.
+    `orders`, as it is once all `outcomes` came, and `unread` say where lines of a log are missing; see
+    `Joining.coverage`.
     """
     ended = list(outcomes)
     facts: dict[str, list[JoinFact]] = defaultdict(list)
@@ -128,8 +144,8 @@ def settle(
                 ended[number] = told = begun
         for fact in joining.witnesses.facts(told):
             facts[fact.key].append(fact)
-    holes = joining.holes((orders or LogOrders()).logs(), unread)
-    coverage = joining.coverage({witness: each.all() for witness, each in runs.items()}, holes)
+    logs = None if orders is None else orders.logs()
+    coverage = joining.coverage({witness: each.all() for witness, each in runs.items()}, logs, unread)
     while waiting:
         settled_now = _round(joining, facts, waiting, coverage)
         if not settled_now:

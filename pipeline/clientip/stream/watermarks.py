@@ -157,7 +157,8 @@ class View:
         found = self._told.get(system)
         if found is None:
             feed = self._feeds.get(system)
-            read = NEVER if feed is None else self._watermarks.read_upto(system, feed.topics)
+            is_known = feed is not None and (feed.bounded or self.systems[system].writes_begins)
+            read = self._watermarks.read_upto(system, feed.topics) if feed is not None and is_known else NEVER
             found = NEVER if feed is None or read == NEVER else read - feed.arrives_ns - feed.longest_ns
             self._told[system] = found
         return found

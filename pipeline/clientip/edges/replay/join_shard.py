@@ -69,7 +69,7 @@ def coverage_of(joining: Joining, folder: Path, chunks: Sequence[Chunk], unread:
                     if part is not None:
                         parts[system, instance, chunk.input.path].append(part)
     logs = ((system, instance, of_file) for (system, instance, _), of_file in parts.items())
-    return joining.coverage(found, joining.holes(logs, unread))
+    return joining.coverage(found, logs, unread)
 
 
 def answer_shard(desk: Desk, folder: Path, round_number: int, shard: int) -> Answered:
