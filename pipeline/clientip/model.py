@@ -129,6 +129,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     timezone: str | None = None  # IANA name, for stamps without a zone
     max_skew_ns: int = 0  # bound of the system's clock error, either way
     stamped_within_ns: int | None = None  # how far stamps of receipt trail their events; None: nobody says
+    retries: bool = True  # it may send a request again after a server may have read it
     captures: tuple[str, ...] = ()  # names of HAProxy captured headers, in order
     trace_fields: tuple[str, ...] = ()  # extra fields that hold ids
     mints: tuple[str, ...] = ()  # id headers this system always overwrites
@@ -193,6 +194,7 @@ class Observation(Struct, frozen=True, gc=False):
     transport: str | None = None  # tcp, udp …; None: not said, so that of the protocol
     assured: bool | None = None  # translations: whether both ends were seen to speak; None: not said
     numbered: Numbered | None = None
+    retried_until_ns: int | None = None  # until then it may have been on a connection that is not shown; None: no
     end_slack_ns: int | None = None  # how far `end_ns` may be off, either way; None: as far as the start
     source_column: Literal["sure", "late"] | None = None  # shows PROXY's or realip's address; late: or the socket's
 
@@ -376,6 +378,8 @@ class Format(Struct, frozen=True, kw_only=True):
     split: Callable[[bytes], tuple[bytes, ...]] | None = None
     framing: Literal["lines", "length32"] = "lines"  # how a file holds messages
     connections: str | None = None  # word of a pattern that shows the near end of connections onward; "": always shown
+    requests: str = ""  # pattern of what only a format string of requests shows, not one of connections
+    tries: str = ""  # pattern of what shows that a request was sent on more than once
     begins: bool = False  # a line is written when a connection begins, not when it is over
     by_receipt: bool = False  # its stamps are made when events are received, however late: see `stamped_within`
     drops_underscores: bool | None = None  # what nothing said of it means; None: it keeps `_` and `-` apart

@@ -14,6 +14,7 @@ NODE_ADDRESSES = {  # MASQUERADE picks by route: the node's own, the bridge's, t
     "node-b": ["198.51.100.12", "2001:db8:2::12", "10.244.2.1", "fd00:244:2::1", "10.244.2.0"],
 }
 BALANCER = ["198.51.100.50", "2001:db8:2::50"]
+LONGEST = "4s"  # no request of the lab lasts longer; `record.py` sends one more after that
 APPEND = [{"header": "x-forwarded-for", "mode": "append"}]
 
 
@@ -45,6 +46,7 @@ def app(*peers: str, **more: Any) -> Keys:
         "logs_peer": "socket",
         "peers": list(peers),
         "lossless": True,
+        "longest": LONGEST,
         **more,
     }
 
@@ -57,12 +59,14 @@ def balancer(name: str, *peers: str, **more: Any) -> Keys:
         "format": "haproxy",
         "pattern": patterns.HAPROXY_TCP if name in ("lb-tcp", "lb-transparent") else http,
         "timezone": "UTC",
+        "retries": False,  # `retry-on` is left at connection failures
         "inputs": [f"lb/{name}.log"],
         **({"options": {"var.txn.rid": "x-request-id"}} if ids else {}),
         "logs_peer": "socket",
         "addresses": BALANCER,
         "peers": list(peers) or ["outside"],
         "lossless": True,
+        "longest": LONGEST,
         **more,
     }
 
@@ -79,6 +83,7 @@ def ingress(*peers: str, **more: Any) -> Keys:
         "conveys": APPEND,
         "lossless": True,
         "passes_ids": ["traceparent"],  # its routes drop the other headers in which ids travel
+        "longest": LONGEST,
         **more,
     }
 
@@ -88,10 +93,12 @@ def envoy(name: str, *peers: str, **more: Any) -> Keys:
     return {
         "format": "envoy_json",
         "pattern": envoy_conf.PATTERN,
+        "retries": False,
         "inputs": [f"{name}/{{instance}}.log"],
         "logs_peer": "socket",  # no hop is trusted with the header, so the logged address is the socket's
         "peers": list(peers),
         "lossless": True,
+        "longest": LONGEST,
         **more,
     }
 
@@ -105,6 +112,7 @@ def caddy(*peers: str, **more: Any) -> Keys:
         "peers": list(peers),
         "conveys": APPEND,
         "lossless": True,
+        "longest": LONGEST,
         **more,
     }
 
@@ -133,6 +141,7 @@ def ingress_spans(*peers: str, **more: Any) -> Keys:
         "tells": True,
         "lossless": True,
         "passes_ids": ["traceparent"],
+        "longest": LONGEST,
         **more,
     }
 

@@ -25,6 +25,7 @@ from tests.lab.network import CLIENTS4, CLIENTS6, Network
 
 FIRST_PORT = 20_000
 LABEL = re.compile(r"truth=(in-)?([0-9a-f.:]{2,45})~([0-9]{1,5})~([a-z0-9-]+)~([0-9]+)~([a-z0-9-]+)")
+FRAME = "frame"  # group of requests before and after a scenario: logs vouch from the first to the last of them
 PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 
 Headers = Sequence[tuple[str, str]]
@@ -77,6 +78,7 @@ class Driver:
     def __init__(self, network: Network, scenario: str, ports: dict[str, int], scale: float = 1.0) -> None:
         self.network, self.scenario, self.scale = network, scenario, scale
         self.truths: list[Truth] = []
+        self.framing = False  # whether all that is sent is of the group FRAME
         self.failed: list[str] = []
         self._ports = ports  # next free port of each address, over all scenarios of a run
         self._numbers = itertools.count(1)
@@ -96,7 +98,7 @@ class Driver:
 
     def count(self, wanted: int) -> int:
         """How many of something to do at this size of run."""
-        return max(2, round(wanted * self.scale))
+        return 2 if self.framing else max(2, round(wanted * self.scale))
 
     def clients(self, wanted: int, ipv6: bool = False) -> list[str]:
         """A client for each of so many connections, in turn."""
@@ -106,6 +108,7 @@ class Driver:
     def truth(self, source: str, port: int, group: str) -> Truth:
         """A new request's truth."""
         inside = source not in CLIENTS4 and source not in CLIENTS6
+        group = FRAME if self.framing else group
         with self._lock:
             truth = Truth(source, port, inside, self.scenario, next(self._numbers), group)
             self.truths.append(truth)

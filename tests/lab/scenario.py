@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.lab.driver import Driver
+from clientip.reasons import UNKNOWN
+
+from tests.lab.driver import FRAME, Driver
 from tests.lab.network import Mode, Network
 
 
@@ -47,6 +49,8 @@ class Scenario:
 
     def refusal(self, system: str, group: str) -> Refusal | None:
         """Whether, and why, lines of this kind may go without a client."""
+        if group == FRAME:
+            return Refusal("*", FRAME, tuple(UNKNOWN), optional=True)
         for each in self.refusals:
             if each.system in ("*", system) and each.group in ("*", group):
                 return each

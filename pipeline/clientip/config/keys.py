@@ -198,6 +198,16 @@ KEYS: Final = (
     ),
     Key(
         "systems",
+        "retries",
+        FLAG,
+        "It may send a request again after a server may have read it: `retry-on` beyond connection failures, hedging, "
+        "mirroring. While true, a log of requests that does not show tries is no evidence of connections.",
+        "false",
+        default=True,
+        of_log=True,
+    ),
+    Key(
+        "systems",
         "captures",
         TEXTS,
         "Names of the headers HAProxy captures, in the order of the configuration.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from clientip.config.evidence import hides_tries, shown_pattern
 from clientip.config.keys import INTERNAL, OUTSIDE
 from clientip.config.presets import others_of
 from clientip.config.ranges import in_force_together
@@ -48,6 +49,7 @@ def warnings(settings: Settings) -> tuple[str, ...]:
         *_trailing(settings.systems),
         *_breakable(settings.systems),
         *_unconfirmed(settings.systems),
+        *_retrying(settings.systems),
     ]
     return tuple(f"systems.{name}.{key}: {text}" for name, key, text in found)
 
@@ -222,10 +224,13 @@ _BY_SETTING: Final = {
 
 
 def _unbounded(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
-    """Logs whose completeness a stream could use, if `longest` were written."""
+    """Logs that are written when a request or connection is over, without a bound of how long that takes."""
     for each in systems:
-        if each.feed is not None and each.system.lossless and not each.feed.bounded:
-            text = "is used by no stream without `longest`: nobody knows when the last line of a moment has come"
+        if each.system.lossless and not each.system.writes_begins and each.system.longest_ns is None:
+            text = (
+                "proves nothing without `longest`: a line is written when its request is over, and a client that "
+                "holds on has none yet; `clientip help longest` says which setting of the server ends it by force"
+            )
             yield each.system.name, "lossless", text
 
 
@@ -245,3 +250,19 @@ def _trailing(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
                 "collect with `clientip collect conntrack`"
             )
             yield each.system.name, "stamped_within", text
+
+
+def _retrying(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
+    """Logs of requests that show the connection of the last try only."""
+    for each in systems:
+        setup = each.setup
+        if setup is None or not setup.retries or not each.system.tells:
+            continue
+        row = FORMATS[setup.format]
+        shown = shown_pattern(row, setup.pattern)
+        if row.connections and row.connections in shown and hides_tries(row, shown):
+            text = (
+                "may be true, and the log does not show tries, so it answers for no connection: "
+                "log them (HAProxy %rc, Envoy %UPSTREAM_REQUEST_ATTEMPT_COUNT%), or write retries = false"
+            )
+            yield each.system.name, "retries", text

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from clientip import __version__
+from clientip.config.evidence import connects, writes_begins
 from clientip.config.kafka import duration_ns, feed_of, kafka_of, shared_topics, stream_of
 from clientip.config.keys import NAME_PATTERN, RESERVED, TABLES, default, keys_of
 from clientip.config.place import ConfigPlace
@@ -222,25 +223,15 @@ def _system(draft: _Draft, key: bytes) -> System:
         probes=tuple(keys.get("probes", ())),
         mints=tuple(name.lower() for name in keys.get("mints", ())),
         passes_ids=tuple(name.lower() for name in keys.get("passes_ids", ())),
-        connects=_connects(keys),
-        translates=_connects(keys) and FORMATS[keys["format"]].connections == "",
-        writes_begins=_connects(keys) and FORMATS[keys["format"]].begins,
+        connects=connects(keys),
+        translates=connects(keys) and FORMATS[keys["format"]].connections == "",
+        writes_begins=writes_begins(keys),
         tells=keys.get("tells", "format" in keys and not keys["format"].startswith("otlp_")),
         lossless=keys.get("lossless", False),
         longest_ns=duration_ns(keys["longest"]) if "longest" in keys else None,
         instances=tuple(_instances(keys.get("instances", {}), draft.place.at("instances"))),
         fronts=tuple(_endpoints(keys.get("fronts", ()), draft.place.at("fronts"))),
     )
-
-
-def _connects(keys: Mapping[str, Any]) -> bool:
-    """Whether its log shows the near end of its own connections; without it the log is no evidence of them."""
-    row = FORMATS.get(keys.get("format", ""))
-    if row is None or row.connections is None:
-        return False
-    known = dict(row.known_patterns)
-    written = keys.get("pattern") or next(iter(known), "")
-    return row.connections in known.get(written, written)
 
 
 def _instances(table: Mapping[str, Sequence[str]], place: ConfigPlace) -> Iterator[tuple[str, tuple[Endpoint, ...]]]:
@@ -302,6 +293,7 @@ def _setup(draft: _Draft, conveyed: frozenset[str], proving: frozenset[str], key
         timezone=_timezone(draft),
         max_skew_ns=duration_ns(keys.get("max_skew", default("systems", "max_skew"))),
         stamped_within_ns=duration_ns(keys["stamped_within"]) if "stamped_within" in keys else None,
+        retries=keys.get("retries", default("systems", "retries")),
         captures=tuple(keys.get("captures", ())),
         trace_fields=tuple(keys.get("trace_fields", ())),
         mints=tuple(name.lower() for name in keys.get("mints", ())),

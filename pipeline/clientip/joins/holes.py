@@ -39,9 +39,10 @@ class LogPart(Struct, frozen=True, gc=False, array_like=True):
     least: int | None = None  # the earliest
     disorder: int = 0  # how far a line was ever behind one before it
     slack: int = 0  # how far a moment may be off
-    breaks: tuple[tuple[int, int], ...] = ()  # moments written before and after lines that were not understood
+    breaks: tuple[Hole, ...] = ()  # moments written before and after lines that were not understood
     begins_broken: bool = False  # such a line stands before the first that was understood
     ends_broken: bool = False  # or behind the last one
+    tries: tuple[Hole, ...] = ()  # while these a request may have been on a connection that no line shows
 
 
 Log = tuple[str, str, Sequence[LogPart]]
@@ -58,18 +59,26 @@ class LineOrder:
     ((20, 50),)
     """
 
-    __slots__ = ("_begins_broken", "_breaks", "_broken", "_disorder", "_first", "_last", "_least", "_slack")
+    __slots__ = ("_begins_broken", "_breaks", "_broken", "_disorder", "_first", "_last", "_least", "_slack", "_tries")
 
     def __init__(self) -> None:
         self._first: int | None = None
         self._last: int | None = None
         self._least = FOREVER
         self._disorder = self._slack = 0
-        self._breaks: list[tuple[int, int]] = []
+        self._breaks: list[Hole] = []
+        self._tries: list[Hole] = []
         self._broken = self._begins_broken = False
 
-    def see(self, written: WriteTime | None) -> None:
-        """One more line: when it was written; None: it was not understood, or does not say when."""
+    def see(self, written: WriteTime | None, tried: Hole | None = None) -> None:
+        """One more line: when it was written; None: it was not understood, or does not say when.
+
+        `tried`: when its request may have been on a connection that it does not show.
+        """
+        if tried is not None:
+            self._tries.append(tried)
+            if len(self._tries) > 2 * MAX_HOLES:
+                self._tries = list(fewer(self._tries))
         if written is None:
             self._broken = True
             return
@@ -95,10 +104,9 @@ class LineOrder:
         """What was seen so far."""
         if self._first is None:
             return LogPart(begins_broken=self._broken, ends_broken=self._broken)
-        breaks = fewer(self._breaks)
-        return LogPart(
-            self._first, self._last, self._least, self._disorder, self._slack, breaks, self._begins_broken, self._broken
-        )
+        holes, broken = (fewer(self._breaks), fewer(self._tries)), (self._begins_broken, self._broken)
+        times = self._first, self._last, self._least, self._disorder, self._slack
+        return LogPart(*times, holes[0], *broken, holes[1])
 
 
 class LogOrders:
@@ -114,7 +122,7 @@ class LogOrders:
         order = self._orders.get((system, instance, file))
         if order is None:
             order = self._orders[system, instance, file] = LineOrder()
-        order.see(written_at(outcome))
+        order.see(written_at(outcome), tried_in(outcome))
 
     def logs(self) -> Iterator[Log]:
         """Every file, as far as it was seen."""
@@ -156,13 +164,15 @@ def holes_of(parts: Iterable[LogPart], longest: int) -> tuple[Hole, ...]:
     """
     known = list(parts)
     spare = _disorder(known) + max((each.slack for each in known), default=0)
-    return merged(
+    unshown = [hole for each in known for hole in each.tries]
+    broken = (
         (
             NEVER if low == NEVER else low - spare - longest,
             FOREVER if high == FOREVER else high + spare,
         )
         for low, high in _breaks(known)
     )
+    return merged([*unshown, *broken])
 
 
 def written_of(parts: Iterable[LogPart], longest: int) -> Hole | None:
@@ -220,3 +230,14 @@ def written_at(outcome: Outcome) -> WriteTime | None:
     if moment is None or seen.time_by in (None, "arrival"):
         return None
     return WriteTime(moment, slack_of(seen))
+
+
+def tried_in(outcome: Outcome) -> Hole | None:
+    """When the request of a line may have been on a connection that the line does not show; None: it was on no other.
+
+    Only the connection of the last try is logged, so of any other one an earlier request would seem to be the last.
+    """
+    if not isinstance(outcome, Record) or outcome.observation.retried_until_ns is None:
+        return None
+    seen = outcome.observation
+    return NEVER if seen.start_ns is None else seen.start_ns, outcome.observation.retried_until_ns

@@ -109,6 +109,8 @@ def _connection(record: Record, system: System, homes: _Homes) -> Iterator[JoinF
     near, far = seen.upstream_local, seen.upstream_peer
     if near is None or near.port is None or seen.time_by in (None, "arrival"):
         return
+    if seen.retried_until_ns is not None:
+        return  # a server that is not shown may have read it first: see `holes.tried_in`
     role: Role = "translation" if seen.kind == "translation" else "request"
     if seen.kind == "connection":
         role = "connection"

@@ -93,6 +93,21 @@ def _stamp(setup: Setup, roles: Roles, index: int) -> Callable[[Values], tuple[i
     return stamp_of
 
 
+def stages_of(roles: Roles) -> Callable[[Values], int | None] | None:
+    """How long all stages up to the response's first byte took, ns, rounded up; None: the line does not show it."""
+    known = {role.how: at for at, role in enumerate(roles) if role is not None and role.word == "timer"}
+    if set(known) != {"0", "1", "2", "3"}:
+        return None
+
+    def passed(values: Values) -> int | None:
+        texts = [values[at] or "" for at in known.values()]
+        if not all(text.isascii() and text.isdigit() and len(text) < 12 for text in texts):
+            return None  # a stage that was not reached
+        return sum(int(text) + 1 for text in texts) * _DURATIONS["ms"]
+
+    return passed
+
+
 def compile_duration(roles: Roles, manner: Manner) -> Callable[[Values], int | None]:
     index, absent = index_of(roles, "duration"), manner.absent
     if index is None:

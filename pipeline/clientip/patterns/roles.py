@@ -11,6 +11,8 @@
 `request_id`             `name` is its scheme; `how` = cut: its end may be missing
 `trace` `span` `parent`  the writer's own
 `connection_serial` `request_serial` `instance`
+`tries`                  how often it was sent on; `how` is the number of a request that was sent on once
+`timer`                  ms of a stage from the start on, in the order of the stages; `how` is its place
 """
 
 from __future__ import annotations

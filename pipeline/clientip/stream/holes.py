@@ -14,7 +14,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from clientip.joins.flows import FOREVER, NEVER
-from clientip.joins.holes import WriteTime, merged
+from clientip.joins.holes import Hole, WriteTime, merged
 
 MAX_HOLES: Final = 256  # of one system's instance; of more, neighbours become one, which only claims less
 
@@ -40,8 +40,13 @@ class LogWatch:
         self._is_new = True  # a reader before this one may have told of a hole that is open
         self._news: list[HoleNews] = []
 
-    def see(self, written: WriteTime | None) -> None:
-        """One more line: when it was written; None: it was not understood, or does not say when."""
+    def see(self, written: WriteTime | None, tried: Hole | None = None) -> None:
+        """One more line: when it was written; None: it was not understood, or does not say when.
+
+        `tried`: when its request may have been on a connection that it does not show.
+        """
+        if tried is not None:
+            self._news.append(HoleNews(*self._name, *tried))
         if written is None:
             self._broken = True
             return

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from clientip.engine import Engine
 from clientip.joins.coverage import Run, Runs, Witness
 from clientip.joins.facts import JoinFact, kind_of
-from clientip.joins.holes import is_aside, written_at
+from clientip.joins.holes import is_aside, tried_in, written_at
 from clientip.joins.inquiry import Open
 from clientip.joins.join import Joining
 from clientip.model import Fact, Numbered, Outcome, Record
@@ -45,7 +45,7 @@ class Intake:
         `appended_ns`: when its message came; 0: that is not known.
         """
         if self._gives_word and not is_aside(outcome):
-            batch.numbers.log(self._system, batch.log, self._longest).see(written_at(outcome))
+            batch.numbers.log(self._system, batch.log, self._longest).see(written_at(outcome), tried_in(outcome))
         if self.tells:
             batch.see(outcome, appended_ns)
         if type(outcome) is Record and _is_ahead(outcome, batch.latest_ns or appended_ns):

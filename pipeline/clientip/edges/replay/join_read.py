@@ -12,7 +12,7 @@ from clientip.edges.replay.plan import Chunk
 from clientip.edges.replay.read_pass import Done, Job, Moved, Pass, Rows, joined_rows, run_through
 from clientip.joins.coverage import MAX_RUNS, Run, RunsByWitness, Witness, stitch
 from clientip.joins.facts import JoinFact
-from clientip.joins.holes import LineOrder, written_at
+from clientip.joins.holes import LineOrder, tried_in, written_at
 from clientip.joins.inquiry import Open
 from clientip.joins.join import Joining
 from clientip.model import Fact, Numbered, Outcome, Record, Rejected
@@ -46,7 +46,7 @@ class JoinedPass(Pass):
     def _take(self, outcome: Outcome, rows: list[bytes], rejected: list[bytes]) -> None:
         """What a line tells and asks; its row, unless it has to wait."""
         if self._order is not None and type(outcome) in (Record, Fact):
-            self._order.see(written_at(outcome))
+            self._order.see(written_at(outcome), tried_in(outcome))
         begun = self._lines.begin(outcome, self._tell, self._count)
         ended = outcome if isinstance(begun, Open) else begun
         shown = ended if self._judged is None else self._judged(ended)

@@ -18,7 +18,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from clientip.errors import ConfigError, Fault, FormatError
-from clientip.formats.envoy.operators import ADVICE, IDS, operator_kind
+from clientip.formats.envoy.operators import ADVICE, IDS, REQUESTS, operator_kind
 from clientip.model import Format, Line, Observation, Reader, Sample, Setup, Skipped
 from clientip.patterns.columns import compile_columns
 from clientip.patterns.matcher import Values, refuse
@@ -201,9 +201,12 @@ ENVOY_JSON: Final = Format(
     ids=IDS,
     known_patterns=_KNOWN_PATTERNS,
     connections="UPSTREAM_LOCAL_ADDRESS",
+    requests=REQUESTS,
+    tries="UPSTREAM_REQUEST_ATTEMPT_COUNT",
     ask_for=(
         "json_format with %START_TIME(%s.%6f)%, %DURATION%, %DOWNSTREAM_DIRECT_REMOTE_ADDRESS%, "
         "%DOWNSTREAM_REMOTE_ADDRESS%, %DOWNSTREAM_LOCAL_ADDRESS%, %UPSTREAM_LOCAL_ADDRESS%, %UPSTREAM_REMOTE_ADDRESS%, "
+        "%UPSTREAM_REQUEST_ATTEMPT_COUNT%, "
         "%REQ(X-FORWARDED-FOR)%, %REQ(FORWARDED)%, %REQ(TRACEPARENT)%, %REQ(X-REQUEST-ID)%, %TRACE_ID%, %CONNECTION_ID%"
     ),
 )

@@ -72,6 +72,7 @@ def _address(operator: str, word: str) -> dict[str, Operator]:
     }
 
 
+REQUESTS: Final = r"%REQ\(|%RESPONSE_CODE%|%PROTOCOL%"  # of these none stands in a pattern of TCP connections
 # Words that Envoy or its operator chooses.
 _MACHINE_WORDS: Final = (
     "CONNECTION_TERMINATION_DETAILS",
@@ -95,7 +96,6 @@ _MACHINE_WORDS: Final = (
     "UPSTREAM_CLUSTER",
     "UPSTREAM_CLUSTER_RAW",
     "UPSTREAM_CONNECTION_ID",
-    "UPSTREAM_REQUEST_ATTEMPT_COUNT",
     "UPSTREAM_TLS_CIPHER",
     "UPSTREAM_TLS_VERSION",
     "VIRTUAL_CLUSTER_NAME",
@@ -112,6 +112,7 @@ OPERATORS: Final[Mapping[str, Operator]] = MappingProxyType(
         "UPSTREAM_HOST": _trusted("upstream_peer"),
         "DURATION": _trusted("duration", _DIGITS, "ms"),
         "RESPONSE_CODE": _trusted("status", _DIGITS)._replace(ending="(?:0|[1-9][0-9]{2})"),
+        "UPSTREAM_REQUEST_ATTEMPT_COUNT": _trusted("tries", _DIGITS, "1"),
         "CONNECTION_ID": _trusted("connection_serial", _DIGITS),
         "TRACE_ID": Operator(Role("trace", sent=True), _HEX, "trusted"),
         "SPAN_ID": Operator(Role("span", sent=True), _HEX, "trusted"),

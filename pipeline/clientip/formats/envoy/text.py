@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from clientip.errors import ConfigError, Fault, FormatError
-from clientip.formats.envoy.operators import ADVICE, IDS, TARGET, Operator, operator_kind
+from clientip.formats.envoy.operators import ADVICE, IDS, REQUESTS, TARGET, Operator, operator_kind
 from clientip.model import Format, Line, Observation, Reader, Sample, Setup
 from clientip.patterns.columns import compile_columns
 from clientip.patterns.matcher import (
@@ -274,9 +274,12 @@ ENVOY_TEXT: Final = Format(
     ids=IDS,
     known_patterns=_KNOWN_PATTERNS,
     connections="UPSTREAM_LOCAL_ADDRESS",
+    requests=REQUESTS,
+    tries="UPSTREAM_REQUEST_ATTEMPT_COUNT",
     ask_for=(
         "json_format (see envoy_json), which cannot be forged; in text: [%START_TIME%] "
         "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %UPSTREAM_LOCAL_ADDRESS% "
-        '%UPSTREAM_REMOTE_ADDRESS% %RESPONSE_CODE% %DURATION% "%REQ(X-FORWARDED-FOR)%" "%REQ(TRACEPARENT)%"'
+        "%UPSTREAM_REMOTE_ADDRESS% %RESPONSE_CODE% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %DURATION% "
+        '"%REQ(X-FORWARDED-FOR)%" "%REQ(TRACEPARENT)%"'
     ),
 )

@@ -9,6 +9,9 @@ header could not be read shows the balancer itself: it is a connection, and its 
 
 Time: `%t` and `%tr` are local, without a zone: `timezone` is needed.  Both are starts; `%tr` is the request's.
 
+Further tries: `%rc` above 0 says that the request was sent on more than once, and only the last connection is shown.
+Under `retries = false` all tries before were of connections that failed, so no other server read the request.
+
 Captured headers: `captures` names them in the order of their `capture` lines; of a repeated header only the last
 line is captured.  Option `capture_length.<header>` is the `len` of that capture: a value that reaches it is cut.  For
 a header that some system conveys it is required: HAProxy keeps the first `len` bytes, so without it whoever makes the
@@ -333,8 +336,10 @@ HAPROXY: Final = Format(
         ("captured headers, %[req.hdr(NAME)]", "received"),
     ),
     connections="%bi",
+    requests=r"%(?:\([^)]*\))?(?:\{[^}]*\})?(?:ST|r(?![a-z])|HM|HU|HP|HQ|HV)|\[(?:status|method|path|pathq|url)\b",
+    tries=r"%(?:\([^)]*\))?(?:\{[^}]*\})?rc",
     ask_for=(
-        'log-format "%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %hr %{+Q}r" '
+        'log-format "%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %rc %hr %{+Q}r" '
         "with `capture request header X-Forwarded-For len 1024` and the like, and `log … len 8192`; in mode tcp "
         'log-format "%ci:%cp [%t] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %Tw/%Tc/%Tt %B %ts end"'
     ),

@@ -60,8 +60,8 @@ _PROXY_NAME: Final = Item(None, _NAME)
 
 # fmt: off
 _NUMBERS: Final = (
-    "ac", "bc", "fc", "sc", "rc", "rt", "lc", "bq", "sq", "pid",
-    "Tq", "Tw", "Tc", "Tr", "TR", "Td", "Th", "Ti", "Tu",
+    "ac", "bc", "fc", "sc", "rt", "lc", "bq", "sq", "pid",
+    "Tq", "Td", "Th", "Ti", "Tu",
 )
 _MACHINE_EXPRESSIONS: Final = (
     "fc_err", "ssl_fc_err,hex", "ssl_fc_err", "ssl_c_err", "ssl_c_ca_err", "ssl_fc_is_resumed",
@@ -90,6 +90,11 @@ ALIASES: Final[Mapping[str, Item]] = MappingProxyType(
         "Ta": _trusted("duration", how="ms"),
         "Tt": _trusted("duration", how="ms"),
         "ST": _trusted("status")._replace(ending="(?:-1|0|[1-9][0-9]{2})"),
+        "rc": _trusted("tries", how="0"),
+        "TR": _trusted("timer", how="0"),
+        "Tw": _trusted("timer", how="1"),
+        "Tc": _trusted("timer", how="2"),
+        "Tr": _trusted("timer", how="3"),
         "B": Item(Role("response_bytes"), _DIGITS),
         "U": Item(Role("request_bytes"), _DIGITS),
         "ID": _UNIQUE_ID,
