@@ -70,7 +70,8 @@ class Engine:
         self.line_bytes = line_bytes
         self.joining = None if joins is None else Joining(self.graph, joins)
         self._readers: Mapping[str, Reader] = {
-            name: FORMATS[source.setup.format].compile(source.setup) for name, source in self.sources.items()
+            name: _bounded(FORMATS[source.setup.format].compile(source.setup), self.graph.systems.get(name))
+            for name, source in self.sources.items()
         }
 
     @property
@@ -208,6 +209,22 @@ class Reading:
             self._file, self._origin = line.file, b"%b%b" % (self._seed, line.file.encode())
         whole = b"%b\0%d\0%d\0%b" % (self._origin, line.offset, line.index, xxh3_128_digest(line.raw))
         return sha256(whole, usedforsecurity=False).hexdigest()[:32]
+
+
+def _bounded(read: Reader, system: System | None) -> Reader:
+    """The reader, which notes a line that lasted longer than the system's `longest` allows."""
+    longest = None if system is None or system.writes_begins else system.longest_ns
+    if longest is None:
+        return read
+
+    def bounded(line: Line) -> Observation | Skipped | Heartbeat:
+        seen = read(line)
+        if type(seen) is not Observation or seen.end_ns is None or seen.start_latest_ns is None:
+            return seen
+        lasted = seen.end_ns - seen.start_latest_ns > longest
+        return replace(seen, notes=(*seen.notes, "longest_broken")) if lasted else seen
+
+    return bounded
 
 
 _NO_WALK: Final = Resolution("unknown", None, None, None, ())

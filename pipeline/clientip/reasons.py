@@ -163,7 +163,7 @@ WAITING: Final = frozenset(
 )
 
 # What says that the configuration does not fit its logs: a replay ends with 1, and a stream raises an alarm.
-BROKEN: Final = frozenset({"bound_broken", "stamps_unbounded"})
+BROKEN: Final = frozenset({"bound_broken", "longest_broken", "stamps_unbounded"})
 
 REJECTED: Final = MappingProxyType(
     {
@@ -260,6 +260,10 @@ FINDINGS: Final = MappingProxyType(
             "a request came just before the connection that must have carried it: two stamps of one event lie further "
             "apart than `max_skew`, `stamped_within` and `tolerance` say",
             "measure with `clientip check --skew`, write the bound that it shows, and replay again",
+        ),
+        "longest_broken": Reason(
+            "a request or connection lasted longer than `longest` says, so a log was taken for complete too early",
+            "write the bound that the server enforces (`clientip help longest`), and replay again",
         ),
         "statement_differs": Reason(
             "the address the server derived differs from the one the walk finds",

@@ -59,6 +59,7 @@ class SystemReport(Struct, frozen=True):
     verdicts: tuple[tuple[str, int], ...] = ()  # verdict, or the reason of an unknown, most frequent first
     unlisted: tuple[tuple[str, int], ...] = ()  # address, lines: probably hops nobody drew
     assumed: str | None = None  # what was taken for true because nothing said otherwise
+    stay_ns: int | None = None  # of the line that lasted longest; None: no line shows how long, or nobody asks
 
     @property
     def share(self) -> float:
@@ -110,6 +111,7 @@ def _of_system(each: SystemSettings, engine: Engine, files: Sequence[Input], set
         return None
     counts, verdicts, unlisted = Counter[str](), Counter[str](), Counter[str]()
     unread: list[Unread] = []
+    stay_ns: int | None = None
     for file in files[:FILES_SAMPLED]:
         for outcome in _outcomes(file, each, engine, settings.limits.line_bytes):
             if isinstance(outcome, Rejected):
@@ -120,6 +122,7 @@ def _of_system(each: SystemSettings, engine: Engine, files: Sequence[Input], set
                 counts["skipped"] += 1
             elif isinstance(outcome, Record | Fact):
                 counts["read"] += 1
+                stay_ns = max(stay_ns or 0, _stay_ns(outcome)) if each.system.lossless else None
                 if isinstance(outcome, Record):
                     _count(outcome, verdicts, unlisted)
     return SystemReport(
@@ -132,6 +135,7 @@ def _of_system(each: SystemSettings, engine: Engine, files: Sequence[Input], set
         verdicts=tuple(verdicts.most_common()),
         unlisted=tuple(unlisted.most_common(SHOWN)),
         assumed=_assumed(each.setup),
+        stay_ns=None if each.system.writes_begins else stay_ns,
     )
 
 
@@ -146,6 +150,11 @@ def _assumed(setup: Setup) -> str | None:
             "(`header_twin`); write true if the server drops names with an underscore"
         )
     return None
+
+
+def _stay_ns(outcome: Record | Fact) -> int:
+    seen = (outcome.record if isinstance(outcome, Fact) else outcome).observation
+    return 0 if seen.end_ns is None or seen.start_ns is None else seen.end_ns - seen.start_ns
 
 
 def _outcomes(file: Input, each: SystemSettings, engine: Engine, limit: int) -> Iterator[Outcome]:
@@ -204,6 +213,9 @@ def _system_lines(each: SystemReport) -> Iterator[str]:
         yield f"  assumed: {each.assumed}"
     if each.verdicts:
         yield "  " + ", ".join(f"{word} {lines}" for word, lines in each.verdicts)
+    if each.stay_ns:
+        stay = f"{each.stay_ns / 1e9:.3f} s"
+        yield f"  the longest stay in the sample is {stay}; no figure from a log bounds it: `clientip help longest`"
     for unread in each.unread:
         yield from _unread_lines(unread)
     if each.unlisted:

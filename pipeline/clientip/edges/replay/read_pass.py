@@ -163,6 +163,8 @@ class Pass:
             tally.facts += 1
         elif isinstance(outcome, Fact):
             tally.facts += 1
+            for word in outcome.record.observation.notes:
+                tally.findings[word] = tally.findings.get(word, 0) + 1
             if self._facts:
                 rows.append(self._render(outcome.record, self._rules))
 

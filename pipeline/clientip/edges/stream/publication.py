@@ -75,6 +75,9 @@ class Publication:
         if isinstance(outcome, Rejected):
             self.outs.append(Out(self._rejected, rejected_row(outcome, system, rules)))
             self._reasons[system, outcome.reason] += 1
+        elif isinstance(outcome, Fact):
+            for kind in outcome.record.observation.notes:
+                self.finding(outcome.record, kind)
         self._lines[system, _word(outcome)] += 1
 
     def counted(self, system: str, word: str, times: int) -> None:
