@@ -194,6 +194,7 @@ class Observation(Struct, frozen=True, gc=False):
     transport: str | None = None  # tcp, udp …; None: not said, so that of the protocol
     assured: bool | None = None  # translations: whether both ends were seen to speak; None: not said
     numbered: Numbered | None = None
+    connected_ns: int | None = None  # latest begin of the connection onward, of a line written then; None: at its end
     retried_until_ns: int | None = None  # until then it may have been on a connection that is not shown; None: no
     end_slack_ns: int | None = None  # how far `end_ns` may be off, either way; None: as far as the start
     source_column: Literal["sure", "late"] | None = None  # shows PROXY's or realip's address; late: or the socket's

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from clientip.errors import ConfigError, FormatError
 from clientip.formats.haproxy.logformat import HAPROXY
-from clientip.model import Sample, Setup
+from clientip.model import Observation, Sample, Setup
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -130,3 +130,35 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
             reader_of(HAPROXY, pattern=pattern, options=(("line_breaks", "escaped"),))(line_of(data))
         except FormatError as error:
             assert error.reason, name
+
+
+TRIED = "%ci:%cp [%tr] %bi:%bp %si:%sp %TR/%Tw/%Tc/%Tr/%Ta %ST %rc %{+Q}r"
+
+
+@pytest.mark.parametrize(
+    ("timers", "tries", "until"),
+    [
+        ("0/0/1/5/900", "0", None),
+        ("1/2/3/4/900", "1", 1714557600999999999 + 14_000_000),
+        ("1/2/3/4/900", "+1", 1714557600999999999 + 14_000_000),
+        ("1/2/3/-1/900", "2", 1714557600900000000),  # no response came: until the end
+    ],
+)
+def test_a_request_that_was_sent_on_twice_may_be_elsewhere_up_to_its_responses_first_byte(
+    timers: str, tries: str, until: int | None
+) -> None:
+    text = f'203.0.113.9:5 [01/May/2024:10:00:00] 10.0.0.5:4000 10.0.0.9:80 {timers} 200 {tries} "GET / HTTP/1.1"'
+    seen = reader_of(HAPROXY, pattern=TRIED, logs_peer="socket", timezone="UTC")(line_of(text.encode()))
+    assert isinstance(seen, Observation)
+    assert seen.retried_until_ns == until
+    safe = reader_of(HAPROXY, pattern=TRIED, logs_peer="socket", timezone="UTC", retries=False)(line_of(text.encode()))
+    assert isinstance(safe, Observation)
+    assert safe.retried_until_ns is None
+
+
+def test_a_line_of_a_connection_that_goes_on_says_by_when_it_had_begun() -> None:
+    text = b"203.0.113.9:5 [01/May/2024:10:00:00.100] fe be/s1 10.0.0.5:4000 10.0.0.9:80 0/3/+4 0 --"
+    pattern = "%ci:%cp [%t] %ft %b/%s %bi:%bp %si:%sp %Tw/%Tc/%Tt %B %ts"
+    seen = reader_of(HAPROXY, pattern=pattern, logs_peer="socket", timezone="UTC")(line_of(text))
+    assert isinstance(seen, Observation)
+    assert (seen.end_ns, seen.connected_ns) == (None, 1714557600100999999 + 5_000_000)

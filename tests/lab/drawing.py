@@ -46,7 +46,6 @@ def app(*peers: str, **more: Any) -> Keys:
         "logs_peer": "socket",
         "peers": list(peers),
         "lossless": True,
-        "longest": LONGEST,
         **more,
     }
 

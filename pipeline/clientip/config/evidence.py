@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from clientip.formats import FORMATS
 from clientip.model import Format
+
+AS_SOON_AS_POSSIBLE: Final = "logasap"  # HAProxy's option: a line is written when a connection begins
 
 
 def connects(keys: Mapping[str, Any]) -> bool:
@@ -42,4 +44,7 @@ def hides_tries(row: Format, pattern: str) -> bool:
 def writes_begins(keys: Mapping[str, Any]) -> bool:
     """Whether its log has a line of every connection when it begins."""
     row = FORMATS.get(keys.get("format", ""))
-    return row is not None and connects(keys) and row.begins
+    if row is None or not connects(keys):
+        return False
+    is_of_requests = bool(row.requests) and bool(re.search(row.requests, shown_pattern(row, keys.get("pattern"))))
+    return row.begins or (not is_of_requests and keys.get("options", {}).get(AS_SOON_AS_POSSIBLE) == "true")

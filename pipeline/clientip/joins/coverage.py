@@ -194,11 +194,13 @@ class Coverage:
         return any(holes[name].touch(from_ns, to_ns) for name in names)
 
     def _is_written(self, system: str, listed: Sequence[str] | None, from_ns: int, to_ns: int) -> bool:
-        """Whether all that held then is over and logged, in every log that could hold the connection."""
-        if self._written is None or self._systems[system].writes_begins:
+        """Whether all that held then is logged, in every log that could hold the connection."""
+        if self._written is None:
             return True
         stretches = self._written.get(system, {})
-        names = stretches if listed is None else [each for each in ("", *listed) if each in stretches]
+        names = list(stretches) if listed is None or "" in stretches else list(listed)
+        if any(name not in stretches for name in names):
+            return False
         return bool(names) and all(stretches[name][0] <= from_ns and to_ns <= stretches[name][1] for name in names)
 
     def _of_instance(self, witness: Witness, from_ns: int, to_ns: int, *, fresh: bool) -> Covered:

@@ -29,7 +29,7 @@ class JoinFact(Struct, frozen=True, gc=False, array_like=True):
     instance: str
     record: str
     role: Role
-    event: str  # translations: NEW, UPDATE, DESTROY, LIST; "" where the line tells the whole
+    event: str  # NEW, UPDATE, DESTROY, LIST of translations; NEW of connections; "" where the line tells the whole
     begin: int | None  # earliest and latest moment it can have begun; None: not known
     begin_latest: int | None
     end: int | None

@@ -43,7 +43,7 @@ def flows_of(facts: Iterable[JoinFact]) -> list[Flow]:
     groups: dict[tuple[str, str, Site | None], list[JoinFact]] = defaultdict(list)
     found: list[Flow] = []
     for fact in facts:
-        if fact.role == "translation" and fact.event:
+        if fact.event:
             groups[fact.system, fact.instance, fact.target].append(fact)
         else:
             found.append(_whole(fact, solid=False))

@@ -65,13 +65,16 @@ class Joining:
         return self.bounds.horizon if longest is None else longest
 
     def written(self, logs: Iterable[Log]) -> dict[Witness, Hole]:
-        """From when to when all that held is in the logs whose word counts, if lines are written when it is over."""
+        """From when to when all that held is in the logs whose word counts: not before their first line, nor after
+        their last, less `longest` where lines are written when it is over.
+        """
         parts: dict[Witness, list[LogPart]] = defaultdict(list)
         for system, instance, of_file in logs:
             drawn = self.graph.systems[system]
-            if self.gives_word(system) and not drawn.writes_begins and drawn.longest_ns is not None:
+            if self.gives_word(system) and (drawn.writes_begins or drawn.longest_ns is not None):
                 parts[system, instance] += of_file
-        found = {witness: written_of(each, self.longest(witness[0])) for witness, each in parts.items()}
+        stays = {name: 0 if drawn.writes_begins else self.longest(name) for name, drawn in self.graph.systems.items()}
+        found = {witness: written_of(each, stays[witness[0]]) for witness, each in parts.items()}
         return {witness: stretch for witness, stretch in found.items() if stretch is not None}
 
     def holes(self, logs: Iterable[Log], unread: Iterable[str] = ()) -> dict[Witness, tuple[Hole, ...]]:

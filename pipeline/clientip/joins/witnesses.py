@@ -133,9 +133,9 @@ def _connection(record: Record, system: System, homes: _Homes) -> Iterator[JoinF
             seen.instance or "",
             record.record_id,
             role,
-            _event(seen) if role == "translation" else "",
+            _event(seen),
             begin,
-            seen.start_latest_ns,
+            seen.start_latest_ns if seen.connected_ns is None else seen.connected_ns,
             seen.end_ns,
             slack_of(seen),
             target=site(far),
@@ -201,6 +201,8 @@ def _end_of(record: Record) -> Ended | None:
 
 
 def _event(seen: Observation) -> str:
+    if seen.kind != "translation":
+        return "" if seen.connected_ns is None else "NEW"
     return (seen.connection_serial or "").rpartition("/")[2]
 
 

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
-from msgspec.structs import replace
-
 from clientip.errors import FormatError
 from clientip.model import Coverage, Endpoint, Heartbeat, Http, Ids, Line, Observation, Reader, Setup, Skipped
 from clientip.patterns.matcher import Values
 from clientip.patterns.minting import carried_in, kept_columns
-from clientip.patterns.request_time import compile_duration, compile_span, number, stages_of
+from clientip.patterns.onward import with_onward
+from clientip.patterns.request_time import compile_duration, compile_span, number
 from clientip.patterns.roles import HeaderColumn, Manner, Roles, index_of
 from clientip.syntax.addresses import parse_address, read_endpoint, read_port
 from clientip.syntax.headers import SortedHeaders, is_whole_id, sort_headers
@@ -30,10 +29,8 @@ CUT_FROM: Final = 900  # bytes: the least that anything cuts lines at, 1024, wit
 _NO_ADDRESS: Final = ("unix", "/", "@", "envoy://")  # UNIX sockets by name, path, abstract name; listeners inside Envoy
 _INJECTED: Final = ("proxy_injection",)
 
-FOREVER_NS: Final = 2**63 - 1
 
 Get = Callable[[Values], "Endpoint | None"]
-Observe = Callable[[Line, Values], Observation]
 
 
 def first_of(readers: Sequence[Reader]) -> Reader:
@@ -113,7 +110,7 @@ def compile_columns(setup: Setup, roles: Roles, manner: Manner = PLAIN) -> Calla
             source_column=shown,
         )
 
-    told = _with_tries(setup, roles, manner, observe)
+    told = with_onward(setup, roles, manner, observe)
     return told if not manner.forgeable else _short_only(told)
 
 
@@ -144,26 +141,6 @@ def refuse_part(line: Line, *, is_json: bool = False, closed: bool = False) -> N
     """
     if (line.headless and not is_json) or (line.unended and not (is_json or closed)):
         raise FormatError("truncated")
-
-
-def _with_tries(setup: Setup, roles: Roles, manner: Manner, observe: Observe) -> Observe:
-    """The same, and until when an earlier try may have been on a connection that the line does not show."""
-    tried = index_of(roles, "tries")
-    if tried is None or manner.kind != "request" or not setup.retries:
-        return observe
-    role = roles[tried]
-    assert role is not None
-    once, stages = int(role.how), stages_of(roles)
-
-    def with_tries(line: Line, values: Values) -> Observation:
-        seen, text = observe(line, values), (values[tried] or "").removeprefix("+")
-        if text in manner.absent or number(text) <= once:
-            return seen
-        passed = None if stages is None or seen.start_latest_ns is None else stages(values)
-        until = seen.end_ns if passed is None else (seen.start_latest_ns or 0) + passed
-        return replace(seen, retried_until_ns=FOREVER_NS if until is None else until)
-
-    return with_tries
 
 
 def _nowhere(_: Values) -> None:

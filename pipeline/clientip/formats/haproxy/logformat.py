@@ -327,6 +327,7 @@ HAPROXY: Final = Format(
     side_by_side=_DEFAULTS,
     options=(
         ("capture_length.HEADER", "the `len` at which that capture is cut; required if a system conveys the header"),
+        ("logasap", "true: `option logasap` is set, so that in mode tcp a line is written when a connection begins"),
         ("var.NAME", "the header that a %[var(NAME)] of the pattern holds"),
         ("line_breaks", '"escaped": what brings the lines escapes line breaks in them, as rsyslog does; for httpslog'),
     ),
