@@ -1,7 +1,6 @@
 """The nouns. Frozen; a step of the pipeline is a function from one to the next.
 
-Units: time is `int` nanoseconds since the Unix epoch, UTC (`_ns`).
-Absent: None is "did not say", "" is "said nothing".
+Units: time is `int` nanoseconds since the Unix epoch, UTC (`_ns`). Absent: None "did not say", "" "said nothing".
 Addresses are parsed once and canonical: RFC 5952 text, IPv4-mapped IPv6 is IPv4.
 """
 
@@ -361,14 +360,18 @@ class Sample(Struct, frozen=True, kw_only=True):
 
 
 class Format(Struct, frozen=True, kw_only=True):
+<<<<<<< HEAD
     """How one kind of system writes; a row of `formats.FORMATS`.
 
     `compile`: a system's setup to its reader; ConfigError has keys relative to the system.  `split`: a message's parts.
     """
+=======
+    """How one kind of system writes; a row of `formats.FORMATS`."""
+>>>>>>> 47f4b4d (Say what a log cannot say yet, and what it hides, where people look for it)
 
     name: str
     title: str
-    compile: Callable[[Setup], Reader]
+    compile: Callable[[Setup], Reader]  # raises ConfigError with keys relative to the system (`pattern` …)
     samples: tuple[Sample, ...]
     logs_peer: tuple[LogsPeer, ...] = ()  # what the logged peer may be; empty: always the socket
     pattern: Literal["none", "optional", "required"] = "none"
@@ -376,11 +379,10 @@ class Format(Struct, frozen=True, kw_only=True):
     side_by_side: tuple[str, ...] = ()  # names of the patterns that are read together where none is given
     options: tuple[tuple[str, str], ...] = ()  # (key of `Setup.options`, what it says)
     ids: tuple[tuple[str, str], ...] = ()  # (column, how it shows an id: a word of formats.SHOWN)
-    split: Callable[[bytes], tuple[bytes, ...]] | None = None
+    split: Callable[[bytes], tuple[bytes, ...]] | None = None  # one framed message to self-contained ones
     framing: Literal["lines", "length32"] = "lines"  # how a file holds messages
     connections: str | None = None  # word of a pattern that shows the near end of connections onward; "": always shown
-    requests: str = ""  # pattern of what only a format string of requests shows, not one of connections
-    tries: str = ""  # pattern of what shows that a request was sent on more than once
+    tries: tuple[str, str] = ("", "")  # patterns of what shows that a log is of requests, and how often one was sent on
     begins: bool = False  # a line is written when a connection begins, not when it is over
     by_receipt: bool = False  # its stamps are made when events are received, however late: see `stamped_within`
     drops_underscores: bool | None = None  # what nothing said of it means; None: it keeps `_` and `-` apart

@@ -38,7 +38,12 @@ def hides_tries(row: Format, pattern: str) -> bool:
     >>> [hides_tries(FORMATS["haproxy"], each) for each in (http, f"{http} %rc", "%ci:%cp [%t] %bi:%bp %Tt")]
     [True, False, False]
     """
-    return bool(row.tries) and bool(re.search(row.requests, pattern)) and not re.search(row.tries, pattern)
+    return is_of_requests(row, pattern) and not re.search(row.tries[1], pattern)
+
+
+def is_of_requests(row: Format, pattern: str) -> bool:
+    """Whether a log of this pattern has a line for each request, and requests can be sent on again."""
+    return bool(row.tries[0]) and re.search(row.tries[0], pattern) is not None
 
 
 def writes_begins(keys: Mapping[str, Any]) -> bool:
@@ -46,5 +51,5 @@ def writes_begins(keys: Mapping[str, Any]) -> bool:
     row = FORMATS.get(keys.get("format", ""))
     if row is None or not connects(keys):
         return False
-    is_of_requests = bool(row.requests) and bool(re.search(row.requests, shown_pattern(row, keys.get("pattern"))))
-    return row.begins or (not is_of_requests and keys.get("options", {}).get(AS_SOON_AS_POSSIBLE) == "true")
+    is_asked = keys.get("options", {}).get(AS_SOON_AS_POSSIBLE) == "true"
+    return row.begins or (is_asked and not is_of_requests(row, shown_pattern(row, keys.get("pattern"))))

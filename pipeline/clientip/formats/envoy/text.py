@@ -274,8 +274,7 @@ ENVOY_TEXT: Final = Format(
     ids=IDS,
     known_patterns=_KNOWN_PATTERNS,
     connections="UPSTREAM_LOCAL_ADDRESS",
-    requests=REQUESTS,
-    tries="UPSTREAM_REQUEST_ATTEMPT_COUNT",
+    tries=(REQUESTS, "UPSTREAM_REQUEST_ATTEMPT_COUNT"),
     ask_for=(
         "json_format (see envoy_json), which cannot be forged; in text: [%START_TIME%] "
         "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %UPSTREAM_LOCAL_ADDRESS% "

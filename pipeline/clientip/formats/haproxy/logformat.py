@@ -337,8 +337,10 @@ HAPROXY: Final = Format(
         ("captured headers, %[req.hdr(NAME)]", "received"),
     ),
     connections="%bi",
-    requests=r"%(?:\([^)]*\))?(?:\{[^}]*\})?(?:ST|r(?![a-z])|HM|HU|HP|HQ|HV)|\[(?:status|method|path|pathq|url)\b",
-    tries=r"%(?:\([^)]*\))?(?:\{[^}]*\})?rc",
+    tries=(
+        r"%(?:\([^)]*\))?(?:\{[^}]*\})?(?:ST|r(?![a-z])|HM|HU|HP|HQ|HV)|\[(?:status|method|path|pathq|url)\b",
+        r"%(?:\([^)]*\))?(?:\{[^}]*\})?rc",
+    ),
     ask_for=(
         'log-format "%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %rc %hr %{+Q}r" '
         "with `capture request header X-Forwarded-For len 1024` and the like, and `log … len 8192`; in mode tcp "
