@@ -13,7 +13,6 @@ from clientip.diagnose import multi_pass as pursuing
 from clientip.diagnose.multi_pass import Pursuit
 from clientip.diagnose.prose import Shown, explain
 from clientip.diagnose.reverse_lookup import ReverseLookup, asked_in, concluded, mirrored, moment
-from clientip.joins.holes import LogOrders
 from clientip.joins.join import Joining
 from clientip.model import Candidate, Outcome, Record
 from clientip.syntax.addresses import read_endpoint
@@ -33,7 +32,7 @@ def pursued(joining: Joining, subjects: Iterable[Record], outcomes: Iterable[Out
         passes += 1
         for outcome in read:
             pursuit.listen(outcome)
-        pursuit.conclude(LogOrders())
+        pursuit.conclude(None)
     return list(pursuit.results()), passes
 
 
@@ -68,7 +67,7 @@ def test_every_line_that_a_joined_step_stands_on_can_be_shown(name: str) -> None
     while pursuit.asks:
         for outcome in of.outcomes:
             pursuit.listen(outcome)
-        pursuit.conclude(LogOrders())
+        pursuit.conclude(None)
     by_id = {each.record_id: each for each in of.records}
     for record in pursuit.results():
         for name_of_line in filter(None, (step.record for step in record.resolution.path)):
@@ -96,9 +95,9 @@ def test_a_line_that_awaits_one_that_is_gone_ends_with_a_reason() -> None:
     pursuit = Pursuit(of.joining, [subject])
     for outcome in of.outcomes:
         pursuit.listen(outcome)
-    pursuit.conclude(LogOrders())
+    pursuit.conclude(None)
     while pursuit.asks:
-        pursuit.conclude(LogOrders())
+        pursuit.conclude(None)
     [found] = pursuit.results()
     assert found.resolution.client is None
     assert found.resolution.reason is not None

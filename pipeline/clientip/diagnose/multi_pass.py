@@ -88,14 +88,15 @@ class Pursuit:
                 self._facts[fact.key].append(fact)
                 self._exhibits[fact.record] = _exhibit(told)
 
-    def conclude(self, orders: LogOrders, unread: Iterable[str] = ()) -> None:
+    def conclude(self, orders: LogOrders | None, unread: Iterable[str] = ()) -> None:
         """The end of a pass: every line goes on as far as it can; `asks` says whether to read once more.
 
-        `orders`: of the logs that the pass read; `unread`: systems whose logs were not all read.
+        `orders`: of the logs that the pass read; None: they go on for ever.
+        `unread`: systems whose logs were not all read.
         """
         if self._coverage is None:
             runs = {witness: each.all() for witness, each in self._runs.items()}
-            self._coverage = self._joining.coverage(runs, orders.logs(), unread)
+            self._coverage = self._joining.coverage(runs, None if orders is None else orders.logs(), unread)
             self._runs.clear()
         self._complete |= self._keys
         self._missed |= self._sought

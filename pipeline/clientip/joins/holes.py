@@ -206,7 +206,7 @@ def _breaks(parts: Iterable[LogPart]) -> Iterator[tuple[int, int]]:
             continue
         if is_broken:
             yield min(before, part.first), max(before, part.first)
-        yield from part.breaks
+        yield from ((low, max(high, before)) for low, high in part.breaks)
         before, is_broken = max(before, part.last), part.ends_broken
     if is_broken:
         yield before, FOREVER
