@@ -360,14 +360,7 @@ class Sample(Struct, frozen=True, kw_only=True):
 
 
 class Format(Struct, frozen=True, kw_only=True):
-<<<<<<< HEAD
-    """How one kind of system writes; a row of `formats.FORMATS`.
-
-    `compile`: a system's setup to its reader; ConfigError has keys relative to the system.  `split`: a message's parts.
-    """
-=======
     """How one kind of system writes; a row of `formats.FORMATS`."""
->>>>>>> 47f4b4d (Say what a log cannot say yet, and what it hides, where people look for it)
 
     name: str
     title: str
@@ -383,8 +376,7 @@ class Format(Struct, frozen=True, kw_only=True):
     framing: Literal["lines", "length32"] = "lines"  # how a file holds messages
     connections: str | None = None  # word of a pattern that shows the near end of connections onward; "": always shown
     tries: tuple[str, str] = ("", "")  # patterns of what shows that a log is of requests, and how often one was sent on
-    begins: bool = False  # a line is written when a connection begins, not when it is over
-    by_receipt: bool = False  # its stamps are made when events are received, however late: see `stamped_within`
+    writes: frozenset[str] = frozenset()  # begins: a line when a connection begins; receipts: stamps of receipt
     drops_underscores: bool | None = None  # what nothing said of it means; None: it keeps `_` and `-` apart
     ask_for: str = ""  # the log configuration to ask the operator for: shows socket, port, headers, ids
 

@@ -52,4 +52,4 @@ def writes_begins(keys: Mapping[str, Any]) -> bool:
     if row is None or not connects(keys):
         return False
     is_asked = keys.get("options", {}).get(AS_SOON_AS_POSSIBLE) == "true"
-    return row.begins or (is_asked and not is_of_requests(row, shown_pattern(row, keys.get("pattern"))))
+    return "begins" in row.writes or (is_asked and not is_of_requests(row, shown_pattern(row, keys.get("pattern"))))

@@ -240,7 +240,7 @@ def _trailing(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
         setup = each.setup
         if (
             setup is not None
-            and FORMATS[setup.format].by_receipt
+            and "receipts" in FORMATS[setup.format].writes
             and each.system.tells
             and setup.stamped_within_ns is None
         ):

@@ -305,7 +305,7 @@ CONNTRACK_JSON: Final = Format(
     compile=_compile,
     samples=SAMPLES,
     connections="",
-    begins=True,
+    writes=frozenset({"begins"}),
     ask_for="clientip collect conntrack -o FILE on every node that does NAT, with net.netfilter.nf_conntrack_events=1 "
     "and net.netfilter.nf_conntrack_timestamp=1",
 )

@@ -275,8 +275,7 @@ CONNTRACK: Final = Format(
     compile=_compile_text,
     samples=CONNTRACK_SAMPLES,
     connections="",
-    begins=True,
-    by_receipt=True,
+    writes=frozenset({"begins", "receipts"}),
     ask_for="conntrack -E -e NEW,DESTROY --any-nat -o timestamp,ktimestamp,id,extended -b 8388608",
 )
 
@@ -316,7 +315,6 @@ ULOGD_JSON: Final = Format(
     compile=_compile_ulogd,
     samples=ULOGD_SAMPLES,
     connections="",
-    begins=True,
-    by_receipt=True,
+    writes=frozenset({"begins", "receipts"}),
     ask_for="stack=ct1:NFCT,ip2str1:IP2STR,json1:JSON with event_mask=0x5 (NEW and DESTROY) and hash_enable=0",
 )

@@ -216,7 +216,7 @@ CONNTRACK_XML: Final = Format(
     compile=_compile,
     samples=SAMPLES,
     connections="",
-    begins=True,
+    writes=frozenset({"begins"}),
     ask_for=(
         "conntrack -E -e NEW,DESTROY --any-nat -o xml,timestamp,ktimestamp,id -b 8388608, "
         "with net.netfilter.nf_conntrack_timestamp = 1"
