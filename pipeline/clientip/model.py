@@ -143,16 +143,13 @@ class Setup(Struct, frozen=True, kw_only=True):
 
 
 class Numbered(Struct, frozen=True, gc=False):
-    """The running number a witness gave this line, so that a lost one is noticed.
-
-    Numbers rise by one within a `session`; `at_ns` never falls with them.  `gap`: something was lost before it.
-    """
+    """The running number a witness gave this line, so that a lost one is noticed."""
 
     session: str  # one run of the collector: boot id and start
-    number: int
-    at_ns: int  # what happened up to this moment has a number up to this one
+    number: int  # rises by one within a session
+    at_ns: int  # what happened up to this moment has a number up to this one; never falls within a session
     since_ns: int  # what happened after this moment has a number of at least this one
-    gap: bool = False
+    gap: bool = False  # the line also says that something was lost before it
 
 
 class Link(Struct, frozen=True, gc=False):
