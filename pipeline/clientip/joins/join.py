@@ -128,8 +128,7 @@ def settle(
 ) -> list[Outcome]:
     """The outcomes in their order, every record as far as all of them together can lead it.
 
-    `orders`, as it is once all `outcomes` came, and `unread` say where lines of a log are missing; see
-    `Joining.coverage`.
+    `orders`, once all `outcomes` came, and `unread` say where lines of a log are missing; see `Joining.coverage`.
     """
     ended = list(outcomes)
     facts: dict[str, list[JoinFact]] = defaultdict(list)

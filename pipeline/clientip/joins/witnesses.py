@@ -107,10 +107,9 @@ def _asked_of(graph: Graph) -> frozenset[str]:
 def _connection(record: Record, system: System, homes: _Homes) -> Iterator[JoinFact]:
     seen = record.observation
     near, far = seen.upstream_local, seen.upstream_peer
-    if near is None or near.port is None or seen.time_by in (None, "arrival"):
+    is_shown = seen.retried_until_ns is None  # else a server that is not shown may have read it: `holes.tried_in`
+    if near is None or near.port is None or seen.time_by in (None, "arrival") or not is_shown:
         return
-    if seen.retried_until_ns is not None:
-        return  # a server that is not shown may have read it first: see `holes.tried_in`
     role: Role = "translation" if seen.kind == "translation" else "request"
     if seen.kind == "connection":
         role = "connection"
@@ -123,12 +122,11 @@ def _connection(record: Record, system: System, homes: _Homes) -> Iterator[JoinF
             return  # passed on as it came, or as somebody else: it says nothing of who is behind
         if seen.end_ns is not None and near.address.text in homes.moving:
             begin = None  # a flow may outlive the stay of an address that moves: no line of it proves alone
-    transport = seen.transport or "tcp"
     ended_as = _end_of(record) if role == "request" else None
     # Its own network where the drawing does not list the address.
     for network in sorted(networks_of(system, near.address)) or [system.network]:
         yield JoinFact(
-            conn_key(network, transport, (near.address.text, near.port)),
+            conn_key(network, seen.transport or "tcp", (near.address.text, near.port)),
             system.name,
             seen.instance or "",
             record.record_id,
