@@ -68,7 +68,7 @@ def export() -> None:
             json.dumps(body, separators=(",", ":")).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=5):
+        with urllib.request.urlopen(request, timeout=300):
             pass
 
 

@@ -18,6 +18,7 @@ from tests.lab import drawing, network, scenarios
 from tests.lab.driver import Driver
 from tests.lab.scenario import Scenario
 from tests.lab.servers import Collectors, Servers
+from tests.worlds.patience import LIMIT_S
 
 LONGEST = f"'longest': '{drawing.LONGEST}'"
 LONGEST_S = float(drawing.LONGEST.removesuffix("s"))
@@ -101,7 +102,7 @@ class Recorder:
     def _quiet(self) -> None:
         """Wait until no log grows any more."""
         sizes: dict[Path, int] = {}
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + LIMIT_S
         while time.monotonic() < deadline:
             now = {path: path.stat().st_size for path in self.servers.logs.iterdir()}
             if now == sizes:

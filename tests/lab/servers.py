@@ -17,10 +17,10 @@ from clientip.syntax.headers import ID_HEADERS
 from tests.lab import envoy_conf, patterns
 from tests.lab.network import NODES, Network
 from tests.lab.otlp import Receiver
+from tests.worlds.patience import LIMIT_S
 
 CONF = Path(__file__).parent / "conf"
 A, B = (node[0] for node in NODES.values())
-TIME_TO_START_S = 30
 MARGIN_S = 0.4  # between the collectors' start and the first request: clocks may lie apart
 CLIENTIP = str(Path(sys.executable).parent / "clientip")
 EVENTS = ("-E", "-e", "NEW,DESTROY", "--any-nat", "-o", "timestamp,id,extended", "-b", "8388608")
@@ -224,7 +224,7 @@ class Servers:
                 ["ip", "netns", "exec", self.network.name(where), *words], stdout=log, stderr=out, cwd=output.parent
             )
         self._running[name] = process
-        deadline = time.monotonic() + TIME_TO_START_S
+        deadline = time.monotonic() + LIMIT_S
         while not set(ports) <= listening(self.network, where):
             if process.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"{name} did not start\n{output.read_text(errors='replace')[-3000:]}")
@@ -288,7 +288,7 @@ class Collectors:
 
     def ready(self) -> None:
         """Wait until every collector has written its first line, which says that it listens."""
-        deadline = time.monotonic() + TIME_TO_START_S
+        deadline = time.monotonic() + LIMIT_S
         waiting = [path for path in self.folder.glob("*.jsonl") if "ulogd" not in path.name]
         while any(path.stat().st_size == 0 for path in waiting):
             if time.monotonic() > deadline or any(process.poll() is not None for process in self._running):
