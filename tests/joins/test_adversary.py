@@ -1,4 +1,4 @@
-"""The first promise under attack: whatever a client outside does to his own requests, no record names a wrong client."""
+"""The first promise under attack: a client outside does what he can, and no record names a wrong client."""
 
 from __future__ import annotations
 

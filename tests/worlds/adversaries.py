@@ -165,7 +165,8 @@ class _Simulation:
                 one.answered + 2 * MS, max(one.over, one.answered + 3 * MS),
             )  # fmt: skip
             self.truth[again.target] = one.client
-            second = _Connection(ends, server, again.sent - 50 * US, again.answered + MS, [again], 10_000 + self.fresh_port)
+            begin, end = again.sent - 50 * US, again.answered + MS
+            second = _Connection(ends, server, begin, end, [again], 10_000 + self.fresh_port)
             self._app_line(again, second, rid)
             self._translated(second)
             one = _Request(one.target, one.client, True, one.rid, one.began, again.sent, again.answered, again.over)
@@ -246,8 +247,7 @@ class _Simulation:
         self.events.append((connection.end, {**over, **ends}))
 
     def _write(self, log: list[tuple[int, bytes]], at: int, line: bytes, hostile: bool) -> None:
-        for _ in range(2 if self._does("doubles", hostile) else 1):
-            log.append((at, line))
+        log.extend([(at, line)] * (2 if self._does("doubles", hostile) else 1))
 
     def _written(self) -> Files:
         """What stands in the files when they are read: nothing that is written later."""
