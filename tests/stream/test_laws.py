@@ -21,7 +21,7 @@ from clientip.stream.join_messages import Watermark
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.worlds.replay_worlds import BEGIN, MS, Files, Shape, world
+from tests.worlds.replay_worlds import BEGIN, LONGEST, MS, Files, Shape, world
 from tests.worlds.sizes import SIZE
 from tests.worlds.stream_worlds import MEMORY, SECOND, Raw, Stream
 
@@ -32,7 +32,7 @@ SYSTEMS = {"nat": "nodes", "app": "app", "lb": "lb", "outer": "outer"}
 
 
 def settings_of(files: Files, arrives: str = "10s", longest: str | None = "1s") -> Settings:
-    text = files.config
+    text = files.config.replace(LONGEST, "")
     for folder, system in SYSTEMS.items():
         bound = "" if longest is None else f'longest = "{longest}"\n'
         feed = f'topics = ["raw.{system}"]\narrives_within = "{arrives}"\n{bound}'

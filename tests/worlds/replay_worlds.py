@@ -19,6 +19,7 @@ MS = 1_000_000
 BEGIN = 1_714_557_600_000 * MS
 NODE, OUTER, BALANCER, APP, SERVICE = "198.51.100.11", "198.51.100.21", "198.51.100.50", "10.244.2.5", "198.51.100.99"
 APP_PORT = 8080
+LONGEST = 'longest = "1s"\n'
 
 NGINX = (
     '{"msec":"$msec","rt":"$request_time","peer":"$remote_addr","peer_port":"$remote_port",'
@@ -87,7 +88,7 @@ inputs = ["app/{{instance}}.log*"]
 logs_peer = "socket"
 peers = ["nodes"]
 lossless = {lossless}
-
+{LONGEST}
 [joins]
 tolerance = "5ms"
 horizon = "1m"
@@ -106,6 +107,7 @@ logs_peer = "socket"
 addresses = ["{BALANCER}"]
 peers = ["{front}"]
 lossless = {lossless}
+{LONGEST}retries = false
 passes_ids = ["x-request-id"]
 {'mints = ["x-request-id"]' if shape.mints else ""}
 """
@@ -170,6 +172,11 @@ def world(shape: Shape) -> Files:
     found.logs["app/app.log"] = _kept(dice, shape, [line for _, line in sorted(requests)])
     found.logs["nat/node.jsonl"] = _kept(dice, shape, _conntrack(nodes, (APP, APP_PORT), shape))
     if shape.balancer:
+        # Requests from before and after, so that the log can say what did not come through it.
+        first, last = BEGIN - 10_000 * MS, max(flow.end for flow in nodes) + 10_000 * MS
+        lb_lines += [
+            (at, _haproxy(at, ("203.0.113.254", 1024), (BALANCER, 29_999), "-", "/frame")) for at in (first, last)
+        ]
         found.logs["lb/lb.log"] = _kept(dice, shape, [line for _, line in sorted(lb_lines)])
     if shape.outer and shape.balancer:
         found.logs["outer/edge.jsonl"] = _kept(dice, shape, _conntrack(outer, (BALANCER, 443), shape))

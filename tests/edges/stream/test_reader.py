@@ -19,7 +19,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.worlds.patience import LIMIT_S, until
-from tests.worlds.replay_worlds import Shape, world
+from tests.worlds.replay_worlds import LONGEST, Shape, world
 from tests.worlds.streams import Stream, _consumer
 
 pytestmark = pytest.mark.edge
@@ -37,7 +37,7 @@ class Quiet:
 def stream_of(folder: Path, address: str, prefix: str) -> tuple[Stream, list[bytes]]:
     """A stream of one join partition, and the lines of its nodes, numbered without a gap: a mark and events."""
     files = world(Shape(flows=300))
-    text = files.config
+    text = files.config.replace(LONGEST, "")
     for name, system in (("nat", "nodes"), ("app", "app")):
         feed = f'topics = ["{prefix}raw.{system}"]\narrives_within = "10s"\nlongest = "1s"\n'
         text = text.replace(f'inputs = ["{name}/', f'{feed}inputs = ["{name}/')
