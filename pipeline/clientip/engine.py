@@ -237,7 +237,7 @@ def _walk_requests(graph: Graph, seen: Observation) -> Resolution:
 def _rejected(line: Line, error: FormatError) -> Rejected:
     """The line with a word of `reasons.REJECTED`; a finer word of the parser becomes the detail."""
     if error.reason in ("no_match", "json") and _has_length_of_cut(line):
-        return Rejected(line, "truncated", error.at, f"{len(line.raw)} bytes, where syslog daemons cut")
+        return Rejected(line, "truncated", error.at, f"cut_after_{len(line.raw)}_bytes")
     if error.reason in REJECTED:
         return Rejected(line, error.reason, error.at)
     return Rejected(line, "no_match", error.at, error.reason)

@@ -153,7 +153,8 @@ def test_records_are_those_of_all_lines_settled_together(
     assert got.splitlines() == expected.splitlines()
     for tally in summary["systems"].values():
         assert sum(tally["verdicts"].values()) == tally["records"]
-    if shape.error <= MS:
+    minted_twice = shape.mints and shape.one_id and shape.lost  # what no server does: the lost line's id is another's
+    if shape.error <= MS and not minted_twice:
         clients(folder, files)
 
 

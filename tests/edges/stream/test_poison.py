@@ -160,7 +160,8 @@ def test_a_system_of_which_nothing_can_be_read_stops_the_worker_and_its_lines_st
 
 
 @pytest.mark.parametrize(
-    ("message", "word"), [(b"\x07forged", "version"), (b"\x01forged", "no_match"), (b"", "version")]
+    ("message", "word"),
+    [(b"\x07forged", "version"), (b"\x02forged", "no_match"), (b"\x01forged", "version"), (b"", "version")],
 )
 def test_a_message_in_the_join_topic_that_is_none_of_ours_stops_the_answerer_before_it(
     kafka: str, topic_prefix: str, tmp_path: Path, message: bytes, word: str

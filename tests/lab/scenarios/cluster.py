@@ -173,7 +173,12 @@ ALL = (
         note="ulogd2's JSON as the source of NAT events",
         systems={
             "nodes": drawing.nodes(
-                "outside", format="ulogd_json", inputs=["nat/{instance}.ulogd.jsonl"], lossless=True, max_skew="10ms"
+                "outside",
+                format="ulogd_json",
+                inputs=["nat/{instance}.ulogd.jsonl"],
+                lossless=True,
+                stamped_within="50ms",
+                longest=drawing.LONGEST,
             ),
             "app": drawing.app("nodes"),
         },
