@@ -28,6 +28,10 @@ ROOT: Final = Path(__file__).parent.parent
 WALKS: Final = (
     "trust/test_trust.py",
     "trust/test_trust_edges.py",
+    "trust/test_internal.py",
+    "trust/test_proxy_source.py",
+    "trust/test_attacks.py",
+    "trust/test_header_twins.py",
     "trust/test_header_cursor_edges.py",
     "trust/test_answers_edges.py",
     "diagnose/test_sandbox.py",

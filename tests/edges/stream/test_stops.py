@@ -111,10 +111,11 @@ def test_questions_asked_before_a_reload_are_answered_under_the_configuration_th
                 ),
                 stream.log,
             )
+            until(lambda: log.read_bytes().count(b"partitions.assigned") >= 2, log.read_text)  # both hold theirs
             stream.path.write_text(stream.path.read_text().replace('tolerance = "5ms"', 'tolerance = "6ms"'))
             supervisor.send_signal(signal.SIGHUP)
             until(lambda: b"config.taken" in log.read_bytes(), log.read_text)
-            until(lambda: log.read_bytes().count(b"partitions.assigned") >= 4, stream.log)
+            until(lambda: log.read_bytes().count(b"partitions.assigned") >= 4, log.read_text)
             feeder.feed(witnesses)
             rows = by_id(stream.await_rows(len(asking))).values()
             assert Counter((row["clientip"]["verdict"], row["clientip"]["rules"]) for row in rows) == {
