@@ -8,6 +8,7 @@ As root. Everything happens in namespaces of this program's own.
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import shutil
 import sys
 import tempfile
@@ -23,6 +24,8 @@ from tests.worlds.patience import LIMIT_S
 LONGEST = f"'longest': '{drawing.LONGEST}'"
 LONGEST_S = float(drawing.LONGEST.removesuffix("s"))
 QUIET_S = 0.25  # a log that has not grown for so long has been written
+EXPORT_S = 1.5  # the lab's exporters of spans wait no longer
+FRAMES = 2, 16  # fewest and most: rules of kube-proxy choose a pod at random, and each one's log is to vouch
 PLACES = {  # log of a server → folder of the recording, and how the file ends there
     **dict.fromkeys(("app-a", "app-b", "app-b2", "app-b-hand", "mesh-app"), "app"),
     **dict.fromkeys(("ingress-a", "ingress-b"), "ingress"),
@@ -79,12 +82,36 @@ class Recorder:
         if LONGEST not in str(scenario.systems):
             return
         assert scenario.send is not None
+        fewest, most = FRAMES
+        begun = self._vouching(scenario)
         driver.framing = True
-        for _ in range(2):
+        for number in range(most):
             scenario.send(driver)
             driver.join()
+            self._quiet()
+            if number + 1 >= fewest and self._grows(scenario, begun):
+                break
         driver.framing = False
-        time.sleep(QUIET_S)
+
+    def _grows(self, scenario: Scenario, begun: dict[Path, int]) -> bool:
+        """Whether each log that vouches has grown since; spans are sent a second after their requests."""
+        deadline = time.monotonic() + EXPORT_S
+        while time.monotonic() < deadline:
+            if all(size > begun.get(path, 0) for path, size in self._vouching(scenario).items()):
+                return True
+            time.sleep(QUIET_S)
+        return False
+
+    def _vouching(self, scenario: Scenario) -> dict[Path, int]:
+        """The logs that are written at the end and must reach around the scenario, and how long they are."""
+        vouching = [keys.get("inputs", ()) for keys in scenario.systems.values() if "longest" in keys]
+        patterns = [pattern.replace("{instance}", "*") for inputs in vouching for pattern in inputs]
+        logs = [path for path in self.servers.logs.iterdir() if path.name.partition(".")[0] in scenario.servers]
+        return {
+            path: path.stat().st_size
+            for path in logs
+            if any(fnmatch.fnmatch(place_of(path), pattern) for pattern in patterns)
+        }
 
     def _set(self, scenario: Scenario) -> None:
         rules = (scenario.mode, scenario.snat_ports)
