@@ -40,11 +40,12 @@ def message(
     number: int = 123,
     status: int = STATUS_NAT,
     state: int | None = None,
+    flags: tuple[int, int] | None = None,
     stamp: int | None = None,
     life: tuple[int, int | None] | None = None,
     zone: int = 0,
 ) -> bytes:
-    """One message of one flow."""
+    """One message of one flow; `flags` of both directions of TCP."""
     body = struct.pack(">BBH", 2, 0, 0)
     body += attribute(0x8001, side(original, protocol)) + attribute(0x8002, side(reply, protocol))
     body += attribute(12, struct.pack(">I", number)) + attribute(3, struct.pack(">I", status))
@@ -55,7 +56,9 @@ def message(
         parts += attribute(2, struct.pack(">Q", life[1])) if life[1] is not None else b""
         body += attribute(0x8014, parts)
     if state is not None:
-        body += attribute(0x8004, attribute(0x8001, attribute(1, bytes([state])) + attribute(2, b"\7")))
+        tcp = attribute(1, bytes([state])) + attribute(2, b"\7")
+        tcp += b"".join(attribute(4 + at, bytes([each, 0])) for at, each in enumerate(flags or ()))
+        body += attribute(0x8004, attribute(0x8001, tcp))
     if stamp is not None:
         body += attribute(27, struct.pack(">Q", stamp))
     kind = 0x102 if event == DESTROY else 0x100

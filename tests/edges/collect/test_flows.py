@@ -91,8 +91,17 @@ def test_a_flow_that_never_got_an_answer_is_not_assured() -> None:
 def test_a_handshake_that_was_answered_and_refused_is_not_assured() -> None:
     flows = begun()
     flows.event(entry(stamp=T + 5), 0, 0)
-    flows.event(entry(UPDATE, state=CLOSE, status=STATUS_NAT | STATUS_SEEN, stamp=T + 9), 0, 0)
+    seen = STATUS_NAT | STATUS_SEEN
+    flows.event(entry(UPDATE, state=CLOSE, flags=(0x03, 0x00), status=seen, stamp=T + 9), 0, 0)
     assert taken(flows)[1]["assured"] is False
+
+
+def test_a_client_that_sends_its_fin_with_its_first_bytes_and_resets_at_once_is_assured() -> None:
+    for flags in ((0x07, 0x03), (0x03, 0x07)):
+        flows = begun()
+        flows.event(entry(stamp=T + 5), 0, 0)
+        flows.event(entry(UPDATE, state=CLOSE, flags=flags, status=STATUS_NAT | STATUS_SEEN, stamp=T + 9), 0, 0)
+        assert taken(flows)[1]["assured"] is True
 
 
 def test_without_stamps_of_the_kernel_the_time_of_reading_counts() -> None:

@@ -248,8 +248,12 @@ def _tuple(ends: TupleEnds) -> str:
 
 
 def _assured(entry: ConntrackEntry, protocol: int) -> bool:
-    """Whether both sides have sent packets; for TCP, whether the handshake was completed."""
-    if entry.status & netlink.ASSURED:
+    """Whether both sides have sent packets; for TCP, whether the handshake was completed, be it with a FIN.
+
+    A client may send its first bytes and its FIN with the last packet of the handshake, and reset at once.  Then the
+    kernel does not call the flow assured, and the server may answer the request.
+    """
+    if entry.status & netlink.ASSURED or entry.finished:
         return True
     if not entry.status & netlink.SEEN_REPLY:
         return False

@@ -35,7 +35,8 @@ TUPLE_ORIG, TUPLE_REPLY, STATUS, PROTOINFO, ID, ZONE, TIMESTAMP, STATUS_MASK, TI
 )
 TUPLE_ZONE: Final = 3
 PROTOINFO_TCP: Final = 1
-TCP_STATE: Final = 1
+TCP_STATE, TCP_FLAGS_ORIGINAL, TCP_FLAGS_REPLY = 1, 4, 5
+CLOSE_INIT: Final = 0x4  # of a direction's flags: its FIN was the first (IP_CT_TCP_FLAG_CLOSE_INIT)
 _KIND: Final = 0x3FFF  # of an attribute's type; the two bits above say that it is nested, or in network order
 
 SUBSYSTEM: Final = 1  # NFNL_SUBSYS_CTNETLINK
@@ -68,6 +69,7 @@ class ConntrackEntry(NamedTuple):
     reply: bytes
     status: int
     state: int | None  # of TCP
+    finished: bool  # one side was seen to send its FIN; the kernel says it of a flow that lives
     zone: int
     start: int | None
     stop: int | None
@@ -129,6 +131,7 @@ def _entry(data: bytes, at: int, end: int, event: int) -> ConntrackEntry | None:
     """One message from its first attribute to its end; None if a part is missing or does not fit."""
     original = reply = b""
     number = status = state = stamp = None
+    finished = False
     start = stop = None
     zone = 0
     while end - at >= 4:
@@ -147,7 +150,7 @@ def _entry(data: bytes, at: int, end: int, event: int) -> ConntrackEntry | None:
         elif kind == TIMESTAMP_EVENT and size == 12:
             (stamp,) = _U64.unpack_from(data, at + 4)
         elif kind == PROTOINFO:
-            state = _tcp_state(data, at + 4, at + size)
+            state, finished = _tcp(data, at + 4, at + size)
         elif kind == TIMESTAMP:
             start, stop = _life(data, at + 4, at + size)
         elif kind == ZONE and size == 6:
@@ -158,9 +161,9 @@ def _entry(data: bytes, at: int, end: int, event: int) -> ConntrackEntry | None:
     if len(original) not in _USUAL and not zone:
         zone = _zone_of(original)
     key = original + _U32.pack(number)
-    return ConntrackEntry(
-        event, key + _U16.pack(zone) if zone else key, number, original, reply, status, state, zone, start, stop, stamp
-    )
+    key += _U16.pack(zone) if zone else b""
+    ends = key, number, original, reply
+    return ConntrackEntry(event, *ends, status, state, finished, zone, start, stop, stamp)
 
 
 def _attributes(data: bytes, at: int, end: int) -> dict[int, bytes]:
@@ -175,10 +178,14 @@ def _attributes(data: bytes, at: int, end: int) -> dict[int, bytes]:
     return found
 
 
-def _tcp_state(data: bytes, at: int, end: int) -> int | None:
+def _tcp(data: bytes, at: int, end: int) -> tuple[int | None, bool]:
+    """The state, and whether a side has sent its FIN."""
     tcp = _attributes(data, at, end).get(PROTOINFO_TCP, b"")
-    state = _attributes(tcp, 0, len(tcp)).get(TCP_STATE, b"")
-    return state[0] if len(state) == 1 else None
+    found = _attributes(tcp, 0, len(tcp))
+    state = found.get(TCP_STATE, b"")
+    flags = found.get(TCP_FLAGS_ORIGINAL, b"")[:1], found.get(TCP_FLAGS_REPLY, b"")[:1]
+    finished = any(each and each[0] & CLOSE_INIT for each in flags)
+    return state[0] if len(state) == 1 else None, finished
 
 
 def _zone_of(original: bytes) -> int:
