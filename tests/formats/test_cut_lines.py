@@ -170,7 +170,7 @@ def test_every_shipped_pattern_is_still_read(row: Format) -> None:
         peers: tuple[LogsPeer | None, ...] = row.logs_peer or (None,)
         for logs_peer in peers:
             given_ = Setup(system="s", format=row.name, pattern=pattern, logs_peer=logs_peer, timezone="UTC")
-            row.compile(replace(given_, options=(("line_breaks", "escaped"),)))
+            row.compile(replace(given_, options=(("line_breaks", "escaped"), ("server_name", "checked"))))
 
 
 LB = system("lb", "10.0.0.0/24", peers="outside", conveys=(XFF,))

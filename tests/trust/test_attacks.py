@@ -181,6 +181,7 @@ def test_the_error_log_beside_a_log_that_begins_its_own_way_is_passed_over(patte
 
 # --- Envoy text
 
+CHECKED = (("server_name", "checked"),)
 ENVOY_LINE = '[2026-03-02T09:20:30.250Z] "GET {} HTTP/1.1" {} {} "{}"'
 SOFT = (
     "REQUESTED_SERVER_NAME",
@@ -203,7 +204,7 @@ def test_whatever_a_client_puts_into_a_word_the_peer_does_not_move(soft: str, sa
         (f'"%REQ(USER-AGENT)%" %DOWNSTREAM_REMOTE_ADDRESS% %{soft}%', f'"{agent}" {peer} {said}'),
         (f'"%REQ(USER-AGENT)%" %DOWNSTREAM_REMOTE_ADDRESS% %{soft}% %ROUTE_NAME%', f'"{agent}" {peer} {said} r'),
     ):
-        became = outcome(line, format="envoy_text", pattern=pattern)
+        became = outcome(line, format="envoy_text", pattern=pattern, options=CHECKED)
         assert client(became) == "203.0.113.7" or (isinstance(became, Rejected) and became.reason == "two_readings")
 
 

@@ -22,7 +22,9 @@ HTTPSLOG = dict(FORMATS["haproxy"].known_patterns)["httpslog"]
 XFF = (Promise("x-forwarded-for"),)
 
 # HAProxy's httpslog was recorded on a port without TLS: nobody sent a server name, and with it line breaks.
+# Envoy's server was one that refuses server names with anything odd in them.
 OPTIONS = {HTTPSLOG: (("line_breaks", "escaped"),)}
+CHECKED = (("server_name", "checked"),)
 
 Read = tuple[int, bytes, Any]
 """(line number, bytes, outcome)"""
@@ -46,7 +48,7 @@ def setup_of(row: dict[str, Any]) -> Setup:
         timezone="UTC",
         captures=tuple(row["captures"]),
         appends_before_log=row["appends_before_log"],
-        options=OPTIONS.get(row["pattern"], ()),
+        options=CHECKED if row["format"] == "envoy_text" else OPTIONS.get(row["pattern"], ()),
     )
 
 

@@ -47,7 +47,6 @@ def warnings(settings: Settings) -> tuple[str, ...]:
         *_unlogged(settings.systems),
         *_unbounded(settings.systems),
         *_trailing(settings.systems),
-        *_breakable(settings.systems),
         *_unconfirmed(settings.systems),
         *_retrying(settings.systems),
     ]
@@ -184,19 +183,6 @@ def _pattern(setup: Setup) -> str:
     shipped = dict(FORMATS[setup.format].known_patterns)
     pattern = setup.pattern or next(iter(shipped.values()), "")
     return shipped.get(pattern, pattern)  # a known one goes by its name
-
-
-def _breakable(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
-    """Envoy's text log with the server name of TLS, which old versions did not check."""
-    for each in systems:
-        if each.setup is not None and each.setup.format == "envoy_text" and _SERVER_NAME in _pattern(each.setup):
-            yield each.system.name, "pattern", f"has %{_SERVER_NAME}%: {_OLD_ENVOY}"
-
-
-_SERVER_NAME: Final = "REQUESTED_SERVER_NAME"
-_OLD_ENVOY: Final = (
-    "before Envoy 1.32 (1.29.9, 1.30.6, 1.31.2) a client can end the line with it, and write lines of its own: log JSON"
-)
 
 
 def _unconfirmed(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:

@@ -16,6 +16,7 @@ from clientip.edges.cli.guess import guess
 from clientip.edges.cli.init import init
 from clientip.edges.cli.main import app
 from clientip.edges.disk.inputs import find_inputs
+from clientip.errors import ConfigError
 from clientip.formats import FORMATS
 from clientip.model import Format
 from clientip.settings import SystemSettings
@@ -56,6 +57,22 @@ def test_a_frequent_sender_of_a_header_becomes_a_question_with_its_answer_in_com
     answer = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#     ")]
     systems = systems_of(tmp_path, text + "\n".join(answer) + "\n")
     assert [each.system.name for each in systems] == ["web", "web-hop-1"]
+
+
+def test_a_word_that_only_the_operator_can_give_is_a_question_and_its_answer_a_comment(tmp_path: Path) -> None:
+    ends = "inbound|80|| 127.0.0.6:40001 10.1.0.8:80 10.0.3.7:50112 - default"
+    head = '[2026-03-02T09:20:30.250Z] "GET /a HTTP/1.1" 200 - via_upstream - "-" 0 3 9 8'
+    path = log(
+        tmp_path, [f'{head} "-" "x" "r-{number}" "www.example.com" "10.1.0.8:80" {ends}' for number in range(20)]
+    )
+    text = init([path], tmp_path)
+    answer = '# options = { server_name = "checked" }'
+    assert answer in text.splitlines()
+    with pytest.raises(ConfigError, match="server_name"):
+        systems_of(tmp_path, text)
+    [web] = systems_of(tmp_path, text.replace(answer, answer.removeprefix("# ")))
+    assert web.setup is not None
+    assert web.setup.format == "envoy_text"
 
 
 def test_addresses_of_clients_do_not_get_into_the_configuration(tmp_path: Path) -> None:

@@ -131,6 +131,10 @@ def _setup_lines(best: FormatGuess, *, zoneless: bool) -> Iterator[str]:
     if zoneless:
         yield "# Question: its stamps do not say their zone. Which zone does the server write in?"
         yield f"timezone = {_quoted(best.setup.timezone or 'UTC')}"
+    for key, value in best.setup.options:
+        (meaning,) = (text for name, text in FORMATS[best.format].options if name == key)
+        yield f"# Question: is it so? {meaning}. If it is, make this a line; if not, log JSON."
+        yield f'# options = {{ {key} = "{value}" }}'
     if best.setup.logs_peer is not None:
         choices = " or ".join(f'"{word}"' for word in FORMATS[best.format].logs_peer)
         yield "# Question: is the logged address its socket's far end, or has the server put there what a PROXY header"

@@ -48,7 +48,7 @@ def compile_envoy_text(setup: Setup) -> Reader:
     counted = _is_counted(setup, pattern)
     written = list(_tokens(setup, pattern, _counted_unit if counted else _unit))
     roles_of = {token.name: role for token, role in written if isinstance(token, Field)}
-    _check(setup, list(roles_of.values()))
+    _check(setup, pattern, list(roles_of.values()))
     require_minted(setup, list(roles_of.values()), ADVICE)
     matcher = compile_tokens([token for token, _ in written])
     end = _line_end(setup, pattern)
@@ -121,10 +121,12 @@ def _counted_unit(kind: Operator) -> str:
     return WORD if kind.unit == TARGET else kind.unit
 
 
-def _check(setup: Setup, roles: list[Role | None]) -> None:
+def _check(setup: Setup, pattern: str, roles: list[Role | None]) -> None:
     words = {role.word for role in roles if role is not None}
     if not words:
         raise refuse("holds no %OPERATOR% that is known; write the format string")
+    if _SERVER_NAME in pattern and dict(setup.options).get("server_name") != "checked":
+        raise refuse(_OLD_ENVOY)
     replaceable, direct = words & {"logged", "logged.ip"}, words & {"peer", "peer.ip"}
     if setup.logs_peer is None and replaceable and not direct:
         text = (
@@ -132,6 +134,13 @@ def _check(setup: Setup, roles: list[Role | None]) -> None:
             'the proxy_protocol listener filter, "realip" where it is inferred from X-Forwarded-For'
         )
         raise ConfigError([Fault("", "logs_peer", text)])
+
+
+_SERVER_NAME: Final = "%REQUESTED_SERVER_NAME"
+_OLD_ENVOY: Final = (
+    "has %REQUESTED_SERVER_NAME%, with which a client of an old Envoy can end the line and write lines of its own: log "
+    'JSON, or write options = { server_name = "checked" } if yours is 1.29.9, 1.30.6, 1.31.2 or from 1.32 on'
+)
 
 
 def _tcp(roles: list[Role | None]) -> Callable[[Values], bool]:
@@ -174,7 +183,8 @@ _HEAD: Final = b'[2026-03-02T09:20:30.250Z] "GET /a?b="c" HTTP/1.1" 200 - 0 3 9 
 _ISTIO_HEAD: Final = b'[2026-03-02T09:20:30.250Z] "GET /a HTTP/1.1" 200 - via_upstream - "-" 0 3 9 8 '
 _TAIL: Final = b' "7f3c2a10-5d1e-9c55-9a51-0242ac120002" "www.example.com" "10.1.0.8:80"'
 _ISTIO_TAIL: Final = _TAIL + b" inbound|80|| 127.0.0.6:40001 10.1.0.8:80 "
-_SIDE: Final = (("pattern", "istio"), ("logs_peer", "socket"))
+_CHECKED: Final = ("options", (("server_name", "checked"),))
+_SIDE: Final = (("pattern", "istio"), ("logs_peer", "socket"), _CHECKED)
 
 SAMPLES: Final = (
     Sample(  # no peer in the default format
@@ -216,7 +226,7 @@ SAMPLES: Final = (
         line=_ISTIO_HEAD + b'"198.51.100.4" "x"' + _ISTIO_TAIL + b"198.51.100.4:0 - default",
         expect=(("peer", None), ("stated", "198.51.100.4")),
     ),
-    Sample(  # before Envoy 1.32 a server name could hold anything
+    Sample(  # a server name that holds what no name can
         setup=_SIDE,
         line=_ISTIO_HEAD + b'"-" "x"' + _ISTIO_TAIL + b'10.0.0.9:1 " "a" 1 2 3 6.6.6.6:5 y default',
         rejected="two_readings",
@@ -271,6 +281,7 @@ ENVOY_TEXT: Final = Format(
     samples=SAMPLES,
     logs_peer=("socket", "proxy", "realip"),
     pattern="optional",
+    options=(("server_name", '"checked": this Envoy refuses server names that are none, as it does from 1.32 on'),),
     ids=IDS,
     known_patterns=_KNOWN_PATTERNS,
     connections="UPSTREAM_LOCAL_ADDRESS",
