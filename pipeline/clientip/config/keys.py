@@ -81,7 +81,7 @@ KEYS: Final = (
         "systems",
         "addresses",
         ADDRESSES,
-        "The ends of its connections to the next hop. Nobody else may send from there, or it is `shared`.",
+        "The ends of its connections to the next hop. No other system may send from there, or it is `shared`.",
         '["10.0.0.10", { range = "10.1.0.0/24", from = 2025-01-01T00:00:00Z }, { file = "cdn.txt" }]',
     ),
     Key(

@@ -1,6 +1,6 @@
 """Warnings: what a configuration trusts and a careful operator would not.
 
-Nothing here is a fault: the drawing can be used, but somebody may be believed who should not be,
+Nothing here is a fault: the topology can be used, but a wrong hop may be believed,
 or lines will stay without a client for a reason that can be mended now.
 """
 
@@ -115,7 +115,7 @@ def _elsewhere(systems: Sequence[System]) -> Iterator[_Warning]:
     networks = {system.network for system in systems}
     for system in systems:
         for name in sorted({own.network for own in system.owns if own.network is not None} - networks):
-            yield system.name, "addresses", f'no system is in the network "{name}": nobody will look there'
+            yield system.name, "addresses", f'no system is in the network "{name}", so nothing is looked up there'
 
 
 def _promises(system: System) -> tuple[object, ...]:
@@ -125,14 +125,15 @@ def _promises(system: System) -> tuple[object, ...]:
 def _unproved(systems: Iterable[System]) -> Iterator[_Warning]:
     for system in systems:
         if system.shared and not system.proof and (system.conveys or system.carries):
-            yield system.name, "proof", "is missing: a shared range vouches for nobody without one (`owner_unproved`)"
+            text = "is missing: a shared range without one vouches for no client (`owner_unproved`)"
+            yield system.name, "proof", text
 
 
 def _unlisted(systems: Sequence[System]) -> Iterator[_Warning]:
     met = {name for system in systems for name in (*system.peers, *system.carries)}
     for system in systems:
         if system.owns and system.name not in met:
-            yield system.name, "addresses", "are on nobody's path: no system lists it in `peers`"
+            yield system.name, "addresses", "lie on no path: no system lists this one in `peers`"
 
 
 def _beside_carriers(systems: Sequence[System]) -> Iterator[_Warning]:
@@ -186,7 +187,7 @@ def _pattern(setup: Setup) -> str:
 
 
 def _unconfirmed(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
-    """Promises that hold under one setting of the product only, which nobody named."""
+    """Promises that hold under one setting of the product only, which is not named."""
     for each in systems:
         family = "" if each.setup is None else _BY_SETTING.get(each.setup.format, "")
         for promise in each.system.conveys if family and not each.preset else ():
@@ -232,7 +233,7 @@ def _trailing(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
         ):
             text = (
                 "is not written, so no stamp of this log says when a connection began or ended, and a port that is "
-                'used twice is answered for nobody; write the longest delay, as in stamped_within = "200ms", or '
+                'used twice is not answered; write the longest delay, as in stamped_within = "200ms", or '
                 "collect with `clientip collect conntrack`"
             )
             yield each.system.name, "stamped_within", text

@@ -24,7 +24,7 @@ def promise_fault(source: str, mode: str) -> str | None:
     if source == "proxy":
         return None
     if mode == "overwrite" and is_list(source):
-        return f'{source} is a list; write mode = "append": whoever replaces the list writes its rightmost entry too'
+        return f'{source} is a list; write mode = "append": what replaces the list writes its rightmost entry too'
     if mode != "overwrite" and not is_list(source):
         return f'{source} holds a single address; write mode = "overwrite"'
     return None
@@ -98,5 +98,5 @@ def _of_trust(system: System, conveyed: frozenset[str]) -> Iterator[Finding]:
             "proves nothing for addresses of its own; write shared = true, or take it out",
         )
     for header in sorted({proof.header for proof in system.proof} & (FORWARDING | conveyed)):
-        text = f"{header} names clients and would be kept as a hash only; prove with a header nobody conveys"
+        text = f"{header} names clients and would be kept as a hash only; prove with a header that no system conveys"
         yield system.name, ("proof",), text

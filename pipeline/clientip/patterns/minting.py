@@ -1,6 +1,6 @@
 """Which ids of a log are minted: those that the server made itself, in columns that show what went on.
 
-What a client sent in a header that the server overwrites reached nobody, so such a column is no id of the request at
+What a client sent in a header that the server overwrites went no further, so such a column is no id of the request at
 all: `kept_columns` takes it out, and `require_minted` refuses a system that has no other.
 """
 
@@ -74,7 +74,7 @@ def fault_text(header: str, advice: Advice, *, received: bool) -> str:
     mend = f"log {instead}" if instead else _ELSEWHERE
     if received:
         return f"the log shows {header} as it was received, so a client chooses what it says; {mend}"
-    return f"no column shows {header} as it goes on, so nobody can tell which id was made; {mend}"
+    return f"no column shows {header} as it goes on, so the id that was made is not known; {mend}"
 
 
 def kept_columns(setup: Setup, roles: Roles) -> list[Role | None]:

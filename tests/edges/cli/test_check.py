@@ -82,7 +82,7 @@ def test_a_rejected_line_cannot_drive_the_terminal(tmp_path: Path) -> None:
 def test_peers_on_nobodys_list_are_shown(tmp_path: Path) -> None:
     report = checked(tmp_path, GOOD * 5 + STRANGE * 2)
     assert report.systems[0].unlisted == (("10.9.9.9", 2),)
-    assert "on nobody's list: 10.9.9.9 (2 lines)" in report_text(report)
+    assert "in no system: 10.9.9.9 (2 lines)" in report_text(report)
 
 
 def test_warnings_are_part_of_the_report(tmp_path: Path) -> None:

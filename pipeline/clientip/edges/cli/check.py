@@ -1,6 +1,6 @@
-"""`clientip check`: does each system's log read as configured, and who is met that nobody drew?
+"""`clientip check`: does each system's log read as configured, and which peers are not in the configuration?
 
-The report shows rejected lines to whoever asked, on the terminal; it is written to no log.
+The report shows rejected lines to the person who asked, on the terminal; it is written to no log.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class SystemReport(Struct, frozen=True):
     rejected: int = 0
     unread: tuple[Unread, ...] = ()  # the first ones
     verdicts: tuple[tuple[str, int], ...] = ()  # verdict, or the reason of an unknown, most frequent first
-    unlisted: tuple[tuple[str, int], ...] = ()  # address, lines: probably hops nobody drew
+    unlisted: tuple[tuple[str, int], ...] = ()  # address, lines: probably hops that are not configured
     assumed: str | None = None  # what was taken for true because nothing said otherwise
-    stay_ns: int | None = None  # of the line that lasted longest; None: no line shows how long, or nobody asks
+    stay_ns: int | None = None  # of the line that lasted longest; None: no line shows how long, or it is not asked for
 
     @property
     def share(self) -> float:
@@ -146,7 +146,7 @@ def _assumed(setup: Setup) -> str | None:
         return "drops_underscores = true, the server's default; write false if it has underscores_in_headers on"
     if dict(setup.options).get("headers") == "underscores":
         return (
-            "drops_underscores = false, but for nginx's own spans: headers with a dash vouch for nobody "
+            "drops_underscores = false, but for nginx's own spans: headers with a dash vouch for no client "
             "(`header_twin`); write true if the server drops names with an underscore"
         )
     return None
@@ -219,7 +219,7 @@ def _system_lines(each: SystemReport) -> Iterator[str]:
     for unread in each.unread:
         yield from _unread_lines(unread)
     if each.unlisted:
-        yield f"  on nobody's list: {_addresses(each.unlisted)}; draw these hops, or say who may connect in `peers`"
+        yield f"  in no system: {_addresses(each.unlisted)}; draw these hops, or say who may connect in `peers`"
 
 
 def _unread_lines(unread: Unread) -> Iterator[str]:

@@ -17,7 +17,7 @@ may hold a line break (`$uri`, `$remote_user`, names out of TLS, variables of th
 Headers: `X-Forwarded-For` is all lines, joined.  Of others only the first line was logged before 1.23;
 option `headers` = `all` says the server is newer.  Under `underscores_in_headers on` (Kong sets it; the system's
 `drops_underscores` = false says it) `$http_x_real_ip` shows X_Real_IP as well, which any client can send: then such
-columns vouch for nobody and prove nothing.
+columns vouch for no client and prove nothing.
 
 A pattern that is a JSON object is read as JSON where `escape` is json, otherwise as text.
 Lines of the error log in the same stream are skipped: the access line tells the request.
