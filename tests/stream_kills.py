@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -73,7 +74,7 @@ def run(plan: Plan, folder: Path, kafka: Brokers, prefix: str) -> Run:
         found = settled(stream, meanwhile=lambda: revive(stream))
         revive(stream)
         for name in WORKERS:
-            assert stream.kill(name, 15) == 0, stream.log()[-3000:]
+            until(lambda: _stop(stream, name))  # noqa: B023
     return Run(found, plan.kills, broker_kills, time.monotonic() - began)
 
 
@@ -117,6 +118,15 @@ def revive(stream: Stream) -> None:
         if code is not None:
             assert code == 3, f"{name} ended with {code}\n{stream.log()[-3000:]}"
             stream.start(name)
+
+
+def _stop(stream: Stream, name: str) -> bool:
+    """Stop a worker; False: it gave up a transaction that a broker was slow to end, or had hardly begun."""
+    code = stream.kill(name, signal.SIGTERM)
+    if code:
+        assert code in (3, -signal.SIGTERM), f"{name} ended with {code}\n{stream.log()[-3000:]}"
+        stream.start(name)
+    return code == 0
 
 
 def main() -> int:
