@@ -85,18 +85,17 @@ PROBE = "GET /healthz?deep=1 HTTP/1.1"
 @pytest.mark.parametrize(
     ("status", "asked", "expected"),
     [
-        ("200", PROBE, ("internal", "probe")),
-        ("204", "HEAD /healthz", ("internal", "probe")),
-        ("200", "GET /other", ("unknown", "proxy_missing")),
-        ("301", PROBE, ("unknown", "proxy_missing")),  # plain HTTP on a TLS port, renamed
-        ("200", "TRACE /healthz HTTP/1.1", ("unknown", "proxy_missing")),
-        ("405", "TRACE /healthz HTTP/1.1", ("unknown", "peer_not_logged")),
-        ("400", PROBE, ("unknown", "peer_not_logged")),
+        ("200", PROBE, "proxy_missing"),  # or plain HTTP on a TLS port, renamed by error_page
+        ("204", "HEAD /healthz", "proxy_missing"),
+        ("301", PROBE, "proxy_missing"),
+        ("200", "TRACE /healthz HTTP/1.1", "proxy_missing"),
+        ("405", "TRACE /healthz HTTP/1.1", "peer_not_logged"),
+        ("400", PROBE, "peer_not_logged"),
     ],
 )
-def test_a_probe_behind_proxy_is_one_that_was_answered_well(status: str, asked: str, expected: tuple[str, str]) -> None:
+def test_no_status_makes_a_probe_of_what_shows_no_source(status: str, asked: str, expected: str) -> None:
     line = f'10.0.0.9:5 {TIME} {status} "{asked}"'
-    assert verdict(line, pattern=REMOTE, probes=("/healthz",)) == expected
+    assert verdict(line, pattern=REMOTE, probes=("/healthz",)) == ("unknown", expected)
 
 
 @pytest.mark.parametrize(

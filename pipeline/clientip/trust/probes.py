@@ -25,11 +25,6 @@ def is_silent(graph: Graph, hop: System, seen: Observation) -> bool:
 
 
 def _has_column(source: str, seen: Observation) -> bool:
-    if source != "proxy":
-        return any(claim.name == source and claim.coverage in ("all", "first", "last") for claim in seen.claims)
-    if seen.source_column != "late" or seen.setup.logs_peer != "proxy" or seen.http is None:
-        return seen.source_column == "sure"
-    # The column shows the balancer itself: its probe, or a request that failed early.  What was answered well, by a
-    # method that is not refused, did not fail, unless the server renames its errors.
-    status = seen.http.status
-    return seen.http.method in (None, "GET", "HEAD") and status is not None and 200 <= status < 300
+    if source == "proxy":
+        return seen.source_column == "sure"  # elsewhere a request that failed early shows the balancer itself, too
+    return any(claim.name == source and claim.coverage in ("all", "first", "last") for claim in seen.claims)
