@@ -85,6 +85,12 @@ UNKNOWN: Final = MappingProxyType(
             "the logged address was replaced before logging, by a header accepted from more than the configured peers",
             "narrow the system's own trusted list, or name in `believes` only systems that are in `peers`",
         ),
+        "source_unproved": Reason(
+            "the server replaced its peer by what a header says that came through a hop whose log knows each "
+            "connection, and the line does not show which one it was: a client who goes round the balancer writes it",
+            "log the socket's far end with its port, too; where the server cannot, let the balancer connect to it "
+            "directly, or leave out the `inputs` of the hop that carries, if only the balancer can reach its ports",
+        ),
         "snat_no_witness": Reason(
             "the hop hides its peer and conveys nothing; only another log could tell",
             "let the hop send a PROXY header or an HTTP header, or collect its NAT events or connection log",

@@ -44,6 +44,7 @@ def warnings(settings: Settings) -> tuple[str, ...]:
         *_unlisted(systems),
         *_beside_carriers(systems),
         *_unbelieving(settings.systems),
+        *_unheld(settings.systems),
         *_unlogged(settings.systems),
         *_unbounded(settings.systems),
         *_trailing(settings.systems),
@@ -155,6 +156,20 @@ def _unbelieving(systems: Iterable[SystemSettings]) -> Iterator[_Warning]:
                 "believes",
                 "is missing: where the socket is not logged, no line names a client (`not_believed`)",
             )
+
+
+def _unheld(systems: Sequence[SystemSettings]) -> Iterator[_Warning]:
+    """Statements that came through a hop whose own log knows each connection."""
+    logging = {each.system.name for each in systems if each.setup is not None and each.system.tells}
+    held = {each.system.name for each in systems if each.system.carries and each.system.connects} & logging
+    for each in systems:
+        hops = sorted(held.intersection(each.system.believes))
+        if hops and not any(column in _columns(each) for column in _SOCKETS):
+            text = f'has "{hops[0]}", which carries and has a log: where no line shows the socket, none names a client '
+            yield each.system.name, "believes", text + "(`source_unproved`); log the socket's far end, too"
+
+
+_SOCKETS: Final = ("realip_remote_addr", "{c}a", "fc_src", "downstream_direct_remote_address")  # columns
 
 
 def _unlogged(systems: Sequence[SystemSettings]) -> Iterator[_Warning]:

@@ -24,6 +24,7 @@ from clientip.trust.findings import findings
 from clientip.trust.graph import Graph, logs_socket
 from clientip.trust.header_cursor import Said, Stopped
 from clientip.trust.probes import is_probe, is_silent
+from clientip.trust.statements import doubt_of
 
 MAX_STEPS: Final = 32
 
@@ -41,6 +42,7 @@ ASKING: Final = frozenset(
         "ambiguous",
         "peer_not_logged",
         "not_believed",
+        "source_unproved",
     }
 )
 
@@ -62,8 +64,8 @@ def resolve(
     """
     # Hot: the stage `resolve` of `python -m benchmarks`. Cut up further, it costs a tenth of the whole engine.
     here = graph.systems[seen.setup.system]
-    stated, believed = seen.peer is None and owner is None, _is_believed(graph, here)
-    said, path = Said(seen, stated=stated, believed=believed), list[Step]()
+    stated, doubt = seen.peer is None and owner is None, doubt_of(graph, here)
+    said, path = Said(seen, stated=stated, believed=doubt != "not_believed"), list[Step]()
     at, by, evidence, record, allowed = seen.peer, "socket", "seen", None, here.peers
     target, on_wire, used = seen.local, True, 0  # on_wire: this is still the observer's own connection
     known = owner if at is None else None  # who stands here, if that is known without the address
@@ -71,8 +73,8 @@ def resolve(
     stop: Stopped | None
     if stated:
         # 7. The socket was not logged: begin at the system's statement.
-        if seen.stated is None or not believed:
-            reason = "peer_not_logged" if seen.stated is None else "not_believed"
+        if seen.stated is None or doubt is not None:
+            reason = doubt if seen.stated is not None and doubt is not None else "peer_not_logged"
             return _stopped(reason, path, said, answers, None, _NO_ENDS)
         at, by, evidence, allowed = seen.stated, here.logs_peer or "realip", "stated", graph.may_state[here.name]
         target, on_wire = None, False
@@ -99,8 +101,8 @@ def resolve(
             if isinstance(vouched, Endpoint):
                 # 7, further out: what a system writes after PROXY or realip replaced its peer is a statement, too.
                 evidence = "vouched" if logs_socket(witness) else "stated"
-                if evidence == "stated" and not _is_believed(graph, witness):
-                    return _unknown("not_believed", path, said, witness)
+                if evidence == "stated" and (doubt := doubt_of(graph, witness)) is not None:
+                    return _unknown(doubt, path, said, witness)
                 here, at, target, record, on_wire = witness, vouched, None, None, False
                 if witness.drops:
                     said.dropped |= witness.drops
@@ -250,28 +252,6 @@ def _is_proved(hop: System, seen: Observation) -> bool:
     return any((proof.header, proof.value) in seen.proofs for proof in hop.proof)
 
 
-# 7. Statements.
-
-
-def _is_believed(graph: Graph, server: System) -> bool:
-    """Whether a statement counts: the server accepts headers from peers alone, and these are drawn systems."""
-    from_peers = bool(server.believes) and server.peers.issuperset(server.believes)
-    return from_peers and all(name in graph.systems for name in server.believes)
-
-
-def _speaks_of_itself(graph: Graph, here: System, path: list[Step]) -> bool:
-    """Whether the PROXY source is the very system that brought the header, and no peer of whom it may tell.
-
-    Then whoever wrote the header chose one of its tuples, and its log would name that tuple's client.
-    """
-    if here.logs_peer != "proxy" or len(path) != 1 or path[0].evidence != "stated" or path[0].system is None:
-        return False
-    owner = graph.systems[path[0].system]
-    if owner.name not in here.believes or not owner.carries:
-        return False
-    return all(owner.name not in graph.systems[name].peers for name in owner.carries)
-
-
 # 8. It did not vouch: what other logs know.
 
 
@@ -337,11 +317,8 @@ def _stop(
     used: int,
     allowed: frozenset[str],
     said: Said,
-) -> Stop | None:
-    """What the walk would have to know of the connection at which it stopped; None: no log may say it."""
-    if _speaks_of_itself(graph, here, path):
-        said.noticed = ("reached_around",)
-        return None
+) -> Stop:
+    """What the walk would have to know of the connection at which it stopped."""
     seen = said.seen
     owners: tuple[System, ...] = ()
     if at is not None:
