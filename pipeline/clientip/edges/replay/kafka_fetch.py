@@ -40,6 +40,7 @@ _MS: Final = 1_000_000
 _MAX_MESSAGES: Final = 100  # messages in memory; each may be some MiB
 _POLL_S: Final = 0.05  # for so many, each time
 _ANSWER_S: Final = 30.0
+_LEADERLESS: Final = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 _GONE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION)
 
 
@@ -161,13 +162,22 @@ def _ranges(
     ids = topic_ids(kafka, topics)
     counts = {topic: count or 0 for topic, count in partition_counts(kafka, topics).items()}
     places = [TopicPlace(topic, partition) for topic in topics for partition in range(counts[topic])]
-    try:
-        bounds = _Bounds(kafka, places, spread_ns(settings), options, warn)
-    except KafkaException as error:
-        text = f"no answer from Kafka at {', '.join(kafka.brokers)}: {error.args[0].str()}"
-        raise SinkError(text, retry=True) from error
+    bounds = _patiently(kafka, lambda: _Bounds(kafka, places, spread_ns(settings), options, warn))
     owners = {topic: each for each in settings.systems if each.feed for topic in each.feed.topics}
     return tuple(_range(owners[place.topic], ids[place.topic], place, *bounds.of(place)) for place in places)
+
+
+def _patiently(kafka: Kafka, ask: Callable[[], _Bounds]) -> _Bounds:
+    """The bounds, asked for again while a partition has no leader that knows itself; SinkError after a while."""
+    deadline = time.monotonic() + _ANSWER_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
+                text = f"no answer from Kafka at {', '.join(kafka.brokers)}: {error.args[0].str()}"
+                raise SinkError(text, retry=True) from error
+        time.sleep(_POLL_S)
 
 
 def _range(owner: SystemSettings, topic_id: str, place: TopicPlace, earliest: int, begin: int, end: int) -> Range:
