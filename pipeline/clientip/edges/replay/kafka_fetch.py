@@ -162,22 +162,13 @@ def _ranges(
     ids = topic_ids(kafka, topics)
     counts = {topic: count or 0 for topic, count in partition_counts(kafka, topics).items()}
     places = [TopicPlace(topic, partition) for topic in topics for partition in range(counts[topic])]
-    bounds = _patiently(kafka, lambda: _Bounds(kafka, places, spread_ns(settings), options, warn))
+    try:
+        bounds = _Bounds(kafka, places, spread_ns(settings), options, warn)
+    except KafkaException as error:
+        text = f"no answer from Kafka at {', '.join(kafka.brokers)}: {error.args[0].str()}"
+        raise SinkError(text, retry=True) from error
     owners = {topic: each for each in settings.systems if each.feed for topic in each.feed.topics}
     return tuple(_range(owners[place.topic], ids[place.topic], place, *bounds.of(place)) for place in places)
-
-
-def _patiently(kafka: Kafka, ask: Callable[[], _Bounds]) -> _Bounds:
-    """The bounds, asked for again while a partition has no leader that knows itself; SinkError after a while."""
-    deadline = time.monotonic() + _ANSWER_S
-    while True:
-        try:
-            return ask()
-        except KafkaException as error:
-            if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
-                text = f"no answer from Kafka at {', '.join(kafka.brokers)}: {error.args[0].str()}"
-                raise SinkError(text, retry=True) from error
-        time.sleep(_POLL_S)
 
 
 def _range(owner: SystemSettings, topic_id: str, place: TopicPlace, earliest: int, begin: int, end: int) -> Range:
@@ -221,6 +212,17 @@ class _Bounds:
         return self._earliest[place], self._begins[place], self._ends[place]
 
     def _offsets(self, places: Sequence[TopicPlace], spec: Any) -> dict[TopicPlace, int]:
+        """The offsets; asked for again for a while if a partition has no leader yet."""
+        deadline = time.monotonic() + _ANSWER_S
+        while True:
+            try:
+                return self._answered(places, spec)
+            except KafkaException as error:
+                if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL_S)
+
+    def _answered(self, places: Sequence[TopicPlace], spec: Any) -> dict[TopicPlace, int]:
         asked = {TopicPartition(*place): spec for place in places}
         committed = IsolationLevel.READ_COMMITTED
         answers = self._admin.list_offsets(asked, isolation_level=committed, request_timeout=_ANSWER_S) if asked else {}
