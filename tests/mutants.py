@@ -44,6 +44,7 @@ JOINS: Final = ("joins/test_joins_edges.py", "joins/test_joins.py")
 MODULES: Final = {  # module → the tests that answer for it, the quickest first
     "trust.walk": WALKS,
     "trust.graph": WALKS,
+    "trust.statements": WALKS,
     "trust.header_cursor": WALKS,
     "trust.owners": WALKS,
     "syntax.addresses": TEXTS,

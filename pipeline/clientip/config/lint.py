@@ -164,12 +164,12 @@ def _unheld(systems: Sequence[SystemSettings]) -> Iterator[_Warning]:
     held = {each.system.name for each in systems if each.system.carries and each.system.connects} & logging
     for each in systems:
         hops = sorted(held.intersection(each.system.believes))
-        if hops and not any(column in _columns(each) for column in _SOCKETS):
+        if hops and not any(column in _columns(each) for column in _SOCKET_COLUMNS):
             text = f'has "{hops[0]}", which carries and has a log: where no line shows the socket, none names a client '
             yield each.system.name, "believes", text + "(`source_unproved`); log the socket's far end, too"
 
 
-_SOCKETS: Final = ("realip_remote_addr", "{c}a", "fc_src", "downstream_direct_remote_address")  # columns
+_SOCKET_COLUMNS: Final = ("realip_remote_addr", "{c}a", "fc_src", "downstream_direct_remote_address")
 
 
 def _unlogged(systems: Sequence[SystemSettings]) -> Iterator[_Warning]:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from clientip.model import System
 from clientip.trust.owners import Owners
+from clientip.trust.statements import doubt_of
 
 
 class Graph(Struct, frozen=True):
@@ -16,6 +17,7 @@ class Graph(Struct, frozen=True):
     systems: Mapping[str, System]
     owners: Owners
     may_state: Mapping[str, frozenset[str]]  # neighbours whose address a system's *statement* may be
+    doubts: Mapping[str, str | None]  # why a system's *statement* does not count; None: it counts
     logging: frozenset[str] = frozenset()  # systems with inputs of their own
     witnesses: frozenset[str] = frozenset()  # those of them whose lines may answer for others
     behind: Mapping[str, System] = {}  # `resolve` only: the owner of every address that a system met
@@ -32,9 +34,8 @@ def draw(systems: Iterable[System], logging: Iterable[str] = ()) -> Graph:
     may_state = {name: _may_state(by_name, system) for name, system in by_name.items()}
     with_log = frozenset(logging)
     witnesses = frozenset(name for name in with_log if name in by_name and by_name[name].tells)
-    return Graph(
-        systems=by_name, owners=Owners(by_name.values()), may_state=may_state, logging=with_log, witnesses=witnesses
-    )
+    doubts = {name: doubt_of(by_name, witnesses, system) for name, system in by_name.items()}
+    return Graph(by_name, Owners(by_name.values()), may_state, doubts, with_log, witnesses)
 
 
 def _may_state(systems: Mapping[str, System], system: System) -> frozenset[str]:

@@ -24,7 +24,6 @@ from clientip.trust.findings import findings
 from clientip.trust.graph import Graph, logs_socket
 from clientip.trust.header_cursor import Said, Stopped
 from clientip.trust.probes import is_probe, is_silent
-from clientip.trust.statements import doubt_of
 
 MAX_STEPS: Final = 32
 
@@ -64,7 +63,7 @@ def resolve(
     """
     # Hot: the stage `resolve` of `python -m benchmarks`. Cut up further, it costs a tenth of the whole engine.
     here = graph.systems[seen.setup.system]
-    stated, doubt = seen.peer is None and owner is None, doubt_of(graph, here)
+    stated, doubt = seen.peer is None and owner is None, graph.doubts[here.name]
     said, path = Said(seen, stated=stated, believed=doubt != "not_believed"), list[Step]()
     at, by, evidence, record, allowed = seen.peer, "socket", "seen", None, here.peers
     target, on_wire, used = seen.local, True, 0  # on_wire: this is still the observer's own connection
@@ -73,8 +72,8 @@ def resolve(
     stop: Stopped | None
     if stated:
         # 7. The socket was not logged: begin at the system's statement.
-        if seen.stated is None or doubt is not None:
-            reason = doubt if seen.stated is not None and doubt is not None else "peer_not_logged"
+        reason = "peer_not_logged" if seen.stated is None else doubt
+        if reason is not None:
             return _stopped(reason, path, said, answers, None, _NO_ENDS)
         at, by, evidence, allowed = seen.stated, here.logs_peer or "realip", "stated", graph.may_state[here.name]
         target, on_wire = None, False
@@ -101,7 +100,7 @@ def resolve(
             if isinstance(vouched, Endpoint):
                 # 7, further out: what a system writes after PROXY or realip replaced its peer is a statement, too.
                 evidence = "vouched" if logs_socket(witness) else "stated"
-                if evidence == "stated" and (doubt := doubt_of(graph, witness)) is not None:
+                if evidence == "stated" and (doubt := graph.doubts[witness.name]) is not None:
                     return _unknown(doubt, path, said, witness)
                 here, at, target, record, on_wire = witness, vouched, None, None, False
                 if witness.drops:
@@ -329,7 +328,7 @@ def _stop(
 
 
 def _stopped(
-    reason: str, path: list[Step], said: Said, answers: tuple[Answer, ...], hop: System | None, stop: Stop | None
+    reason: str, path: list[Step], said: Said, answers: tuple[Answer, ...], hop: System | None, stop: Stop
 ) -> Resolution:
     """The end of a walk for which no system vouched further: adopted from another line, refused, or to be asked."""
     last = answers[-1] if answers else None

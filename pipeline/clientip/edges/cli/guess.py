@@ -26,7 +26,7 @@ LINE_BYTES: Final = 1_048_576
 _FIRST_LOOK: Final = 50  # lines on which every candidate is tried
 _KEPT: Final = 6  # candidates that are tried on the whole sample
 _NAME: Final = "guess"
-_PROMISES: Final = ((), (("line_breaks", "escaped"),), (("server_name", "checked"),))  # options: the operator's word
+_OPERATORS_WORDS: Final = ((), (("line_breaks", "escaped"),), (("server_name", "checked"),))
 _ZONE: Final = "UTC"  # stands in for a zone only the operator knows
 
 
@@ -193,7 +193,7 @@ def _completed(setup: Setup) -> Setup | None:
         logs_peers = (setup.logs_peer,)
     if setup.timezone is not None:
         zones = (setup.timezone,)
-    for zone, logs_peer, options in product(zones, logs_peers, (setup.options,) if setup.options else _PROMISES):
+    for zone, logs_peer, options in product(zones, logs_peers, (setup.options,) if setup.options else _OPERATORS_WORDS):
         complete = replace(setup, logs_peer=logs_peer, timezone=zone, options=options)
         try:
             row.compile(complete)
