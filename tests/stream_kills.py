@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,7 +75,7 @@ def run(plan: Plan, folder: Path, kafka: Brokers, prefix: str) -> Run:
         found = settled(stream, meanwhile=lambda: revive(stream))
         revive(stream)
         for name in WORKERS:
-            until(lambda: _stop(stream, name))  # noqa: B023
+            until(partial(_stop, stream, name))
     return Run(found, plan.kills, broker_kills, time.monotonic() - began)
 
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.worlds.samples_check import line_of, reader_of
+from tests.worlds.samples_check import CHECKED, line_of, reader_of
 from tests.worlds.walks import XFF, system
 
 PATTERNED = ("nginx", "haproxy", "apache", "varnish")
@@ -170,7 +170,7 @@ def test_every_shipped_pattern_is_still_read(row: Format) -> None:
         peers: tuple[LogsPeer | None, ...] = row.logs_peer or (None,)
         for logs_peer in peers:
             given_ = Setup(system="s", format=row.name, pattern=pattern, logs_peer=logs_peer, timezone="UTC")
-            row.compile(replace(given_, options=(("line_breaks", "escaped"), ("server_name", "checked"))))
+            row.compile(replace(given_, options=(("line_breaks", "escaped"), *CHECKED)))
 
 
 LB = system("lb", "10.0.0.0/24", peers="outside", conveys=(XFF,))

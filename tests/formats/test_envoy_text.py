@@ -9,9 +9,8 @@ from clientip.model import Sample, Setup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.worlds.samples_check import check_sample, line_of, reader_of, value_at
+from tests.worlds.samples_check import CHECKED, check_sample, line_of, reader_of, value_at
 
-CHECKED = (("server_name", "checked"),)
 HEAD = '[2026-03-02T09:20:30.250Z] "GET /a HTTP/1.1" 200 - via_upstream - "-" 0 3 9 8 '
 TAIL = ' "10.1.0.8:80" inbound|80|| 127.0.0.6:40001 10.1.0.8:80 203.0.113.7:50112 - default'
 

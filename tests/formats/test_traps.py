@@ -16,7 +16,7 @@ from clientip.model import Line, Observation, Record, Rejected, Setup, Skipped, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.worlds.samples_check import line_of, reader_of, value_at
+from tests.worlds.samples_check import CHECKED, line_of, reader_of, value_at
 
 TIME = "[02/Mar/2026:09:20:30 +0000]"
 STAMP_NS = 1772443230_000_000_000
@@ -245,7 +245,7 @@ def test_an_upstream_may_have_a_scheme_and_a_prefix_may_stand_before(
 ) -> None:
     more = 'via_upstream - "-" ' if tail else ""
     line = f'{head}[2026-03-02T09:20:30.250Z] "GET /a HTTP/1.1" 200 - {more}0 3 9 - "-" "x" "r" "h" "tcp://10.0.2.1:80"'
-    seen = seen_in("envoy_text", line + tail, pattern=pattern, options=(("server_name", "checked"),))
+    seen = seen_in("envoy_text", line + tail, pattern=pattern, options=CHECKED)
     assert (value_at(seen, "upstream_peer"), value_at(seen, "peer")) == ("10.0.2.1:80", peer)
 
 

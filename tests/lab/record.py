@@ -88,10 +88,10 @@ class Recorder:
         for number in range(most):
             scenario.send(driver)
             driver.join()
-            self._quiet()
             if number + 1 >= fewest and self._grows(scenario, begun):
                 break
         driver.framing = False
+        time.sleep(QUIET_S)
 
     def _grows(self, scenario: Scenario, begun: dict[Path, int]) -> bool:
         """Whether each log that vouches has grown since; spans are sent a second after their requests."""

@@ -18,6 +18,7 @@ from clientip.outputs import OUTPUTS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.worlds.samples_check import CHECKED
 from tests.worlds.walks import PROXY, XFF, claim, found, request, system, walk
 
 LB = system("lb", "10.0.0.0/24", peers="outside", conveys=(XFF,))
@@ -181,7 +182,6 @@ def test_the_error_log_beside_a_log_that_begins_its_own_way_is_passed_over(patte
 
 # --- Envoy text
 
-CHECKED = (("server_name", "checked"),)
 ENVOY_LINE = '[2026-03-02T09:20:30.250Z] "GET {} HTTP/1.1" {} {} "{}"'
 SOFT = (
     "REQUESTED_SERVER_NAME",

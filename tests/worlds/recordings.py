@@ -12,6 +12,7 @@ from clientip.engine import Engine, LogSource
 from clientip.formats import FORMATS
 from clientip.model import Fact, Line, Promise, Record, Rejected, Setup, System
 
+from tests.worlds.samples_check import CHECKED
 from tests.worlds.walks import owns, system
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -24,7 +25,6 @@ XFF = (Promise("x-forwarded-for"),)
 # HAProxy's httpslog was recorded on a port without TLS: nobody sent a server name, and with it line breaks.
 # Envoy's server was one that refuses server names with anything odd in them.
 OPTIONS = {HTTPSLOG: (("line_breaks", "escaped"),)}
-CHECKED = (("server_name", "checked"),)
 
 Read = tuple[int, bytes, Any]
 """(line number, bytes, outcome)"""

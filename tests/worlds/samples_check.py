@@ -7,6 +7,8 @@ from clientip.errors import FormatError
 from clientip.model import Address, Claim, Endpoint, Format, Line, Observation, Reader, Sample, Setup, Skipped
 from msgspec.structs import asdict
 
+CHECKED = (("server_name", "checked"),)  # options of Envoy text: its server names are names
+
 
 def reader_of(chosen: Format, **fields: object) -> Reader:
     """Compile `chosen` for a system `s`; `logs_peer` is the socket and the zone UTC unless said otherwise."""
