@@ -18,6 +18,7 @@ from clientip.errors import FormatError
 from clientip.formats import FORMATS
 from clientip.framing.wrappers import EMPTY, IN_PARTS, OpenLines, join, peel
 from clientip.joins.join import Joining
+from clientip.joins.translated import Undrawn, noting_translated
 from clientip.model import (
     Fact,
     Heartbeat,
@@ -63,15 +64,23 @@ class Engine:
     """
 
     def __init__(
-        self, systems: Iterable[System], sources: Iterable[LogSource], *, line_bytes: int, joins: Joins | None = None
+        self,
+        systems: Iterable[System],
+        sources: Iterable[LogSource],
+        *,
+        line_bytes: int,
+        joins: Joins | None = None,
+        translated: Iterable[str] = (),
+        met: Iterable[str] = (),
     ) -> None:
+        """`translated`: the addresses NAT translates to by the configuration; `met`: those a run found before."""
         self.sources: Mapping[str, LogSource] = {source.setup.system: source for source in sources}
-        self.graph: Graph = draw(systems, self.sources)
+        listed = frozenset(translated)
+        self.graph: Graph = draw(systems, self.sources, listed.union(met))
         self.line_bytes = line_bytes
         self.joining = None if joins is None else Joining(self.graph, joins)
         self._readers: Mapping[str, Reader] = {
-            name: _bounded(FORMATS[source.setup.format].compile(source.setup), self.graph.systems.get(name))
-            for name, source in self.sources.items()
+            name: self._reader(source, self.graph.systems.get(name), listed) for name, source in self.sources.items()
         }
 
     @property
@@ -92,6 +101,11 @@ class Engine:
         walk = resolve if walks_facts else _walk_requests
         rotates = rotated and not IN_PARTS.isdisjoint(source.wrapper)
         return Reading(self.graph, source, self._readers[system], self.line_bytes, seed.digest(), walk, rotates)
+
+    def _reader(self, source: LogSource, system: System | None, listed: frozenset[str]) -> Reader:
+        row = FORMATS[source.setup.format]
+        read = _bounded(row.compile(source.setup), system)
+        return read if row.connections != "" else noting_translated(read, Undrawn(self.graph.systems.values(), listed))
 
     def again(self, system: str, line: Line) -> Observation:
         """What a line that became a record before was read as: its text is what the wrappers left of it."""
@@ -253,8 +267,15 @@ def _has_length_of_cut(line: Line) -> bool:
     return any(0 <= size - length <= _LINE_END for size in _CUTS for length in lengths)
 
 
-def build(settings: Settings) -> Engine:
-    """The engine a configuration describes."""
+def build(settings: Settings, met: Iterable[str] = ()) -> Engine:
+    """The engine a configuration describes; `met`: addresses that a first pass found NAT to translate to."""
     sources = [LogSource(each.setup, each.wrapper) for each in settings.systems if each.setup is not None]
     systems = [each.system for each in settings.systems]
-    return Engine(systems, sources, line_bytes=settings.limits.line_bytes, joins=settings.joins)
+    return Engine(
+        systems,
+        sources,
+        line_bytes=settings.limits.line_bytes,
+        joins=settings.joins,
+        translated=settings.translated,
+        met=met,
+    )

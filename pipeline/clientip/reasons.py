@@ -36,6 +36,10 @@ UNKNOWN: Final = MappingProxyType(
             "list the address in the `addresses` of its system, "
             'or add "outside" or "internal" to `peers` of the system before it',
         ),
+        "translated_address": Reason(
+            "the walk ended at an address that no system owns and that a NAT log translates to: a node, never a client",
+            "list it in the `addresses` of the system that translates to it; `clientip check` names it",
+        ),
         "unexpected_neighbour": Reason(
             "the address belongs to a system that is not in `peers` of the system before it",
             "add that system to `peers` if the connection is meant; otherwise a client goes round a hop",
@@ -169,7 +173,7 @@ WAITING: Final = frozenset(
 )
 
 # What says that the configuration does not fit its logs: a replay ends with 1, and a stream raises an alarm.
-BROKEN: Final = frozenset({"bound_broken", "longest_broken", "stamps_unbounded"})
+BROKEN: Final = frozenset({"bound_broken", "longest_broken", "stamps_unbounded", "translated_undrawn"})
 
 REJECTED: Final = MappingProxyType(
     {
@@ -270,6 +274,10 @@ FINDINGS: Final = MappingProxyType(
         "longest_broken": Reason(
             "a request or connection lasted longer than `longest` says, so a log was taken for complete too early",
             "write the bound that the server enforces (`clientip help longest`), and replay again",
+        ),
+        "translated_undrawn": Reason(
+            "a NAT log translates to an address that is in no system and not in the file of `[joins] translated`",
+            "list it in the `addresses` of the system that translates to it; `clientip check` names it",
         ),
         "statement_differs": Reason(
             "the address the server derived differs from the one the walk finds",

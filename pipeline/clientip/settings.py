@@ -101,3 +101,4 @@ class Settings(Struct, frozen=True):
     topology: str  # 16 hex: the same without the program version; questions of a stream name it
     digest: str  # 64 hex: digest of everything, inputs and limits too; a run goes on only under the same one
     proof_key: bytes = b""  # key under which the values of proof headers are hashed; b"": nothing needs one
+    translated: tuple[str, ...] = ()  # addresses that NAT translates to: canonical text, sorted, each once

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from clientip.config.join_keys import OF_JOINS
 from clientip.config.presets import PRESETS
 from clientip.config.stream_keys import OF_STREAM, OF_SYSTEMS
 from clientip.config.value_shapes import (
@@ -297,22 +298,7 @@ KEYS: Final = (
         "1048576",
         default=1_048_576,
     ),
-    Key(
-        "joins",
-        "tolerance",
-        DURATION,
-        "How far the stamps of two logs of one event may lie apart beyond what `max_skew` says; too small is unsafe.",
-        '"20ms"',
-        default="20ms",
-    ),
-    Key(
-        "joins",
-        "horizon",
-        DURATION,
-        "How long a request can have lasted whose log does not say when it began.",
-        '"10m"',
-        default="10m",
-    ),
+    *OF_JOINS,
     Key(
         "geo",
         "city",

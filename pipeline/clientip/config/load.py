@@ -24,7 +24,7 @@ from clientip.config.keys import NAME_PATTERN, RESERVED, TABLES, default, keys_o
 from clientip.config.place import ConfigPlace
 from clientip.config.presets import with_preset
 from clientip.config.promises import passed
-from clientip.config.ranges import doubly_owned, ownerships
+from clientip.config.ranges import doubly_owned, ownerships, translated_of
 from clientip.config.schema_check import instead, nearest
 from clientip.config.suggest import bare, key_faults
 from clientip.config.topology import topology_faults
@@ -74,7 +74,8 @@ def load(paths: Sequence[Path]) -> Settings:
     kafka, stream = _spread("kafka", documents), _spread("stream", documents)
     key = _proof_key(secrets, drafts)
     systems = [_system(draft, key) for draft in drafts]
-    joining = Joins(*[duration_ns(joins.values.get(name, default("joins", name))) for name in keys_of("joins")])
+    joining = Joins(*[duration_ns(joins.values.get(name, default("joins", name))) for name in ("tolerance", "horizon")])
+    translated = translated_of(joins.values.get("translated"), joins.places.get("translated"))
     setups = _setups(drafts, systems, key)
     settings = [_with_log(*each, joining) for each in zip(drafts, systems, setups, strict=True)]
     _check(drafts, systems, faults)
@@ -85,12 +86,13 @@ def load(paths: Sequence[Path]) -> Settings:
         raise ConfigError(faults)
     bounds = {name: limits.values.get(name, default("limits", name)) for name in keys_of("limits")}
     deciding = [_deciding(each) for each in sorted(settings, key=lambda each: each.system.name)]
-    rules = _hash([__version__, deciding, joining])
+    rules = _hash([__version__, deciding, joining, *translated])
     written = [(draft.name, draft.keys.get("inputs")) for draft in drafts]
     digest = _hash([rules, written, bounds, geo.values])
-    place, topology = Geo(**places), _hash([deciding, joining])[:16]
-    flow = stream_of(stream.values, stream.places)
-    return Settings(tuple(settings), Limits(**bounds), joining, place, rules[:16], cluster, flow, topology, digest, key)
+    place, topology = Geo(**places), _hash([deciding, joining, *translated])[:16]
+    flow, each, held = stream_of(stream.values, stream.places), tuple(settings), Limits(**bounds)
+    decided = Settings(each, held, joining, place, rules[:16], cluster, flow, topology, digest, key)
+    return msgspec.structs.replace(decided, translated=translated)
 
 
 def _documents(path: Path, faults: list[Fault]) -> Iterator[tuple[ConfigPlace, dict[str, Any]]]:

@@ -66,6 +66,17 @@ def _of_file(name: str, terms: _Terms, place: ConfigPlace) -> Iterator[Ownership
             yield Ownership(low, high, version, canonical, *terms)
 
 
+def translated_of(name: str | None, place: ConfigPlace | None) -> tuple[str, ...]:
+    """The addresses in the file that `[joins] translated` names: canonical text, sorted, each once."""
+    if name is None or place is None:
+        return ()
+    listed = tuple(_of_file(name, _ALWAYS, place))
+    for own in listed:
+        if own.low != own.high:
+            place.wrong(f"{place.folder / name} holds the range {own.text}; write single addresses")
+    return tuple(sorted({own.text for own in listed}))
+
+
 def _terms(entry: Mapping[str, Any], place: ConfigPlace) -> _Terms:
     from_ns, until_ns = (_moment_ns(entry.get(name), place.at(name)) for name in ("from", "until"))
     if from_ns is not None and until_ns is not None and from_ns >= until_ns:

@@ -20,12 +20,15 @@ class Graph(Struct, frozen=True):
     doubts: Mapping[str, str | None]  # why a system's *statement* does not count; None: it counts
     logging: frozenset[str] = frozenset()  # systems with inputs of their own
     witnesses: frozenset[str] = frozenset()  # those of them whose lines may answer for others
+    translated: frozenset[str] = frozenset()  # addresses that NAT logs translate to: without an owner, never a client
     behind: Mapping[str, System] = {}  # `resolve` only: the owner of every address that a system met
     private_outside: bool = False  # `resolve` only: unowned private addresses are outside too
 
 
-def draw(systems: Iterable[System], logging: Iterable[str] = ()) -> Graph:
+def draw(systems: Iterable[System], logging: Iterable[str] = (), translated: Iterable[str] = ()) -> Graph:
     """The graph of these systems; `logging` names those with inputs of their own.
+
+    `translated`: addresses, as canonical text, that NAT logs translate to.
 
     >>> draw([System(name="a", peers=frozenset({"outside"}))]).may_state["a"]
     frozenset({'outside'})
@@ -35,7 +38,7 @@ def draw(systems: Iterable[System], logging: Iterable[str] = ()) -> Graph:
     with_log = frozenset(logging)
     witnesses = frozenset(name for name in with_log if name in by_name and by_name[name].tells)
     doubts = {name: doubt_of(by_name, witnesses, system) for name, system in by_name.items()}
-    return Graph(by_name, Owners(by_name.values()), may_state, doubts, with_log, witnesses)
+    return Graph(by_name, Owners(by_name.values()), may_state, doubts, with_log, witnesses, frozenset(translated))
 
 
 def _may_state(systems: Mapping[str, System], system: System) -> frozenset[str]:

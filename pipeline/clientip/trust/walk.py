@@ -50,6 +50,7 @@ _CONTRADICTION: Final = Stopped("contradiction")
 _UNPROVED: Final = Stopped("owner_unproved")
 _AMBIGUOUS: Final = Stopped("ambiguous")
 _LOCAL: Final = Stopped("proxy_missing", by_itself=True)  # PROXY LOCAL: a connection of the sender's own
+_STRANGERS: Final = frozenset({"outside", "internal"})  # peers that own no address
 _NO_ENDS: Final = Stop((), None, None, (), 0)
 
 
@@ -168,6 +169,8 @@ def _unowned(graph: Graph, allowed: frozenset[str], path: list[Step], at: Endpoi
     """The client, if the last system may meet clients; a workload; or an address that is not listed."""
     assert at is not None
     scope = at.address.scope
+    if at.address.text in graph.translated and allowed & _STRANGERS:
+        return _unknown("translated_address", path, said)  # A node that nobody listed: its clients stand behind it.
     if "outside" in allowed and (scope == "global" or (scope == "local" and graph.private_outside)):
         joined = any(step.evidence == "joined" for step in path)
         verdict: Verdict = "joined" if joined else "seen" if path[-1].evidence == "seen" else "vouched"

@@ -124,7 +124,7 @@ def plan_for(config: Paths, inputs: Paths, system: str | None) -> tuple[Settings
 
 def records_of(settings: Settings, plan: Plan, on_rejected: OnRejected | None) -> Iterator[Record]:
     """The records of a plan."""
-    engine, geo = build(settings), open_geo(settings)
+    engine, geo = build(settings, plan.met), open_geo(settings)
     if engine.joining is None or not engine.joins:
         return _records(outcomes_of(engine, plan, walks_facts=False), geo, on_rejected)
     return _records(_settled(_Bounded(engine.joining, settings), engine, plan), geo, on_rejected)

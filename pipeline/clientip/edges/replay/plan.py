@@ -76,6 +76,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     framed: frozenset[str] = frozenset()  # systems that write a length before each message
     in_parts: frozenset[str] = frozenset()  # systems whose lines may come in parts
     unread: frozenset[str] = frozenset()  # systems whose log is not all here: their silence says nothing
+    met: tuple[str, ...] = ()  # addresses in no system to which its NAT logs translate, sorted
     shards: int = 0  # over which join keys are spread; 0: no line can answer for another one
 
 

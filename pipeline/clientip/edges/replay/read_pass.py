@@ -67,7 +67,7 @@ def open_job(paths: tuple[Path, ...], plan: Plan) -> Job:
     geo = open_geo(settings)
     if (settings.digest, geo.identity()) != (plan.digest, plan.geo):
         raise ConfigError([Fault("", "", "the configuration or a geo database changed during the run: use --restart")])
-    return Job(plan, build(settings), geo, settings)
+    return Job(plan, build(settings, plan.met), geo, settings)
 
 
 class Pass:

@@ -57,6 +57,7 @@ from clientip.edges.replay.read_pass import WHOLE, Done
 from clientip.edges.replay.summary import Summary, as_json, miscounted
 from clientip.edges.replay.tally import Tally, totals
 from clientip.edges.replay.tasks import Task, Work
+from clientip.edges.replay.translated import met_in
 from clientip.edges.replay.unread import complaints, first_rows, unread_systems
 from clientip.engine import build
 from clientip.errors import ConfigError, Fault, SinkError
@@ -101,11 +102,19 @@ def refuse_missing(request: Request, settings: Settings, plan: Plan) -> None:
 
 
 def planned(
-    options: ReplayOptions, settings: Settings, inputs: tuple[Input, ...], unmatched: Iterable[str] = ()
+    options: ReplayOptions,
+    settings: Settings,
+    inputs: tuple[Input, ...],
+    unmatched: Iterable[str] = (),
+    fetched: Path | None = None,
 ) -> Plan:
-    """The plan of a run over these inputs; `unmatched`: systems of which more inputs are configured than there are."""
+    """The plan of a run over these inputs; `unmatched`: systems of which more inputs are configured than there are.
+
+    `fetched`: the folder of inputs that were fetched from topics.
+    """
+    engine = build(settings)
     readable = [(each.system.name, each.setup, each.wrapper) for each in settings.systems if each.setup is not None]
-    return Plan(
+    plan = Plan(
         version=__version__,
         rules=settings.rules,
         digest=settings.digest,
@@ -116,8 +125,9 @@ def planned(
         framed=frozenset(name for name, setup, _ in readable if FORMATS[setup.format].framing == "length32"),
         in_parts=frozenset(name for name, _, wrapper in readable if not NEVER_IN_PARTS.issuperset(wrapper)),
         unread=frozenset(unmatched) | {name for name, _, _ in readable} - {each.system for each in inputs},
-        shards=shards_for(inputs) if build(settings).joins else 0,
+        shards=shards_for(inputs) if engine.joins else 0,
     )
+    return replace(plan, met=met_in(settings, engine, plan, fetched))
 
 
 def is_text(path: str) -> bool:
@@ -151,7 +161,8 @@ def replay(request: Request, out: Path, warn: Callable[[str], None]) -> Summary:
         _refuse_other(out, from_kafka=source is not None)
         if plan is None:
             assert source is not None
-            plan = planned(request.options, settings, source.inputs(request.options, out, out / PARTS, warn))
+            inputs = source.inputs(request.options, out, out / PARTS, warn)
+            plan = planned(request.options, settings, inputs, fetched=out / PARTS)
         chunks, finished = chunks_of(plan), _resumed(out, plan)
         if finished and len(finished) < len(chunks):
             warn(f"going on: {len(finished)} of {len(chunks)} chunks are finished")

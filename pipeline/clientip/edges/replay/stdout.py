@@ -36,7 +36,7 @@ def stream(request: Request, rejected: Path | None, warn: Callable[[str], None])
         raise ConfigError([Fault("", "--out", "give a folder: what is read from Kafka, or sent to it, is noted there")])
     plan, geo = plan_of(request, settings, warn), open_geo(settings)
     refuse_missing(request, settings, plan)
-    job = Job(plan, build(settings), geo, settings)
+    job = Job(plan, build(settings, plan.met), geo, settings)
     tallies: list[Tally] = []
     faults: list[str] = []
     sink = _Sink(rejected or Path(os.devnull))
