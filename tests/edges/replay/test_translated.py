@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from clientip import replay
 from clientip.joins.translated import translated
 from clientip.model import Endpoint, Observation, Setup
 from clientip.syntax.addresses import parse_address
+from hypothesis import given
+from hypothesis import strategies as st
 
 DRAWN, FORGOTTEN, VICTIM = "198.51.100.11", "198.51.100.12", "203.0.113.9"
 CONFIG = f"""
