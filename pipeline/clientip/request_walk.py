@@ -44,7 +44,8 @@ class RequestWalk:
         read = _read_on_the_way({each.name: each for each in systems}, self._here)
         if merged and read and not drawn[system].drops_underscores:
             raise _fault(f"systems.{system}.drops_underscores", _MERGED)
-        self._graph = draw(systems, (name for name, each in drawn.items() if each.setup is not None))
+        logging = (name for name, each in drawn.items() if each.setup is not None)
+        self._graph = draw(systems, logging, settings.translated)
         conveyed = frozenset(promise.source for each in systems for promise in each.conveys) - {"proxy"}
         proving = frozenset(proof.header for each in systems for proof in each.proof)
         self._setup = Setup(

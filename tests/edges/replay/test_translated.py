@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from click.testing import CliRunner
 from clientip import replay
+from clientip.config.load import load
+from clientip.edges.cli.check import check, report_text
+from clientip.edges.cli.main import app
 from clientip.joins.translated import translated
 from clientip.model import Endpoint, Observation, Setup
 from clientip.syntax.addresses import parse_address
@@ -56,11 +60,7 @@ def test_whatever_ends_a_client_chooses_he_adds_no_address_but_the_node_s(source
 
 
 def test_a_replay_names_nobody_by_an_address_that_a_later_file_translates_to(tmp_path: Path) -> None:
-    (tmp_path / "web.log").write_text(f"{FORGOTTEN} 200\n{VICTIM} 200\n")
-    (tmp_path / "nat.jsonl").write_text(json.dumps(NAT) + "\n")
-    config = tmp_path / "clientip.toml"
-    config.write_text(CONFIG.replace("conntrack_xml", "ulogd_json").replace("nat.xml", "nat.jsonl"))
-    found = [each.resolution for each in replay(config)]
+    found = [each.resolution for each in replay(site(tmp_path))]
     assert [(each.verdict, each.reason) for each in found] == [("unknown", "translated_address"), ("seen", None)]
 
 
@@ -71,6 +71,40 @@ def test_the_file_of_the_configuration_says_the_same_without_a_nat_log(tmp_path:
     config.write_text(CONFIG + '[joins]\ntranslated = "known.txt"\n')
     found = [each.resolution for each in replay(config, [tmp_path / "web.log"], system="web")]
     assert [(each.verdict, each.reason) for each in found] == [("unknown", "translated_address"), ("seen", None)]
+
+
+def site(folder: Path, *listed: str) -> Path:
+    """A web log with a forgotten node and a client, the node's NAT log, and the configuration."""
+    (folder / "web.log").write_text(f"{FORGOTTEN} 200\n{VICTIM} 200\n")
+    (folder / "nat.jsonl").write_text(json.dumps(NAT) + "\n")
+    config = folder / "clientip.toml"
+    text = CONFIG.replace("conntrack_xml", "ulogd_json").replace("nat.xml", "nat.jsonl")
+    config.write_text(text.replace(f'"{DRAWN}"', ", ".join(f'"{each}"' for each in (DRAWN, *listed))))
+    return config
+
+
+def test_check_names_a_node_that_is_in_no_system_and_fails(tmp_path: Path) -> None:
+    report = check(load([site(tmp_path)]))
+    assert (report.code, report.translated) == (1, (FORGOTTEN,))
+    assert f"NAT translates to {FORGOTTEN}, which is in no system" in report_text(report)
+    assert check(load([site(tmp_path, FORGOTTEN)])).translated == ()
+
+
+def test_a_replay_that_met_one_ends_with_1_and_finds_it_once_only(tmp_path: Path) -> None:
+    config, out = site(tmp_path), tmp_path / "out"
+    called = CliRunner().invoke(app, ["replay", "-c", str(config), "-o", str(out)])
+    assert (called.exit_code, "translated_undrawn" in called.stderr) == (1, True)
+    verdicts = [json.loads(row)["clientip"]["verdict"] for row in (out / "enriched.ndjson").read_text().splitlines()]
+    assert verdicts == ["unknown", "seen"]
+    found = (out / "plan.json").read_bytes()
+    again = CliRunner().invoke(app, ["replay", "-c", str(config), "-o", str(out)])
+    assert ("nothing was read again" in again.stderr, (out / "plan.json").read_bytes()) == (True, found)
+    assert FORGOTTEN in found.decode()
+
+
+def test_a_node_that_is_listed_is_a_hop_as_any_other(tmp_path: Path) -> None:
+    found = [each.resolution.reason for each in replay(site(tmp_path, FORGOTTEN))]
+    assert "translated_address" not in found
 
 
 NAT = {

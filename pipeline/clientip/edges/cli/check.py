@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,9 @@ from clientip.edges.cli.exits import end, warn
 from clientip.edges.cli.options import WIDE, configs
 from clientip.edges.cli.samples import sample
 from clientip.edges.disk.inputs import Input, find_inputs
+from clientip.edges.replay.plan import ReplayOptions
+from clientip.edges.replay.run import planned
+from clientip.edges.replay.translated import met_in
 from clientip.engine import Engine, build
 from clientip.errors import ConfigError
 from clientip.formats import FORMATS
@@ -77,22 +81,25 @@ class CheckReport(Struct, frozen=True):
 
     systems: tuple[SystemReport, ...]
     warnings: tuple[str, ...]
+    translated: tuple[str, ...] = ()  # addresses in no system to which NAT logs translate
 
     @property
     def code(self) -> int:
-        """Exit code: 1 where a system reads less than 90 % of its sample, or nothing."""
-        return 0 if all(each.sound for each in self.systems) else 1
+        """Exit code: 1 where a system reads less than 90 % of its sample, or nothing; or a node is in no system."""
+        return 0 if all(each.sound for each in self.systems) and not self.translated else 1
 
 
 def check(settings: Settings) -> CheckReport:
-    """Read a sample of every configured input.
+    """Read a sample of every configured input, and NAT logs wholly: to which addresses do they translate?
 
     Errors: SinkError if a file that is there cannot be opened.
     """
     engine = build(settings)
     files, missing = _inputs(settings)
     reports = tuple(_of_system(each, engine, files.get(each.system.name, ()), settings) for each in settings.systems)
-    return CheckReport(tuple(report for report in reports if report is not None), (*warnings(settings), *missing))
+    found = tuple(report for report in reports if report is not None)
+    met = met_in(settings, planned(ReplayOptions(), settings, tuple(chain.from_iterable(files.values()))))
+    return CheckReport(found, (*warnings(settings), *missing), met)
 
 
 def _inputs(settings: Settings) -> tuple[Mapping[str, Sequence[Input]], tuple[str, ...]]:
@@ -195,8 +202,15 @@ def report_text(report: CheckReport) -> str:
         lines += _system_lines(each)
     for warning in report.warnings:
         lines.append(f"warning: {warning}")
+    lines += [_TRANSLATED.format(address) for address in report.translated]
     lines.append("the configuration fits its logs" if report.code == 0 else "the configuration does not fit its logs")
     return "".join(f"{printable(line)}\n" for line in lines)
+
+
+_TRANSLATED: Final = (
+    "NAT translates to {}, which is in no system: list it in `addresses` of the system that translates, or else in the "
+    "file of `[joins] translated`; its clients are not known"
+)
 
 
 def _system_lines(each: SystemReport) -> Iterator[str]:
@@ -245,7 +259,8 @@ def _plural(count: int, word: str) -> str:
 def command(configs: tuple[Path, ...], skew: bool) -> None:
     """Read a sample of every configured log: does the configuration fit?
 
-    Exit code 1: of a system less than 90 % of the sample is read; with --skew, clocks lie further apart than allowed.
+    Exit code 1: of a system less than 90 % of the sample is read; NAT translates to an address in no system; with
+    --skew, clocks lie further apart than allowed.
     """
     if skew:
         from clientip.edges.cli import skew as skews  # noqa: PLC0415 - a check without clocks starts faster

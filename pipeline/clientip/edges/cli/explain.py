@@ -22,6 +22,7 @@ from clientip.edges.cli.passes import whole_plan
 from clientip.edges.replay.outcomes import outcomes_of
 from clientip.edges.replay.plan import Plan, Request
 from clientip.edges.replay.run import plan_of
+from clientip.edges.replay.translated import met_in
 from clientip.engine import Engine, build
 from clientip.errors import ConfigError, Fault, FormatError
 from clientip.joins.holes import LogOrders
@@ -57,7 +58,7 @@ class Explanation(Struct, frozen=True):
 
 def explanations(settings: Settings, request: Request, wish: Wish, warn: Warn) -> Iterator[Explanation]:
     """One explanation for every record that is meant; none: there is no such record in these inputs."""
-    engine = build(settings)
+    engine = build(settings, _translated(settings, request))
     if wish.mirror is not None:
         named = plan_of(request, settings, warn) if request.inputs else None
         yield from _of_mirror(settings, engine, whole_plan(settings, request, named, warn), wish.mirror, wish)
@@ -74,6 +75,12 @@ def explanations(settings: Settings, request: Request, wish: Wish, warn: Warn) -
             warn(f"more than {MAX_RECORDS} records: only the first ones are shown")
             outcomes.pop()
     yield from _of_outcomes(settings, engine, outcomes, request, named, wish, warn)
+
+
+def _translated(settings: Settings, request: Request) -> tuple[str, ...]:
+    """The addresses in no system to which the configured NAT logs translate, as a replay finds them first."""
+    plan = whole_plan(settings, request, None, lambda _: None)
+    return () if plan is None else met_in(settings, plan)
 
 
 def _of_outcomes(

@@ -18,6 +18,7 @@ from clientip.edges.replay.kafka_ends import NAMED
 from clientip.edges.replay.outcomes import outcomes_of
 from clientip.edges.replay.plan import Plan, Request
 from clientip.edges.replay.run import plan_of
+from clientip.edges.replay.translated import met_in
 from clientip.engine import Engine, build
 from clientip.errors import ConfigError, Fault, FormatError
 from clientip.joins.coverage import Coverage
@@ -124,7 +125,7 @@ def plan_for(config: Paths, inputs: Paths, system: str | None) -> tuple[Settings
 
 def records_of(settings: Settings, plan: Plan, on_rejected: OnRejected | None) -> Iterator[Record]:
     """The records of a plan."""
-    engine, geo = build(settings, plan.met), open_geo(settings)
+    engine, geo = build(settings, met_in(settings, plan)), open_geo(settings)
     if engine.joining is None or not engine.joins:
         return _records(outcomes_of(engine, plan, walks_facts=False), geo, on_rejected)
     return _records(_settled(_Bounded(engine.joining, settings), engine, plan), geo, on_rejected)

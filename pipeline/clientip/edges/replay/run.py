@@ -14,7 +14,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -106,15 +106,10 @@ def planned(
     settings: Settings,
     inputs: tuple[Input, ...],
     unmatched: Iterable[str] = (),
-    fetched: Path | None = None,
 ) -> Plan:
-    """The plan of a run over these inputs; `unmatched`: systems of which more inputs are configured than there are.
-
-    `fetched`: the folder of inputs that were fetched from topics.
-    """
-    engine = build(settings)
+    """The plan of a run over these inputs; `unmatched`: systems of which more inputs are configured than there are."""
     readable = [(each.system.name, each.setup, each.wrapper) for each in settings.systems if each.setup is not None]
-    plan = Plan(
+    return Plan(
         version=__version__,
         rules=settings.rules,
         digest=settings.digest,
@@ -125,9 +120,8 @@ def planned(
         framed=frozenset(name for name, setup, _ in readable if FORMATS[setup.format].framing == "length32"),
         in_parts=frozenset(name for name, _, wrapper in readable if not NEVER_IN_PARTS.issuperset(wrapper)),
         unread=frozenset(unmatched) | {name for name, _, _ in readable} - {each.system for each in inputs},
-        shards=shards_for(inputs) if engine.joins else 0,
+        shards=shards_for(inputs) if build(settings).joins else 0,
     )
-    return replace(plan, met=met_in(settings, engine, plan, fetched))
 
 
 def is_text(path: str) -> bool:
@@ -162,7 +156,8 @@ def replay(request: Request, out: Path, warn: Callable[[str], None]) -> Summary:
         if plan is None:
             assert source is not None
             inputs = source.inputs(request.options, out, out / PARTS, warn)
-            plan = planned(request.options, settings, inputs, fetched=out / PARTS)
+            plan = planned(request.options, settings, inputs)
+        plan = _looked_at(out, plan, settings)
         chunks, finished = chunks_of(plan), _resumed(out, plan)
         if finished and len(finished) < len(chunks):
             warn(f"going on: {len(finished)} of {len(chunks)} chunks are finished")
@@ -230,6 +225,18 @@ def _clear(out: Path) -> None:
         for name in (SUMMARY, MANIFEST, REJECTED, *RESULTS, SENDING, FETCHED, PLAN, RANGES):
             (out / name).unlink(missing_ok=True)
             (out / f"{name}.partial").unlink(missing_ok=True)
+
+
+def _looked_at(out: Path, plan: Plan, settings: Settings) -> Plan:
+    """The plan after the first pass; a run that goes on keeps what its own has found."""
+    path = out / PLAN
+    with disk_faults("read", path):
+        found = path.read_bytes() if path.exists() else b""
+    with suppress(msgspec.DecodeError):  # `_resumed` says so
+        old = msgspec.json.decode(found, type=Plan)
+        if replace(old, met=()) == plan:
+            return old
+    return replace(plan, met=met_in(settings, plan, out / PARTS))
 
 
 def _resumed(out: Path, plan: Plan) -> dict[int, Done]:

@@ -18,6 +18,7 @@ from clientip.edges.replay.read_pass import Job, Pass, Rows
 from clientip.edges.replay.run import plan_of, refuse_missing, summary_of
 from clientip.edges.replay.summary import Summary
 from clientip.edges.replay.tally import Tally
+from clientip.edges.replay.translated import met_in
 from clientip.edges.replay.unread import complaints, unread_systems
 from clientip.engine import build
 from clientip.errors import ConfigError, Fault, SinkError
@@ -36,7 +37,7 @@ def stream(request: Request, rejected: Path | None, warn: Callable[[str], None])
         raise ConfigError([Fault("", "--out", "give a folder: what is read from Kafka, or sent to it, is noted there")])
     plan, geo = plan_of(request, settings, warn), open_geo(settings)
     refuse_missing(request, settings, plan)
-    job = Job(plan, build(settings, plan.met), geo, settings)
+    job = Job(plan, build(settings, met_in(settings, plan)), geo, settings)
     tallies: list[Tally] = []
     faults: list[str] = []
     sink = _Sink(rejected or Path(os.devnull))

@@ -11,7 +11,7 @@ from pathlib import Path
 from clientip.edges.disk.files import Block, Broken
 from clientip.edges.disk.inputs import PIPE
 from clientip.edges.replay.plan import Chunk, ChunkReader, Plan, ReadLines, chunks_of
-from clientip.engine import BLOCK_LINES, Engine
+from clientip.engine import BLOCK_LINES, Engine, build
 from clientip.errors import ConfigError, Fault
 from clientip.formats import FORMATS
 from clientip.joins.translated import MAX_TRANSLATED, undrawn_in
@@ -21,13 +21,13 @@ from clientip.settings import Settings
 _TOO_MANY = f"NAT logs translate to more than {MAX_TRANSLATED:,} addresses in no system; list their ranges in one"
 
 
-def met_in(settings: Settings, engine: Engine, plan: Plan, folder: Path | None) -> tuple[str, ...]:
+def met_in(settings: Settings, plan: Plan, folder: Path | None = None) -> tuple[str, ...]:
     """The addresses, as sorted canonical text; `folder` holds what was fetched from topics.
 
     Standard input is not read, because it cannot be read again.
     Errors: ConfigError for more than MAX_TRANSLATED addresses; SinkError if a file cannot be opened.
     """
-    met: set[str] = set()
+    engine, met = build(settings), set[str]()
     for chunk in chunks_of(plan):
         setup = engine.sources[chunk.input.system].setup
         if FORMATS[setup.format].connections != "" or chunk.input.path == PIPE:
