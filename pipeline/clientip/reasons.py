@@ -188,13 +188,13 @@ REJECTED: Final = MappingProxyType(
         "wrapper": Reason("the wrapper (CRI, syslog, envelope) is not as configured", "check `wrapper`"),
         "no_match": Reason(
             "the line does not have the shape of the format",
-            "check `format` and `pattern`; `at` shows where it stops fitting",
+            "check `format` and `pattern`, and `wrapper` if something wrapped it; `at` shows where it stops fitting",
         ),
         "two_readings": Reason(
             "the line can be read in more than one way, as after log injection",
             "log JSON, or escape the client's fields; if every line does it, check `pattern`",
         ),
-        "json": Reason("the line is no JSON", "check `format`"),
+        "json": Reason("the line is no JSON", "check `format`, and `wrapper` if something wrapped it"),
         "json_not_object": Reason("the line is JSON but no object", "check `format`"),
         "json_repeated_key": Reason(
             "a key stands twice, so the line has two readings", "look for injection in hand-made JSON log formats"

@@ -55,6 +55,18 @@ def test_json_patterns_that_make_no_json_are_refused() -> None:
     assert "looks like JSON but is none" in faults(pattern='{"a":"$msec",}', escape="json")
 
 
+@pytest.mark.parametrize(
+    "pattern", ["log_format hop '$realip_remote_addr';", "$realip_remote_addr $status\n", "$msec '\n  '$status"]
+)
+def test_a_directive_or_its_pieces_are_no_pattern(pattern: str) -> None:
+    assert "write only what stands in the quotes" in faults(pattern=pattern)
+
+
+def test_a_json_pattern_may_have_lines() -> None:
+    pattern = '{"t":"$msec",\n "s":"$status"}'
+    assert NGINX.compile(Setup(system="s", format="nginx", pattern=pattern, escape="json"))
+
+
 def test_other_faults_are_told_together() -> None:
     said = faults(pattern="nothing", escape="xml")
     assert "pattern: holds no $variable" in said

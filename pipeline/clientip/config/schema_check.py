@@ -21,13 +21,16 @@ def instead(word: str, known: Iterable[str]) -> str:
 
     >>> instead("pears", ["peers", "proof"])
     'did you mean "peers"?'
+    >>> instead("fog", ["fog_json", "fog_text"])
+    'did you mean "fog_json" or "fog_text"?'
     >>> instead("zzz", ["peers", "proof"])
     'write one of "peers", "proof"'
     """
     words = sorted(known)
     near = nearest(word, words)
     if near is not None:
-        return f'did you mean "{near}"?'
+        longer = [each for each in words if each.startswith(word)] if near.startswith(word) else [near]
+        return "did you mean " + " or ".join(f'"{each}"' for each in longer) + "?"
     if not words:
         return "there is none to choose from"
     one_of = "one of " if len(words) > 1 else ""

@@ -16,7 +16,7 @@ from clientip.edges.cli.guess import guess
 from clientip.edges.cli.init import init
 from clientip.edges.cli.main import app
 from clientip.edges.disk.inputs import find_inputs
-from clientip.errors import ConfigError
+from clientip.errors import ConfigError, SinkError
 from clientip.formats import FORMATS
 from clientip.model import Format
 from clientip.settings import SystemSettings
@@ -111,6 +111,11 @@ def test_two_systems_get_two_names(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     paths = [log(tmp_path / "a", name="access.log"), log(tmp_path / "b", name="access.log")]
     assert [each.system.name for each in systems_of(tmp_path, init(paths, tmp_path))] == ["nginx", "nginx-2"]
+
+
+def test_a_folder_is_called_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match="is a folder; name the log files in it"):
+        init([str(tmp_path)], tmp_path)
 
 
 def test_a_file_nobody_can_read_is_a_question(tmp_path: Path) -> None:

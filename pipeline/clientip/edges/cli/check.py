@@ -233,7 +233,10 @@ def _system_lines(each: SystemReport) -> Iterator[str]:
     for unread in each.unread:
         yield from _unread_lines(unread)
     if each.unlisted:
-        yield f"  in no system: {_addresses(each.unlisted)}; draw these hops, or say who may connect in `peers`"
+        yield f"  in no system: {_addresses(each.unlisted)}; {_UNLISTED}"
+
+
+_UNLISTED: Final = "write a [systems.NAME] for each hop among them, or say in `peers` who may connect"
 
 
 def _unread_lines(unread: Unread) -> Iterator[str]:

@@ -249,7 +249,9 @@ def command(
     """Show how a record came about: the path, who vouched, what other logs told, what was not believed.
 
     Where a hop's own log must tell, the configured inputs are read as often as the path has such hops.
-    --peer asks the other way round: who connected from this address of ours? Exit code 1: no client can be named.
+    --peer asks the other way round: who connected from this address of ours?
+
+    Exit code 1: no record is found; with --peer, no client can be named.
     """
     if [line, record_id, trace, peer].count(None) != 3:
         raise ConfigError([Fault("", "explain", "give one of --line, --id and --trace, or --peer with --at")])

@@ -215,6 +215,7 @@ def _unread(each: Guess) -> Iterator[str]:
         return
     yield f"# Question: how is {_commented(each.path)} written? No format reads any of its {each.lines:,} lines."
     yield "# If it is nginx, Apache, HAProxy or Envoy, give its own log format as `pattern`: `clientip help formats`."
+    yield "# Or copy the configuration of your network (README.md lists them) and write the pattern there."
 
 
 def _share(part: int, whole: int) -> str:

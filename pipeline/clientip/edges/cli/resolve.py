@@ -30,5 +30,13 @@ def resolve_lines(questions: BinaryIO, answers: BinaryIO) -> None:
 
 @click.command("resolve", context_settings=WIDE)
 def command() -> None:
-    """Try a trust setting without logs: questions as JSON rows in, answers as JSON rows out."""
+    """Try a trust setting without logs: questions as JSON rows in, answers as JSON rows out.
+
+    A question, on one line:
+    {"id": 1, "peer": "10.0.0.1", "headers": [["X-Forwarded-For", "8.8.8.8, 203.0.113.7"]],
+    "trust": [{"addresses": ["10.0.0.0/8"], "conveys": [{"header": "X-Forwarded-For", "mode": "append"}]}]}
+
+    Each entry of `trust` is one system, nearest first. `peer` may be null; `proxy_hex` holds the first bytes of the
+    connection.
+    """
     resolve_lines(sys.stdin.buffer, sys.stdout.buffer)

@@ -79,7 +79,7 @@ def _instance(name: str | None) -> str:
     return chosen
 
 
-@click.command("topics", context_settings=WIDE)
+@click.command("topics", short_help="Check the topics of a stream, and make them.", context_settings=WIDE)
 @configs
 @click.option("--create", is_flag=True, help="Make the topics that are missing, and set those of ours as they must be.")
 @click.option("--raw", is_flag=True, help="The topics of the systems, too; without it they must exist.")

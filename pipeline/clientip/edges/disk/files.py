@@ -263,6 +263,8 @@ def beginning(path: str, length: int) -> tuple[bytes, str]:
     """
     try:
         status = Path(path).stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise SinkError(f"{path} is a folder; name the log files in it", retry=False)
         if not stat.S_ISREG(status.st_mode):  # its size says nothing, and it cannot be read twice
             raise SinkError(f"{path} is no regular file; give - and connect it to standard input", retry=False)
         size = status.st_size

@@ -142,6 +142,8 @@ def _check(setup: Setup, pattern: str) -> None:
     faults: list[Fault] = []
     if not names:
         faults.append(Fault("", "pattern", "holds no $variable; write the log_format string of this access_log"))
+    if _DIRECTIVE.match(pattern) or ("\n" in pattern and not pattern.lstrip().startswith("{")):
+        faults.append(Fault("", "pattern", _PIECES))
     if setup.escape is not None and setup.escape not in _UNITS:
         faults.append(Fault("", "escape", f"unknown escape {setup.escape!r}; write default, json or none"))
     if "remote_addr" in names and "realip_remote_addr" not in names and setup.logs_peer is None:
@@ -160,6 +162,10 @@ def _check(setup: Setup, pattern: str) -> None:
         raise ConfigError(faults)
 
 
+_DIRECTIVE: Final = re.compile(r"\s*log_format\s")
+_PIECES: Final = (
+    "is no line of a log; of log_format NAME '…' '…'; write only what stands in the quotes, all pieces as one line"
+)
 _BREAKS: Final = (
     "`${0}` may hold a line break that a client wrote, and behind it lines of his own; log with escape=json, or write "
     'options = {{ line_breaks = "escaped" }} if what brings the lines escapes them'
