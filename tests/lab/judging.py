@@ -10,6 +10,7 @@ from typing import Any
 
 from clientip.edges.replay.plan import ReplayOptions, Request
 from clientip.edges.replay.run import replay
+from clientip.reasons import BROKEN
 
 from tests.lab.driver import Truth, read_label
 from tests.lab.scenario import Scenario
@@ -29,6 +30,7 @@ class Score:
     untrue: list[str] = field(default_factory=list)  # refused for a reason that is not the true one
     unlabelled: int = 0
     rejected: int = 0
+    broken: set[str] = field(default_factory=set)  # findings that the configuration does not fit its logs
 
     @property
     def share(self) -> float:
@@ -36,18 +38,19 @@ class Score:
         return self.recovered / self.recoverable if self.recoverable else 1.0
 
 
-def replayed(config: Path, out: Path) -> tuple[list[dict[str, Any]], int]:
-    """The records of a replay, and how many lines were rejected."""
+def replayed(config: Path, out: Path) -> tuple[list[dict[str, Any]], int, set[str]]:
+    """The records of a replay, how many lines were rejected, and what was found that breaks the configuration."""
     warnings: list[str] = []
     replay(Request((config,), options=ReplayOptions(output="record"), restart=True), out, warnings.append)
     records = [json.loads(line) for line in (out / "record.ndjson").read_bytes().splitlines()]
-    return records, len((out / "rejected.ndjson").read_bytes().splitlines())
+    findings = json.loads((out / "summary.json").read_bytes())["findings"]
+    return records, len((out / "rejected.ndjson").read_bytes().splitlines()), BROKEN.intersection(findings)
 
 
 def score(scenario: Scenario, config: Path, truths: Path, out: Path) -> Score:
     """Replay and judge."""
-    records, rejected = replayed(config, out)
-    result = Score(rejected=rejected)
+    records, rejected, broken = replayed(config, out)
+    result = Score(rejected=rejected, broken=broken)
     senders = {(row["client"], row["port"]) for row in map(json.loads, truths.read_text().splitlines())}
     for record in records:
         _judge(scenario, record, senders, result)

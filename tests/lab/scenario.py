@@ -43,6 +43,7 @@ class Scenario:
     ulogd: bool = False  # a second collector writes ulogd2's JSON
     joins: dict[str, Any] = field(default_factory=dict)
     refusals: tuple[Refusal, ...] = ()
+    broken: tuple[str, ...] = ()  # findings that the configuration does not fit its logs
     derived_from: str | None = None  # a recording that `change` is made from, without the lab
     change: Callable[[Path], None] | None = None
     attack: bool = False

@@ -78,6 +78,7 @@ def hold(scenario: Scenario, variant: str, found: Score) -> None:
     assert found.lines > 0
     assert found.unlabelled == 0 or scenario.attack, f"{scenario.name}: lines without a label"
     assert found.untrue == [], f"{scenario.name}: refused for a reason that is not the true one"
+    assert found.broken == set(scenario.broken), f"{scenario.name}: what the logs break"
     assert found.share >= SHARE, f"{scenario.name}: {found.recovered} of {found.recoverable}; refused: {found.refused}"
 
 

@@ -22,6 +22,8 @@ from tests.lab.scenarios.sending import (
     spread,
 )
 
+DRAWN = [address for own in drawing.NODE_ADDRESSES.values() for address in own if address != NODE_B]
+FORGETFUL = {"nodes": drawing.nodes("outside", addresses=DRAWN), "app": drawing.app("nodes", "outside")}
 NAT = {"nodes": drawing.nodes("outside"), "app": drawing.app("nodes")}
 EAST_WEST = {"nodes": drawing.nodes("outside", "internal", "nodes"), "app": drawing.app("nodes", "outside", "internal")}
 
@@ -80,6 +82,13 @@ def _local_from_hosts(driver: Driver) -> None:
 
 def _ipv6(driver: Driver) -> None:
     spread(driver, 40, (NODE_A6, 30080), ipv6=True)
+
+
+def _forgotten(driver: Driver) -> None:
+    """Node B hides its clients behind an address of the outer network, as node A does; only node A is drawn with it."""
+    spread(driver, 24, (NODE_B, 30082), group="forgotten")
+    spread(driver, 24, (NODE_A, 30080))
+    spread(driver, 12, (APP_A, 8080), (APP_B, 8080), group="direct")
 
 
 def _reuse(driver: Driver) -> None:
@@ -235,6 +244,16 @@ ALL = (
         prepare=_tcp_beside_udp,
         send=_tcp_and_udp,
         snat_ports=32,
+    ),
+    Scenario(
+        name="forgotten-node",
+        rows="B1 B3",
+        note="one node's address is in no system, and looks like a client's",
+        systems=FORGETFUL,
+        servers=("app-a", "app-b"),
+        send=_forgotten,
+        refusals=(Refusal("app", "forgotten", ("translated_address",)),),
+        broken=("translated_undrawn",),
     ),
     Scenario(
         name="late-collector",
