@@ -50,15 +50,22 @@ def app(*peers: str, **more: Any) -> Keys:
     }
 
 
+_BALANCER_PATTERNS = {
+    **dict.fromkeys(("lb-tcp", "lb-transparent"), patterns.HAPROXY_TCP),
+    **dict.fromkeys(("lb-mints", "lb-keeps"), patterns.HAPROXY_IDS),
+    "lb-retries": patterns.HAPROXY_TRIES,
+}
+
+
 def balancer(name: str, *peers: str, **more: Any) -> Keys:
     """HAProxy outside the cluster; `name` says which of its logs."""
-    ids = name in ("lb-mints", "lb-keeps")
-    http = patterns.HAPROXY_IDS if ids else patterns.HAPROXY_HTTP
+    pattern = _BALANCER_PATTERNS.get(name, patterns.HAPROXY_HTTP)
+    ids = "txn.rid" in pattern
     return {
         "format": "haproxy",
-        "pattern": patterns.HAPROXY_TCP if name in ("lb-tcp", "lb-transparent") else http,
+        "pattern": pattern,
         "timezone": "UTC",
-        "retries": False,  # `retry-on` is left at connection failures
+        **({} if "%rc" in pattern else {"retries": False}),  # `retry-on` is left at connection failures
         "inputs": [f"lb/{name}.log"],
         **({"options": {"var.txn.rid": "x-request-id"}} if ids else {}),
         "logs_peer": "socket",

@@ -16,5 +16,9 @@ NGINX_HAND_MADE = (
 )
 HAPROXY_TCP = "%ci:%cp [%t] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %Tw/%Tc/%Tt %B %ts"
 HAPROXY_HTTP = "%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %ID %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %hr %{+Q}r"
+# How often a request was sent on, and the balancer's own id.
+HAPROXY_TRIES = (
+    "%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %rc %{+Q}[var(txn.rid)] %{+Q}r"
+)
 # Without the upstream socket: only the request id leads here.
 HAPROXY_IDS = "%ci:%cp [%tr] %fi:%fp %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %{+Q}[var(txn.rid)] %{+Q}r"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.lab import drawing, network, scenarios
 from tests.lab.driver import Driver
+from tests.lab.haproxy_conf import BALANCERS
 from tests.lab.scenario import Scenario
 from tests.lab.servers import Collectors, Servers
 from tests.worlds.patience import LIMIT_S
@@ -29,7 +30,7 @@ FRAMES = 2, 16  # fewest and most: rules of kube-proxy choose a pod at random, a
 PLACES = {  # log of a server → folder of the recording, and how the file ends there
     **dict.fromkeys(("app-a", "app-b", "app-b2", "app-b-hand", "mesh-app"), "app"),
     **dict.fromkeys(("ingress-a", "ingress-b"), "ingress"),
-    **dict.fromkeys(("lb-tcp", "lb-http", "lb-if-none", "lb-mints", "lb-keeps", "lb-transparent"), "lb"),
+    **dict.fromkeys(BALANCERS, "lb"),
     "envoy": "envoy",
     "sidecar": "sidecar",
     "caddy": "caddy",
