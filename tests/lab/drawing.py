@@ -51,7 +51,7 @@ def app(*peers: str, **more: Any) -> Keys:
 
 
 _BALANCER_PATTERNS = {
-    **dict.fromkeys(("lb-tcp", "lb-transparent"), patterns.HAPROXY_TCP),
+    **dict.fromkeys(("lb-tcp", "lb-transparent", "lb-few"), patterns.HAPROXY_TCP),
     **dict.fromkeys(("lb-mints", "lb-keeps"), patterns.HAPROXY_IDS),
     "lb-retries": patterns.HAPROXY_TRIES,
 }

@@ -84,6 +84,8 @@ class Driver:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._background: list[threading.Thread] = []
+        self._held: list[tuple[socket.socket, Truth]] = []
+        self._open = contextlib.ExitStack()
 
     def later(self, call: Callable[[], object]) -> None:
         """Begin something that goes on while the scenario does; `join` waits for it."""
@@ -121,6 +123,7 @@ class Driver:
         where: str = "client",
         *,
         group: str = "plain",
+        then: str | None = None,
         path: str = "/",
         requests: int = 1,
         headers: Headers = (),
@@ -130,7 +133,9 @@ class Driver:
         pause: float = 0.0,
         hold: float = 0.0,
     ) -> bytes:
-        """One connection with some requests; `pause` lies between them, `hold` after the last; the last answer.
+        """One connection with some requests; the last answer.
+
+        `pause` lies between them, `hold` after the last; `then` is the group of those after a pause.
 
         `prefix` are bytes before the first request, or makes them from the source port.
         """
@@ -142,7 +147,7 @@ class Driver:
             for number in range(requests):
                 if number and pause:
                     time.sleep(pause)
-                truth = self.truth(source, port, group)
+                truth = self.truth(source, port, then if then and number else group)
                 is_last = number == requests - 1 and not hold
                 answer = self._ask(conn, first + message(path, truth, headers, is_last), truth)
                 first = b""
@@ -152,6 +157,32 @@ class Driver:
             if tls:
                 conn.close()
         return answer
+
+    def hold_on(self, target: tuple[str, int], source: str, group: str = "held") -> None:
+        """A connection with one answered request and a second one that does not end, until `release`."""
+        with contextlib.suppress(_UnreachableError):
+            conn = self._open.enter_context(self._connect(target, source, "client"))
+            first, second = (self.truth(source, conn.getsockname()[1], group) for _ in range(2))
+            self._ask(conn, message("/", first, (), is_last=False), first)
+            conn.sendall(message("/", second, (), is_last=True).removesuffix(b"\r\n") + b"X-Slow: ")
+            self._held.append((conn, second))
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether connections are held that no log of connections shows yet."""
+        return bool(self._held)
+
+    def drip(self) -> None:
+        """One byte more on every connection that is held, so that no timeout of inactivity ends it."""
+        for conn, _ in self._held:
+            conn.sendall(b"a")
+
+    def release(self) -> None:
+        """End what is held, in peace."""
+        for conn, truth in self._held:
+            self._ask(conn, b"\r\n\r\n", truth)
+        self._held.clear()
+        self._open.close()
 
     def datagram(self, target: tuple[str, int], source: str, where: str = "client", group: str = "plain") -> None:
         """One UDP request and its answer."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from clientip.syntax.headers import ID_HEADERS
 
 from tests.lab import patterns
-from tests.lab.network import NODES
+from tests.lab.network import BALANCER, NODES
 
 A, B = (node[0] for node in NODES.values())
 
@@ -90,6 +90,15 @@ def _retries() -> str:
     return plain + minting.replace("    default_backend", f"{own}    default_backend", 1)
 
 
+def _few() -> str:
+    """It connects from sixteen ports, so each is used again soon; 97 writes its line when a connection begins."""
+    ends, begins = (
+        _frontend(port, (), patterns.HAPROXY_TCP, f"{A}:30080 source {BALANCER[0]}:{low}-{low + 15}")
+        for port, low in ((96, 40000), (97, 40100))
+    )
+    return ends + begins.replace("    mode tcp", "    mode tcp\n    option logasap", 1)
+
+
 BALANCERS: dict[str, tuple[Callable[[], str], tuple[int, ...]]] = {
     "lb-tcp": (_tcp, (80, 81, 83, 85, 90, 93)),
     "lb-http": (_http, (82, 84, 92)),
@@ -98,4 +107,5 @@ BALANCERS: dict[str, tuple[Callable[[], str], tuple[int, ...]]] = {
     "lb-keeps": (_keeps, (88,)),
     "lb-transparent": (_transparent, (89,)),
     "lb-retries": (_retries, (94, 95)),
+    "lb-few": (_few, (96, 97)),
 }

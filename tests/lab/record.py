@@ -75,6 +75,9 @@ class Recorder:
         collectors.stop()
         self._publish(scenario, out, begun, folder)
         driver.write(out / "truth.jsonl")
+        if driver.is_holding:
+            driver.release()
+            self._quiet()  # what is written only now is of no scenario
         for text in driver.failed[:5]:
             print(f"  {text}", file=sys.stderr)
 

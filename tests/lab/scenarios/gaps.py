@@ -6,7 +6,7 @@ import time
 from functools import partial
 
 from tests.lab import drawing
-from tests.lab.driver import Driver
+from tests.lab.driver import FRAME, Driver
 from tests.lab.network import CLIENTS4
 from tests.lab.scenario import Refusal, Scenario
 from tests.lab.scenarios.sending import LB
@@ -39,10 +39,33 @@ def _endless(drawn: drawing.Keys) -> drawing.Keys:
     return {key: value for key, value in drawn.items() if key != "longest"}
 
 
+def _held(port: int, driver: Driver) -> None:
+    """The attacker takes a port after the other and holds it, byte by byte, while the others use the rest."""
+    driver.send((LB, port), group=FRAME)
+    time.sleep(APART_S)
+    for number in range(driver.count(40)):
+        source = OTHERS[number % len(OTHERS)]
+        driver.send((LB, port), source, group="at-once", requests=2, pause=APART_S, then="later")
+        driver.drip()
+        if number % 4 == 0 and number < 16:
+            driver.hold_on((LB, port), ATTACKER)
+    time.sleep(APART_S)
+    driver.send((LB, port), group=FRAME)
+
+
+def _holding(**more: object) -> dict[str, drawing.Keys]:
+    return {
+        "lb": _endless(drawing.balancer("lb-few", **more)),
+        "nodes": drawing.nodes("lb"),
+        "app": drawing.app("nodes"),
+    }
+
+
 RETRIED = (
     Refusal("app", "close", ("ambiguous", "events_lost"), optional=True),
     Refusal("app", "retried", ("ambiguous", "events_lost"), optional=True),
 )
+BEFORE = ("ambiguous", "evidence_incomplete")
 
 ALL = (
     Scenario(
@@ -62,6 +85,27 @@ ALL = (
         systems=_retrying(_endless(drawing.balancer("lb-retries", mints=["x-request-id"]))),
         servers=("app-a", "app-b", "lb-retries"),
         send=partial(_retried, 95),
+        attack=True,
+    ),
+    Scenario(
+        name="held",
+        rows="B7 G9",
+        note="an attacker holds connections through a balancer that logs their end, and that has sixteen ports",
+        systems=_holding(),
+        servers=("app-b", "lb-few"),
+        send=partial(_held, 96),
+        refusals=(Refusal("app", "*", ("evidence_incomplete",)),),  # his line may be missing at any time
+        attack=True,
+    ),
+    Scenario(
+        name="held-begins",
+        rows="B7 G9",
+        note="the same, and the balancer logs when a connection begins (`option logasap`)",
+        systems=_holding(options={"logasap": "true"}),
+        servers=("app-b", "lb-few"),
+        send=partial(_held, 97),
+        # No line says when the one before left the port, so what comes with the connection may still be of that one.
+        refusals=(Refusal("app", "at-once", BEFORE, optional=True), Refusal("app", "held", BEFORE, optional=True)),
         attack=True,
     ),
 )
