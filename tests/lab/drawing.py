@@ -54,6 +54,7 @@ _BALANCER_PATTERNS = {
     **dict.fromkeys(("lb-tcp", "lb-transparent", "lb-few"), patterns.HAPROXY_TCP),
     **dict.fromkeys(("lb-mints", "lb-keeps"), patterns.HAPROXY_IDS),
     "lb-retries": patterns.HAPROXY_TRIES,
+    "lb-cutting": patterns.HAPROXY_CAPTURED,
 }
 
 

@@ -54,8 +54,7 @@ def _ids(port: int, rules: Sequence[str]) -> str:
     text = _frontend(
         port, ("http-request set-header X-Request-ID %[var(txn.rid)]",), patterns.HAPROXY_IDS, f"{A}:30080", "http"
     )
-    own = "".join(f"    {line}\n" for line in (_UNIQUE, *rules))
-    return text.replace("    default_backend", f"{own}    default_backend", 1)
+    return _with_rules(text, _UNIQUE, *rules)
 
 
 def _mints() -> str:
@@ -77,17 +76,24 @@ def _transparent() -> str:
     return text.replace(":::89 v4v6", ":89")  # it cannot connect over IPv4 in the name of ::ffff:a.b.c.d
 
 
+def _with_rules(text: str, *rules: str) -> str:
+    own = "".join(f"    {rule}\n" for rule in rules)
+    return text.replace("    default_backend", f"{own}    default_backend", 1)
+
+
+def _with_own_id(text: str) -> str:
+    rules = ("http-request set-var(txn.rid) unique-id", "http-request set-header X-Request-ID %[var(txn.rid)]")
+    return _with_rules(text, _UNIQUE, *rules)
+
+
 _AGAIN = ("retries 3", "option redispatch 1", "retry-on all-retryable-errors", "http-reuse always", "balance first")
 
 
 def _retries() -> str:
     """What the first server does not answer goes to the second; 95 adds a request id of its own."""
     lines = (*_AGAIN, f"server s2 {B}:30082")
-    plain = _frontend(94, lines, patterns.HAPROXY_TRIES, f"{A}:30080", "http")
-    rules = ("http-request set-var(txn.rid) unique-id", "http-request set-header X-Request-ID %[var(txn.rid)]")
-    own = "".join(f"    {line}\n" for line in (_UNIQUE, *rules))
-    minting = _frontend(95, lines, patterns.HAPROXY_TRIES, f"{A}:30080", "http")
-    return plain + minting.replace("    default_backend", f"{own}    default_backend", 1)
+    plain, minting = (_frontend(port, lines, patterns.HAPROXY_TRIES, f"{A}:30080", "http") for port in (94, 95))
+    return plain + _with_own_id(minting)
 
 
 def _few() -> str:
@@ -99,6 +105,19 @@ def _few() -> str:
     return ends + begins.replace("    mode tcp", "    mode tcp\n    option logasap", 1)
 
 
+SYSLOG_PORT = 5514
+_BY_SYSLOG = ("no log", f"log 127.0.0.1:{SYSLOG_PORT} len 1024 format rfc5424 local0")
+
+
+def _cutting() -> str:
+    """Its log is cut at 1024 bytes, and captures a header far longer; 99 adds a request id of its own."""
+    plain, minting = (
+        _frontend(port, ("http-reuse always",), patterns.HAPROXY_CAPTURED, f"{A}:30080", "http") for port in (98, 99)
+    )
+    rules = (*_BY_SYSLOG, f"capture request header {patterns.CAPTURED} len 4000")
+    return _with_rules(plain, *rules) + _with_rules(_with_own_id(minting), *rules)
+
+
 BALANCERS: dict[str, tuple[Callable[[], str], tuple[int, ...]]] = {
     "lb-tcp": (_tcp, (80, 81, 83, 85, 90, 93)),
     "lb-http": (_http, (82, 84, 92)),
@@ -108,4 +127,5 @@ BALANCERS: dict[str, tuple[Callable[[], str], tuple[int, ...]]] = {
     "lb-transparent": (_transparent, (89,)),
     "lb-retries": (_retries, (94, 95)),
     "lb-few": (_few, (96, 97)),
+    "lb-cutting": (_cutting, (98, 99)),
 }

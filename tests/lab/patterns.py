@@ -20,5 +20,7 @@ HAPROXY_HTTP = "%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %ID %TR/%Tw/%Tc/
 HAPROXY_TRIES = (
     "%ci:%cp [%tr] %fi:%fp %ft %b/%s %bi:%bp %si:%sp %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %rc %{+Q}[var(txn.rid)] %{+Q}r"
 )
+CAPTURED = "x-tag"
+HAPROXY_CAPTURED = HAPROXY_TRIES.replace("%rc", "%rc %hr")
 # Without the upstream socket: only the request id leads here.
 HAPROXY_IDS = "%ci:%cp [%tr] %fi:%fp %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %{+Q}[var(txn.rid)] %{+Q}r"

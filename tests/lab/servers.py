@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab import envoy_conf, patterns
-from tests.lab.haproxy_conf import BALANCERS
+from tests.lab import envoy_conf, patterns, syslog
+from tests.lab.haproxy_conf import BALANCERS, SYSLOG_PORT
 from tests.lab.network import Network
 from tests.lab.otlp import Receiver
 from tests.worlds.patience import LIMIT_S
@@ -38,6 +38,7 @@ class Servers:
     def __post_init__(self) -> None:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._receivers: dict[str, Receiver] = {}
+        self._listeners: dict[str, syslog.Receiver] = {}
         self.logs = self.tmp / "logs"
         self.shared = self.tmp / "shared"
         for folder in (self.logs, self.shared):
@@ -67,9 +68,12 @@ class Servers:
         values = {"tmp": str(scratch), "shared": str(self.shared), "log": str(self.log(name))}
         self.log(name).touch()  # a restarted server goes on writing
         if name in BALANCERS:
+            by_syslog = name == "lb-cutting"
+            if by_syslog and name not in self._listeners:
+                self._listen("lb", name)
             text, ports = BALANCERS[name]
             conf = self._write(scratch / "haproxy.cfg", "haproxy.cfg", {**values, "frontends": text()})
-            self._run(name, "lb", ["haproxy", "-db", "-f", conf], ports, to=self.log(name))
+            self._run(name, "lb", ["haproxy", "-db", "-f", conf], ports, None if by_syslog else self.log(name))
         elif name in NGINX:
             hand = self.log(f"{name}-hand")
             formats = {"pattern": patterns.NGINX, "handmade": patterns.NGINX_HAND_MADE, "handlog": str(hand)}
@@ -120,6 +124,13 @@ class Servers:
         proto.touch()
         lines.touch()
         self._receivers[name] = Receiver(listener, proto, lines)
+
+    def _listen(self, where: str, name: str) -> None:
+        """A receiver of syslog beside a server whose lines come that way."""
+        with self.network.inside(where):
+            listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        listener.bind(("127.0.0.1", SYSLOG_PORT))
+        self._listeners[name] = syslog.Receiver(listener, self.log(name))
 
     def log(self, name: str) -> Path:
         """Where a server writes its access log."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from tests.lab import drawing
+from tests.lab import drawing, patterns
 from tests.lab.driver import FRAME, Driver
 from tests.lab.network import CLIENTS4
 from tests.lab.scenario import Refusal, Scenario
@@ -26,7 +26,7 @@ def _retried(port: int, driver: Driver) -> None:
         time.sleep(APART_S)
 
 
-def _retrying(lb: drawing.Keys) -> dict[str, drawing.Keys]:
+def _shared(lb: drawing.Keys) -> dict[str, drawing.Keys]:
     return {
         "lb": lb,
         "nodes": drawing.nodes("lb"),
@@ -53,6 +53,25 @@ def _held(port: int, driver: Driver) -> None:
     driver.send((LB, port), group=FRAME)
 
 
+def _padded(port: int, driver: Driver) -> None:
+    """A captured header, or the path, reaches beyond what a line of the log may hold."""
+    padding = "a" * 1500
+    for number in range(driver.count(20)):
+        victim = OTHERS[number % len(OTHERS)]
+        driver.send((LB, port), victim)
+        time.sleep(APART_S)
+        driver.send((LB, port), victim, group="close")
+        if number % 2:
+            driver.send((LB, port), ATTACKER, headers=((patterns.CAPTURED, padding),), group="padded")
+        else:
+            driver.send((LB, port), ATTACKER, path=f"/{padding}", group="padded")
+        time.sleep(APART_S)
+
+
+def _cutting(**more: object) -> drawing.Keys:
+    return drawing.balancer("lb-cutting", wrapper=["syslog5424"], captures=[patterns.CAPTURED], **more)
+
+
 def _holding(**more: object) -> dict[str, drawing.Keys]:
     return {
         "lb": _endless(drawing.balancer("lb-few", **more)),
@@ -72,7 +91,7 @@ ALL = (
         name="retries",
         rows="G11",
         note="a balancer sends an attacker's requests on twice and logs the last connection, with `%rc`",
-        systems=_retrying(drawing.balancer("lb-retries")),
+        systems=_shared(drawing.balancer("lb-retries")),
         servers=("app-a", "app-b", "lb-retries"),
         send=partial(_retried, 94),
         refusals=RETRIED,
@@ -82,7 +101,7 @@ ALL = (
         name="retries-minted",
         rows="G11",
         note="the same with a request id of the balancer's own",
-        systems=_retrying(_endless(drawing.balancer("lb-retries", mints=["x-request-id"]))),
+        systems=_shared(_endless(drawing.balancer("lb-retries", mints=["x-request-id"]))),
         servers=("app-a", "app-b", "lb-retries"),
         send=partial(_retried, 95),
         attack=True,
@@ -106,6 +125,26 @@ ALL = (
         send=partial(_held, 97),
         # No line says when the one before left the port, so what comes with the connection may still be of that one.
         refusals=(Refusal("app", "at-once", BEFORE, optional=True), Refusal("app", "held", BEFORE, optional=True)),
+        attack=True,
+    ),
+    Scenario(
+        name="padded",
+        rows="G11",
+        note="an attacker pads a header or the path until HAProxy cuts his line of syslog",
+        systems=_shared(_cutting()),
+        servers=("app-b", "lb-cutting"),
+        send=partial(_padded, 98),
+        refusals=(Refusal("app", "*", ("events_lost",), optional=True),),  # each such hole reaches back by `longest`
+        attack=True,
+    ),
+    Scenario(
+        name="padded-minted",
+        rows="G11",
+        note="the same with a request id of the balancer's own",
+        systems=_shared(_endless(_cutting(mints=["x-request-id"]))),
+        servers=("app-b", "lb-cutting"),
+        send=partial(_padded, 99),
+        refusals=(Refusal("app", "padded", ("events_lost",), optional=True),),
         attack=True,
     ),
 )
