@@ -78,6 +78,11 @@ def balancer(name: str, *peers: str, **more: Any) -> Keys:
     }
 
 
+def endless(drawn: Keys) -> Keys:
+    """The same, and it never ends a request or connection by force."""
+    return {key: value for key, value in drawn.items() if key != "longest"}
+
+
 def ingress(*peers: str, **more: Any) -> Keys:
     """Traefik in the pods; its log shows no near end, so the drawing does."""
     return {

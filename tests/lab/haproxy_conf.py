@@ -118,6 +118,14 @@ def _cutting() -> str:
     return _with_rules(plain, *rules) + _with_rules(_with_own_id(minting), *rules)
 
 
+def _forwards() -> str:
+    """To Traefik's entry points that trust the balancer (`conf/traefik-settings.yml`)."""
+    lines, ports = ("option forwardfor",), {102: 8002, 104: 8004}
+    return "".join(
+        _frontend(port, lines, patterns.HAPROXY_HTTP, f"10.244.1.6:{entry}", "http") for port, entry in ports.items()
+    )
+
+
 BALANCERS: dict[str, tuple[Callable[[], str], tuple[int, ...]]] = {
     "lb-tcp": (_tcp, (80, 81, 83, 85, 90, 93)),
     "lb-http": (_http, (82, 84, 92)),
@@ -128,4 +136,5 @@ BALANCERS: dict[str, tuple[Callable[[], str], tuple[int, ...]]] = {
     "lb-retries": (_retries, (94, 95)),
     "lb-few": (_few, (96, 97)),
     "lb-cutting": (_cutting, (98, 99)),
+    "lb-forwards": (_forwards, (102, 104)),
 }

@@ -29,7 +29,7 @@ EXPORT_S = 1.5  # the lab's exporters of spans wait no longer
 FRAMES = 2, 16  # fewest and most: rules of kube-proxy choose a pod at random, and each one's log is to vouch
 PLACES = {  # log of a server → folder of the recording, and how the file ends there
     **dict.fromkeys(("app-a", "app-b", "app-b2", "app-b-hand", "mesh-app"), "app"),
-    **dict.fromkeys(("ingress-a", "ingress-b"), "ingress"),
+    **dict.fromkeys(("ingress-a", "ingress-b", "ingress-settings"), "ingress"),
     **dict.fromkeys(BALANCERS, "lb"),
     "envoy": "envoy",
     "sidecar": "sidecar",

@@ -34,13 +34,13 @@ def row(name: str, variant: str, found: Score, others: Counter[str] | None) -> s
     reasons = ", ".join(f"{count} {reason}" for reason, count in found.refused.most_common())
     share = f"{100 * found.share:5.1f} %" if found.recoverable else "      –"
     theirs = "".join(f"{others[each]:13}" if others is not None else " " * 13 for each in rivals.RIVALS)
-    return f"{name:17} {variant:9} {found.lines:6} {share:>8} {len(found.wrong):6} {theirs}  {reasons}"
+    return f"{name:25} {variant:9} {found.lines:6} {share:>8} {len(found.wrong):6} {theirs}  {reasons}"
 
 
 def heading() -> str:
     """The first line of the table."""
     theirs = "".join(f"{each:>13}" for each in rivals.RIVALS)
-    return f"{'scenario':17} {'variant':9} {'lines':>6} {'recovered':>8} {'WRONG':>5} {theirs}  refused"
+    return f"{'scenario':25} {'variant':9} {'lines':>6} {'recovered':>8} {'WRONG':>5} {theirs}  refused"
 
 
 def main() -> None:

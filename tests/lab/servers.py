@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.lab import envoy_conf, patterns, syslog
 from tests.lab.haproxy_conf import BALANCERS, SYSLOG_PORT
-from tests.lab.network import Network
+from tests.lab.network import BALANCER, Network
 from tests.lab.otlp import Receiver
 from tests.worlds.patience import LIMIT_S
 
@@ -87,6 +87,12 @@ class Servers:
             words = ["env", "OTEL_BSP_SCHEDULE_DELAY=100", program("traefik"), f"--configFile={conf}"]
             self._run(name, name, words, (8000,))
             time.sleep(0.7)  # the file provider's routes come after the port
+        elif name == "ingress-settings":
+            target = {"app": "10.244.2.5", "shop": "10.244.2.5", "balancer": BALANCER[0]}
+            self._write(scratch / "routes.yml", "routes.yml", {**values, **target})
+            conf = self._write(scratch / "traefik.yml", "traefik-settings.yml", {**values, **target})
+            self._run(name, "ingress-a", ["traefik", f"--configFile={conf}"], (8001, 8002, 8003, 8004))
+            time.sleep(0.7)
         elif name in SHOPS:
             self._shop(name, scratch)
         elif name == "caddy":

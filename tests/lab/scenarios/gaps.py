@@ -34,11 +34,6 @@ def _shared(lb: drawing.Keys) -> dict[str, drawing.Keys]:
     }
 
 
-def _endless(drawn: drawing.Keys) -> drawing.Keys:
-    """No server ends a request or connection of it by force."""
-    return {key: value for key, value in drawn.items() if key != "longest"}
-
-
 def _held(port: int, driver: Driver) -> None:
     """The attacker takes a port after the other and holds it, byte by byte, while the others use the rest."""
     driver.send((LB, port), group=FRAME)
@@ -74,7 +69,7 @@ def _cutting(**more: object) -> drawing.Keys:
 
 def _holding(**more: object) -> dict[str, drawing.Keys]:
     return {
-        "lb": _endless(drawing.balancer("lb-few", **more)),
+        "lb": drawing.endless(drawing.balancer("lb-few", **more)),
         "nodes": drawing.nodes("lb"),
         "app": drawing.app("nodes"),
     }
@@ -101,7 +96,7 @@ ALL = (
         name="retries-minted",
         rows="G11",
         note="the same with a request id of the balancer's own",
-        systems=_shared(_endless(drawing.balancer("lb-retries", mints=["x-request-id"]))),
+        systems=_shared(drawing.endless(drawing.balancer("lb-retries", mints=["x-request-id"]))),
         servers=("app-a", "app-b", "lb-retries"),
         send=partial(_retried, 95),
         attack=True,
@@ -141,7 +136,7 @@ ALL = (
         name="padded-minted",
         rows="G11",
         note="the same with a request id of the balancer's own",
-        systems=_shared(_endless(_cutting(mints=["x-request-id"]))),
+        systems=_shared(drawing.endless(_cutting(mints=["x-request-id"]))),
         servers=("app-b", "lb-cutting"),
         send=partial(_padded, 99),
         refusals=(Refusal("app", "padded", ("events_lost",), optional=True),),
