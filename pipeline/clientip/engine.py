@@ -72,11 +72,15 @@ class Engine:
         joins: Joins | None = None,
         translated: Iterable[str] = (),
         met: Iterable[str] = (),
+        holds: bool = False,
     ) -> None:
-        """`translated`: the addresses NAT translates to by the configuration; `met`: those a run found before."""
+        """`translated`: the addresses NAT translates to by the configuration; `met`: those a run found before.
+
+        `holds`: promises are held to the logs of those who gave them.
+        """
         self.sources: Mapping[str, LogSource] = {source.setup.system: source for source in sources}
         listed = frozenset(translated)
-        self.graph: Graph = draw(systems, self.sources, listed.union(met))
+        self.graph: Graph = draw(systems, self.sources, listed.union(met), holds=holds)
         self.line_bytes = line_bytes
         self.joining = None if joins is None else Joining(self.graph, joins)
         self._readers: Mapping[str, Reader] = {
@@ -267,8 +271,12 @@ def _has_length_of_cut(line: Line) -> bool:
     return any(0 <= size - length <= _LINE_END for size in _CUTS for length in lengths)
 
 
-def build(settings: Settings, met: Iterable[str] = ()) -> Engine:
-    """The engine a configuration describes; `met`: addresses that a first pass found NAT to translate to."""
+def build(settings: Settings, met: Iterable[str] = (), *, holds: bool = False) -> Engine:
+    """The engine a configuration describes.
+
+    `met`: addresses that a first pass found NAT to translate to.  `holds`: hold promises whatever the configuration
+    says.
+    """
     sources = [LogSource(each.setup, each.wrapper) for each in settings.systems if each.setup is not None]
     systems = [each.system for each in settings.systems]
     return Engine(
@@ -278,4 +286,5 @@ def build(settings: Settings, met: Iterable[str] = ()) -> Engine:
         joins=settings.joins,
         translated=settings.translated,
         met=met,
+        holds=holds or settings.joins.holds_promises,
     )

@@ -173,7 +173,9 @@ WAITING: Final = frozenset(
 )
 
 # What says that the configuration does not fit its logs: a replay ends with 1, and a stream raises an alarm.
-BROKEN: Final = frozenset({"bound_broken", "longest_broken", "stamps_unbounded", "translated_undrawn"})
+BROKEN: Final = frozenset(
+    {"bound_broken", "longest_broken", "promise_broken", "stamps_unbounded", "translated_undrawn"}
+)
 
 REJECTED: Final = MappingProxyType(
     {
@@ -274,6 +276,10 @@ FINDINGS: Final = MappingProxyType(
         "longest_broken": Reason(
             "a request or connection lasted longer than `longest` says, so a log was taken for complete too early",
             "write the bound that the server enforces (`clientip help longest`), and replay again",
+        ),
+        "promise_broken": Reason(
+            "the log of the hop before names another client than the header which that hop promises to write",
+            "draw what the hop really does with the header (`clientip help presets`), and replay again",
         ),
         "translated_undrawn": Reason(
             "a NAT log translates to an address that is in no system and not in the file of `[joins] translated`",

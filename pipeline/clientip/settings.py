@@ -20,6 +20,7 @@ class Joins(Struct, frozen=True):
 
     tolerance_ns: int
     horizon_ns: int
+    holds_promises: bool = False  # a walk that a header led on is held to the log of the hop that wrote it
 
 
 class Geo(Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from clientip.config.value_shapes import DURATION, TEXT, Key
+from clientip.config.value_shapes import DURATION, FLAG, TEXT, Key
 
 OF_JOINS: Final = (
     Key(
@@ -29,5 +29,12 @@ OF_JOINS: Final = (
         TEXT,
         "A file of addresses that NAT translates to, one a line: where no system lists one, it is no client.",
         '"translated.txt"',
+    ),
+    Key(
+        "joins",
+        "holds_promises",
+        FLAG,
+        "Whether a header that led to a client is held to the log of the hop that wrote it, for which lines then wait.",
+        "true",
     ),
 )

@@ -38,6 +38,7 @@ from clientip.syntax.addresses import read_endpoint
 from clientip.syntax.headers import proof_hash
 
 _KEY_BYTES: Final = range(16, 65)  # shorter can be guessed; BLAKE2 takes no more
+_BOUNDS: Final = ("tolerance", "horizon")
 _PLACEHOLDER: Final = re.compile(r"\{[^}]*\}?")
 
 
@@ -74,7 +75,8 @@ def load(paths: Sequence[Path]) -> Settings:
     kafka, stream = _spread("kafka", documents), _spread("stream", documents)
     key = _proof_key(secrets, drafts)
     systems = [_system(draft, key) for draft in drafts]
-    joining = Joins(*[duration_ns(joins.values.get(name, default("joins", name))) for name in ("tolerance", "horizon")])
+    tolerance, horizon = (duration_ns(joins.values.get(name, default("joins", name))) for name in _BOUNDS)
+    joining = Joins(tolerance, horizon, bool(joins.values.get("holds_promises", False)))
     translated = translated_of(joins.values.get("translated"), joins.places.get("translated"))
     setups = _setups(drafts, systems, key)
     settings = [_with_log(*each, joining) for each in zip(drafts, systems, setups, strict=True)]

@@ -21,14 +21,17 @@ class Graph(Struct, frozen=True):
     logging: frozenset[str] = frozenset()  # systems with inputs of their own
     witnesses: frozenset[str] = frozenset()  # those of them whose lines may answer for others
     translated: frozenset[str] = frozenset()  # addresses that NAT logs translate to: without an owner, never a client
+    held: frozenset[str] = frozenset()  # systems whose promises are held to their own logs
     behind: Mapping[str, System] = {}  # `resolve` only: the owner of every address that a system met
     private_outside: bool = False  # `resolve` only: unowned private addresses are outside too
 
 
-def draw(systems: Iterable[System], logging: Iterable[str] = (), translated: Iterable[str] = ()) -> Graph:
+def draw(
+    systems: Iterable[System], logging: Iterable[str] = (), translated: Iterable[str] = (), *, holds: bool = False
+) -> Graph:
     """The graph of these systems; `logging` names those with inputs of their own.
 
-    `translated`: addresses, as canonical text, that NAT logs translate to.
+    `translated`: addresses, as canonical text, that NAT logs translate to.  `holds`: promises are held to the logs.
 
     >>> draw([System(name="a", peers=frozenset({"outside"}))]).may_state["a"]
     frozenset({'outside'})
@@ -38,7 +41,12 @@ def draw(systems: Iterable[System], logging: Iterable[str] = (), translated: Ite
     with_log = frozenset(logging)
     witnesses = frozenset(name for name in with_log if name in by_name and by_name[name].tells)
     doubts = {name: doubt_of(by_name, witnesses, system) for name, system in by_name.items()}
-    return Graph(by_name, Owners(by_name.values()), may_state, doubts, with_log, witnesses, frozenset(translated))
+    held = frozenset(name for name in witnesses if holds and _vouches_by_header(by_name[name]))
+    return Graph(by_name, Owners(by_name.values()), may_state, doubts, with_log, witnesses, frozenset(translated), held)
+
+
+def _vouches_by_header(system: System) -> bool:
+    return bool(system.conveys) and system.conveys[0].source != "proxy" and not system.carries
 
 
 def _may_state(systems: Mapping[str, System], system: System) -> frozenset[str]:

@@ -87,7 +87,7 @@ def resolve(
         step = _unshown(name) if at is None else Step(name, at.address.text, at.port, by, evidence, record)
         path.append(step)
         if hop is None:
-            return _unowned(graph, allowed, path, at, said)  # 3. It has no owner.
+            return _unowned(graph, allowed, path, at, said, answers)  # 3. It has no owner.
         if isinstance(hop, System):
             if name not in allowed:  # 2. May it be there?
                 return _unknown("unexpected_neighbour", path, said, hop)
@@ -165,7 +165,14 @@ def _unshown(system: str | None) -> Step:
 # 3. It has no owner.
 
 
-def _unowned(graph: Graph, allowed: frozenset[str], path: list[Step], at: Endpoint | None, said: Said) -> Resolution:
+def _unowned(
+    graph: Graph,
+    allowed: frozenset[str],
+    path: list[Step],
+    at: Endpoint | None,
+    said: Said,
+    answers: tuple[Answer, ...],
+) -> Resolution:
     """The client, if the last system may meet clients; a workload; or an address that is not listed."""
     assert at is not None
     scope = at.address.scope
@@ -174,10 +181,29 @@ def _unowned(graph: Graph, allowed: frozenset[str], path: list[Step], at: Endpoi
     if "outside" in allowed and (scope == "global" or (scope == "local" and graph.private_outside)):
         joined = any(step.evidence == "joined" for step in path)
         verdict: Verdict = "joined" if joined else "seen" if path[-1].evidence == "seen" else "vouched"
-        return _resolution(verdict, at, path, said)
+        return _held(graph, _resolution(verdict, at, path, said), said, answers)
     if "internal" in allowed and scope == "local":
-        return _resolution("internal", at, path, said)
+        return _held(graph, _resolution("internal", at, path, said), said, answers)
     return _unknown("peer_unlisted", path, said)
+
+
+# 11. A promise is held to the log of who gave it, if the operator wants that.
+
+
+def _held(graph: Graph, found: Resolution, said: Said, answers: tuple[Answer, ...]) -> Resolution:
+    """The end of the walk, with what to ask the log of the first hop; unknown if that log tells of another client."""
+    first, seen = found.path[0], said.seen
+    if first.system not in graph.held or first.evidence != "seen":
+        return found
+    if not answers:
+        return replace(found, stop=Stop((first.system,), seen.peer, seen.local, (), 0))
+    last = answers[-1]
+    if not isinstance(last, Known) or last.ended.client is None or found.client is None:
+        return found
+    if last.ended.client[0] == found.client.address.text:
+        return found
+    broken = _unknown("contradiction", list(found.path), said, graph.systems[first.system])
+    return replace(broken, findings=(*broken.findings, "promise_broken"))
 
 
 # 4. A system owns it: it must vouch.

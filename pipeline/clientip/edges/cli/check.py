@@ -20,6 +20,7 @@ from clientip.config.lint import warnings
 from clientip.config.load import load
 from clientip.edges.cli.exits import end, warn
 from clientip.edges.cli.options import WIDE, configs
+from clientip.edges.cli.promise_check import BrokenPromise, broken_promises, report_lines
 from clientip.edges.cli.samples import sample
 from clientip.edges.disk.inputs import Input, find_inputs
 from clientip.edges.replay.plan import ReplayOptions
@@ -82,11 +83,12 @@ class CheckReport(Struct, frozen=True):
     systems: tuple[SystemReport, ...]
     warnings: tuple[str, ...]
     translated: tuple[str, ...] = ()  # addresses in no system to which NAT logs translate
+    broken: tuple[BrokenPromise, ...] = ()
 
     @property
     def code(self) -> int:
-        """Exit code: 1 where a system reads less than 90 % of its sample, or nothing; or a node is in no system."""
-        return 0 if all(each.sound for each in self.systems) and not self.translated else 1
+        """Exit code: 1 where a system reads less than 90 % of its sample, or nothing; or the drawing is not true."""
+        return 0 if all(each.sound for each in self.systems) and not self.translated and not self.broken else 1
 
 
 def check(settings: Settings) -> CheckReport:
@@ -99,7 +101,19 @@ def check(settings: Settings) -> CheckReport:
     reports = tuple(_of_system(each, engine, files.get(each.system.name, ()), settings) for each in settings.systems)
     found = tuple(report for report in reports if report is not None)
     met = met_in(settings, planned(ReplayOptions(), settings, tuple(chain.from_iterable(files.values()))))
-    return CheckReport(found, (*warnings(settings), *missing), met)
+    return CheckReport(found, (*warnings(settings), *missing), met, _broken(settings, files))
+
+
+def _broken(settings: Settings, files: Mapping[str, Sequence[Input]]) -> tuple[BrokenPromise, ...]:
+    engine, limit = build(settings, holds=True), settings.limits.line_bytes
+    read = (
+        outcome
+        for each in settings.systems
+        if each.setup is not None
+        for file in files.get(each.system.name, ())[:FILES_SAMPLED]
+        for outcome in _outcomes(file, each, engine, limit)
+    )
+    return broken_promises(engine, read)
 
 
 def _inputs(settings: Settings) -> tuple[Mapping[str, Sequence[Input]], tuple[str, ...]]:
@@ -203,6 +217,7 @@ def report_text(report: CheckReport) -> str:
     for warning in report.warnings:
         lines.append(f"warning: {warning}")
     lines += [_TRANSLATED.format(address) for address in report.translated]
+    lines += report_lines(report.broken)
     lines.append("the configuration fits its logs" if report.code == 0 else "the configuration does not fit its logs")
     return "".join(f"{printable(line)}\n" for line in lines)
 
@@ -262,8 +277,8 @@ def _plural(count: int, word: str) -> str:
 def command(configs: tuple[Path, ...], skew: bool) -> None:
     """Read a sample of every configured log: does the configuration fit?
 
-    Exit code 1: of a system less than 90 % of the sample is read; NAT translates to an address in no system; with
-    --skew, clocks lie further apart than allowed.
+    Exit code 1: of a system less than 90 % of the sample is read; NAT translates to an address in no system; a hop
+    breaks a promise; with --skew, clocks lie further apart than allowed.
     """
     if skew:
         from clientip.edges.cli import skew as skews  # noqa: PLC0415 - a check without clocks starts faster
