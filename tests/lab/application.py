@@ -13,11 +13,13 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 SERVER_KIND = 2
+NO_CALLER = ("", "")
 _spans: list[dict[str, Any]] = []
 _lock = threading.Lock()
 
@@ -27,12 +29,33 @@ def _attribute(key: str, value: str | int) -> dict[str, Any]:
     return {"key": key, "value": {kind: str(value)}}
 
 
+def caller_of(headers: Mapping[str, str]) -> tuple[str, str]:
+    """Trace and parent; as in many programs, every way to write them is read: B3, Datadog's, and W3C's.
+
+    >>> caller_of({"x-datadog-trace-id": "18", "x-datadog-parent-id": "1", "x-datadog-tags": "_dd.p.tid=" + "a" * 16})
+    ('aaaaaaaaaaaaaaaa0000000000000012', '0000000000000001')
+    """
+    b3, datadog = headers.get("b3", "").split("-"), headers.get("x-datadog-trace-id", "")
+    if len(b3) > 1:
+        return b3[0], b3[1]
+    if datadog.isdecimal():
+        high = headers.get("x-datadog-tags", "").removeprefix("_dd.p.tid=")
+        return f"{high:0>16}{int(datadog):016x}", f"{int(headers.get('x-datadog-parent-id', '0')):016x}"
+    w3c = headers.get("traceparent", "").split("-")
+    return (w3c[1], w3c[2]) if len(w3c) == 4 else NO_CALLER
+
+
 def span(
-    begun: int, peer: tuple[Any, ...], local: tuple[Any, ...], target: str, caller: str, transport: str, forwarded: str
+    begun: int,
+    peer: tuple[Any, ...],
+    local: tuple[Any, ...],
+    target: str,
+    caller: tuple[str, str],
+    transport: str,
+    forwarded: str,
 ) -> None:
     """Keep one SERVER span for the next batch."""
-    parts = caller.split("-")
-    trace, parent = (parts[1], parts[2]) if len(parts) == 4 else (secrets.token_hex(16), "")
+    trace, parent = caller if caller != NO_CALLER else (secrets.token_hex(16), "")
     path, _, query = target.partition("?")
     attributes = [
         _attribute("network.transport", transport),
@@ -84,7 +107,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "3")
         self.end_headers()
         self.wfile.write(b"ok\n")
-        caller, forwarded = self.headers.get("traceparent", ""), self.headers.get("x-forwarded-for", "")
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        caller, forwarded = caller_of(headers), headers.get("x-forwarded-for", "")
         span(begun, self.client_address, self.connection.getsockname(), self.path, caller, "tcp", forwarded)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class names it so)
@@ -97,7 +121,7 @@ def datagrams(server: socket.socket, address: str) -> None:
         text, peer = server.recvfrom(2048)
         begun = time.time_ns()
         server.sendto(b"ok", peer)
-        span(begun, peer, (address, server.getsockname()[1]), text.decode("latin-1"), "", "udp", "")
+        span(begun, peer, (address, server.getsockname()[1]), text.decode("latin-1"), NO_CALLER, "udp", "")
 
 
 def main() -> None:

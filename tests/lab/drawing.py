@@ -52,7 +52,7 @@ def app(*peers: str, **more: Any) -> Keys:
 
 _BALANCER_PATTERNS = {
     **dict.fromkeys(("lb-tcp", "lb-transparent", "lb-few"), patterns.HAPROXY_TCP),
-    **dict.fromkeys(("lb-mints", "lb-keeps"), patterns.HAPROXY_IDS),
+    **dict.fromkeys(("lb-mints", "lb-keeps", "lb-traced"), patterns.HAPROXY_IDS),
     "lb-retries": patterns.HAPROXY_TRIES,
     "lb-cutting": patterns.HAPROXY_CAPTURED,
 }

@@ -126,6 +126,17 @@ def _forwards() -> str:
     )
 
 
+def _traced() -> str:
+    """The client's traceparent goes on and is logged; through 106 all other headers in which ids travel go on, too."""
+    keeps = ("http-request set-var(txn.rid) req.hdr(traceparent)",)
+    one = "http-request set-header traceparent %[var(txn.rid)] if { var(txn.rid) -m found }"
+    drops = (*(f"http-request del-header {header}" for header in sorted(ID_HEADERS - {"traceparent"})), one)
+    return "".join(
+        _with_rules(_frontend(port, (), patterns.HAPROXY_IDS, "10.244.2.5:8090", "http"), *rules)
+        for port, rules in ((106, keeps), (107, (*keeps, *drops)))
+    )
+
+
 BALANCERS: dict[str, tuple[Callable[[], str], tuple[int, ...]]] = {
     "lb-tcp": (_tcp, (80, 81, 83, 85, 90, 93)),
     "lb-http": (_http, (82, 84, 92)),
@@ -137,4 +148,5 @@ BALANCERS: dict[str, tuple[Callable[[], str], tuple[int, ...]]] = {
     "lb-few": (_few, (96, 97)),
     "lb-cutting": (_cutting, (98, 99)),
     "lb-forwards": (_forwards, (102, 104)),
+    "lb-traced": (_traced, (106, 107)),
 }

@@ -9,7 +9,7 @@ from tests.lab import drawing, patterns
 from tests.lab.driver import FRAME, Driver
 from tests.lab.network import CLIENTS4
 from tests.lab.scenario import Refusal, Scenario
-from tests.lab.scenarios.sending import LB
+from tests.lab.scenarios.sending import LB, traceparent
 
 ATTACKER, OTHERS = CLIENTS4[-1], CLIENTS4[:-1]
 APART_S = 0.05  # further apart than the clocks' tolerance
@@ -61,6 +61,27 @@ def _padded(port: int, driver: Driver) -> None:
         else:
             driver.send((LB, port), ATTACKER, path=f"/{padding}", group="padded")
         time.sleep(APART_S)
+
+
+def _written_otherwise(trace: str) -> tuple[tuple[tuple[str, str], ...], ...]:
+    """The same trace in headers for which the balancer's log has no column."""
+    low, tags = str(int(trace[16:], 16)), f"_dd.p.tid={trace[:16]}"
+    datadog = (("x-datadog-trace-id", low), ("x-datadog-parent-id", "1"), ("x-datadog-tags", tags))
+    return (("b3", f"{trace}-{'1' * 16}-1"),), datadog
+
+
+def _other_header(port: int, driver: Driver) -> None:
+    """Beside each request that brings its trace comes one of the attacker, with that trace in another header."""
+    for number in range(driver.count(24)):
+        own, other = traceparent(number + 1, "e"), traceparent(number + 1, "f")
+        driver.send((LB, port), OTHERS[number % len(OTHERS)], headers=(own,))
+        stolen = _written_otherwise(own[1].split("-")[1])[number % 2]
+        driver.send((LB, port), ATTACKER, headers=stolen, group="stolen")
+        driver.send((LB, port), ATTACKER, headers=(other, *stolen), group="stolen-beside")
+
+
+def _tracing(**more: object) -> drawing.Keys:
+    return drawing.balancer("lb-traced", options={"var.txn.rid": "traceparent"}, **more)
 
 
 def _cutting(**more: object) -> drawing.Keys:
@@ -140,6 +161,26 @@ ALL = (
         servers=("app-b", "lb-cutting"),
         send=partial(_padded, 99),
         refusals=(Refusal("app", "padded", ("events_lost",), optional=True),),
+        attack=True,
+    ),
+    Scenario(
+        name="other-header",
+        rows="G11",
+        note="another client's trace in a header that the balancer passes and does not log",
+        systems={"lb": drawing.endless(_tracing()), "shop": drawing.shop("lb")},
+        servers=("shop-b", "lb-traced"),
+        send=partial(_other_header, 106),
+        refusals=(Refusal("shop", "*", ("id_unproved",)),),
+        attack=True,
+    ),
+    Scenario(
+        name="other-header-dropped",
+        rows="G11",
+        note="the same through a balancer that passes one traceparent and no other id (`passes_ids`)",
+        systems={"lb": _tracing(passes_ids=["traceparent"]), "shop": drawing.shop("lb")},
+        servers=("shop-b", "lb-traced"),
+        send=partial(_other_header, 107),
+        refusals=(Refusal("shop", "stolen", ("evidence_missing",)),),
         attack=True,
     ),
 )
