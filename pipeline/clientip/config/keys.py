@@ -261,7 +261,8 @@ KEYS: Final = (
         "systems",
         "lossless",
         FLAG,
-        "Your word that no line of its log goes missing: then what it does not tell did not happen.",
+        "Your word that no line of its log goes missing: then what it does not tell did not happen. "
+        "`clientip help lossless` says what breaks it.",
         "true",
         of_log=True,
     ),

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from clientip.edges.cli.help import SUBJECTS
 from clientip.edges.cli.main import COMMANDS, app
 from clientip.edges.cli.words import words_in
+from clientip.formats import FORMATS
 from clientip.outputs import OUTPUTS, PURPOSES
 
 from tests.worlds.patience import LIMIT_S
@@ -175,6 +176,27 @@ def test_the_outputs_are_told_by_what_they_are_for() -> None:
     text = CliRunner().invoke(app, ["help", "outputs"]).stdout
     assert all(f"{name}:\n    For " in text for name in OUTPUTS)
     assert not any((render.__doc__ or "-").splitlines()[0] in text for render in OUTPUTS.values())
+
+
+def test_what_breaks_lossless_is_told_of_every_product_that_is_read() -> None:
+    text = CliRunner().invoke(app, ["help", "lossless"]).stdout
+    products = (
+        "HAProxy",
+        "nginx",
+        "Apache httpd",
+        "Envoy",
+        "Traefik",
+        "Caddy",
+        "Varnish",
+        "AWS",
+        "OpenTelemetry",
+        "NAT",
+    )
+    assert all(f"\n{name}" in text for name in products)
+    titles = {each.title.replace("NGINX", "nginx") for each in FORMATS.values()}
+    apart = {title for title in titles if not any(name in title for name in products)}
+    assert all(any(word in title for word in ("conntrack", "ulogd2", "Flow records")) for title in apart)
+    assert all(f"{head}:" in text for head in ("rsyslog", "syslog-ng", "journald", "Flow records, VPC flow logs"))
 
 
 def test_the_manual_page_is_in_step_with_the_commands() -> None:

@@ -13,6 +13,7 @@ import click
 from clientip.config.key_help import config_help
 from clientip.config.presets import presets_help
 from clientip.edges.cli.longest import longest_help
+from clientip.edges.cli.lossless import lossless_help
 from clientip.edges.cli.man import man_page
 from clientip.edges.cli.options import WIDE, one_of
 from clientip.edges.cli.words import WORDS, explained, words_in
@@ -84,6 +85,7 @@ SUBJECTS: Final[Mapping[str, _Subject]] = MappingProxyType(
         "presets": _Subject("what common products pass on, by their settings: rows to copy", presets_help),
         "reasons": _Subject("verdicts, and why a client is unknown or a line rejected; what helps", _reasons),
         "longest": _Subject("which setting of a server ends every request or connection by force", longest_help),
+        "lossless": _Subject("what passes on a request or connection without a line, by product", lossless_help),
         "metrics": _Subject("what a stream tells Prometheus and OpenTelemetry", metrics_help),
         "words": _Subject("the words of our own that all of this uses", _words),
         "man": _Subject("the manual page, as roff: clientip help man | man -l -", man_page),
