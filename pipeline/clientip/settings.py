@@ -87,6 +87,7 @@ class SystemSettings(Struct, frozen=True):
     feed: Feed | None = None  # None: no line of it comes through Kafka
     drops_underscores: bool = False  # its server drops headers whose names hold an underscore
     preset: str = ""  # the product and the setting that the operator named; "": none
+    server_config: tuple[str, ...] = ()  # patterns of the server's own configuration; decide about no record
 
 
 class Settings(Struct, frozen=True):

@@ -45,7 +45,14 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "appends_before_log",
             "trace_fields",
         ),
-        "What its log proves for the records of other systems": ("tells", "lossless", "retries", "mints", "passes_ids"),
+        "What its log proves for the records of other systems": (
+            "tells",
+            "lossless",
+            "server_config",
+            "retries",
+            "mints",
+            "passes_ids",
+        ),
         "How its log comes through Kafka": ("topics", "messages", "instance_by", "arrives_within", "longest"),
     }
 )

@@ -268,6 +268,15 @@ KEYS: Final = (
     ),
     Key(
         "systems",
+        "server_config",
+        TEXTS,
+        "Files of its server's own configuration, as patterns relative to this file. Only `check` reads them, for what "
+        "breaks `lossless`; what they include is read if it is listed. HAProxy, nginx, Apache, Envoy, Traefik, Caddy.",
+        '["/etc/haproxy/haproxy.cfg"]',
+        of_log=True,
+    ),
+    Key(
+        "systems",
         "instances",
         INSTANCES,
         "Its processes by name and their own addresses, with the port where they listen; see `{instance}` in `inputs`.",

@@ -351,10 +351,10 @@ def _with_log(draft: _Draft, system: System, setup: Setup | None, joins: Joins) 
         names = _PLACEHOLDER.findall(pattern)
         if names not in ([], ["{instance}"]):
             draft.place.at("inputs").item(index).wrong("may hold one {instance} and no other braces")
-    inputs = tuple(str(draft.place.folder / pattern) for pattern in written)
+    inputs, server = (draft.place.paths(draft.keys.get(key, ())) for key in ("inputs", "server_config"))
     feed, drops = feed_of(draft.keys, joins.horizon_ns), draft.keys.get("drops_underscores", False)
     wrappers, preset = names_of(draft.keys.get("wrapper", ())), draft.keys.get("preset", "")
-    return SystemSettings(system, setup, inputs, wrappers, feed, drops, preset)
+    return SystemSettings(system, setup, inputs, wrappers, feed, drops, preset, server)
 
 
 def _check(drafts: Sequence[_Draft], systems: Sequence[System], faults: list[Fault]) -> None:

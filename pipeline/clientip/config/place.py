@@ -41,6 +41,10 @@ class ConfigPlace(NamedTuple):
         """Note a fault of this place."""
         self.faults.append(Fault(self.file, self.key, text))
 
+    def paths(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Names of files, or patterns of them, that stand here, as paths."""
+        return tuple(str(self.folder / name) for name in names)
+
     def contents(self, name: str) -> bytes | None:
         """The bytes of a file named here; None, and a fault, if it cannot be read."""
         path = self.folder / name

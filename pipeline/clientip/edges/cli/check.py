@@ -22,6 +22,7 @@ from clientip.edges.cli.exits import end, warn
 from clientip.edges.cli.options import WIDE, configs
 from clientip.edges.cli.promise_check import BrokenPromise, broken_promises, report_lines
 from clientip.edges.cli.samples import sample
+from clientip.edges.cli.server_config import faults_of
 from clientip.edges.disk.inputs import Input, find_inputs
 from clientip.edges.replay.plan import ReplayOptions
 from clientip.edges.replay.run import planned
@@ -84,11 +85,13 @@ class CheckReport(Struct, frozen=True):
     warnings: tuple[str, ...]
     translated: tuple[str, ...] = ()  # addresses in no system to which NAT logs translate
     broken: tuple[BrokenPromise, ...] = ()
+    servers: tuple[str, ...] = ()  # what the servers' own configurations hold against this one
 
     @property
     def code(self) -> int:
         """Exit code: 1 where a system reads less than 90 % of its sample, or nothing; or the drawing is not true."""
-        return 0 if all(each.sound for each in self.systems) and not self.translated and not self.broken else 1
+        untrue = self.translated or self.broken or self.servers
+        return 0 if all(each.sound for each in self.systems) and not untrue else 1
 
 
 def check(settings: Settings) -> CheckReport:
@@ -101,7 +104,7 @@ def check(settings: Settings) -> CheckReport:
     reports = tuple(_of_system(each, engine, files.get(each.system.name, ()), settings) for each in settings.systems)
     found = tuple(report for report in reports if report is not None)
     met = met_in(settings, planned(ReplayOptions(), settings, tuple(chain.from_iterable(files.values()))))
-    return CheckReport(found, (*warnings(settings), *missing), met, _broken(settings, files))
+    return CheckReport(found, (*warnings(settings), *missing), met, _broken(settings, files), faults_of(settings))
 
 
 def _broken(settings: Settings, files: Mapping[str, Sequence[Input]]) -> tuple[BrokenPromise, ...]:
@@ -217,7 +220,7 @@ def report_text(report: CheckReport) -> str:
     for warning in report.warnings:
         lines.append(f"warning: {warning}")
     lines += [_TRANSLATED.format(address) for address in report.translated]
-    lines += report_lines(report.broken)
+    lines += [*report_lines(report.broken), *report.servers]
     lines.append("the configuration fits its logs" if report.code == 0 else "the configuration does not fit its logs")
     return "".join(f"{printable(line)}\n" for line in lines)
 
@@ -278,7 +281,8 @@ def command(configs: tuple[Path, ...], skew: bool) -> None:
     """Read a sample of every configured log: does the configuration fit?
 
     Exit code 1: of a system less than 90 % of the sample is read; NAT translates to an address in no system; a hop
-    breaks a promise; with --skew, clocks lie further apart than allowed.
+    breaks a promise; a file of `server_config` holds what breaks `lossless`; with --skew, clocks lie further apart than
+    allowed.
     """
     if skew:
         from clientip.edges.cli import skew as skews  # noqa: PLC0415 - a check without clocks starts faster
