@@ -14,7 +14,7 @@ from tests.lab import drawing, patterns
 from tests.lab.driver import read_label
 from tests.lab.scenario import Refusal, Scenario
 from tests.lab.scenarios import balancers, cluster, proxies
-from tests.lab.scenarios.sending import FORGED
+from tests.lab.scenarios.sending import FORGED, NODE_B
 
 Row = dict[str, Any]
 SKEW_NS = 50_000_000
@@ -88,6 +88,10 @@ def _without_near_end(folder: Path) -> None:
     """The application does not log where it was reached."""
     for path in (folder / "app").glob("*.log"):
         path.write_text(re.sub(r'"local":"[^"]*",', "", path.read_text()))
+
+
+def _none(folder: Path) -> None:
+    """The logs stay as they are; only the drawing differs."""
 
 
 def _lies(folder: Path) -> None:
@@ -168,6 +172,17 @@ ALL = (
         _apart,
         systems=_skewed(cluster.NAT),
         refusals=(Refusal("app", "*", ("ambiguous",), optional=True),),
+    ),
+    _from(
+        SOURCES["b8"],
+        "b8-fronts",
+        "full proxy to a Local NodePort, and the drawing says that it leads to the application (`fronts`)",
+        _none,
+        systems={
+            **SOURCES["b8"].systems,
+            "app": {**SOURCES["b8"].systems["app"], "fronts": [f"{NODE_B}:30081"]},
+        },
+        refusals=(),
     ),
     _from(
         SOURCES["b8"],
