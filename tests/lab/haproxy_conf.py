@@ -30,7 +30,9 @@ def _frontend(port: int, lines: Sequence[str], pattern: str, server: str, mode: 
 def _tcp() -> str:
     plain = {80: f"{A}:30080", 83: f"{B}:30081", 85: f"{A}:30088", 90: f"{B}:30086", 93: f"{A}:30085"}
     parts = [_frontend(port, (), patterns.HAPROXY_TCP, server) for port, server in plain.items()]
-    return "".join([*parts, _frontend(81, (), patterns.HAPROXY_TCP, f"{A}:30083 send-proxy-v2")])
+    proxied = {81: f"{A}:30083", 108: f"{A}:30095"}
+    parts += [_frontend(port, (), patterns.HAPROXY_TCP, f"{server} send-proxy-v2") for port, server in proxied.items()]
+    return "".join(parts)
 
 
 def _http() -> str:
@@ -138,7 +140,7 @@ def _traced() -> str:
 
 
 BALANCERS: dict[str, tuple[Callable[[], str], tuple[int, ...]]] = {
-    "lb-tcp": (_tcp, (80, 81, 83, 85, 90, 93)),
+    "lb-tcp": (_tcp, (80, 81, 83, 85, 90, 93, 108)),
     "lb-http": (_http, (82, 84, 92)),
     "lb-if-none": (_forgetful, (87,)),
     "lb-mints": (_mints, (86,)),

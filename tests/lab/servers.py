@@ -88,10 +88,10 @@ class Servers:
             self._run(name, name, words, (8000,))
             time.sleep(0.7)  # the file provider's routes come after the port
         elif name == "ingress-settings":
-            target = {"app": "10.244.2.5", "shop": "10.244.2.5", "balancer": BALANCER[0]}
+            target = {"app": "10.244.2.5", "shop": "10.244.2.5", "balancer": BALANCER[0], "bridge": "10.244.1.1"}
             self._write(scratch / "routes.yml", "routes.yml", {**values, **target})
             conf = self._write(scratch / "traefik.yml", "traefik-settings.yml", {**values, **target})
-            self._run(name, "ingress-a", ["traefik", f"--configFile={conf}"], (8001, 8002, 8003, 8004))
+            self._run(name, "ingress-a", ["traefik", f"--configFile={conf}"], (8001, 8002, 8003, 8004, 8005))
             time.sleep(0.7)
         elif name in SHOPS:
             self._shop(name, scratch)

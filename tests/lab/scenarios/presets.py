@@ -1,15 +1,17 @@
-"""Traefik's four settings of X-Forwarded-For, each drawn with its preset: does it do to the header what that says?"""
+"""Traefik's settings: those of X-Forwarded-For, each drawn with its preset, and PROXY, whose socket it does not log."""
 
 from __future__ import annotations
 
 from functools import partial
 
 from tests.lab import drawing
-from tests.lab.driver import Driver
+from tests.lab.driver import Driver, proxy_v2
+from tests.lab.network import Network
 from tests.lab.scenario import Refusal, Scenario
-from tests.lab.scenarios.sending import LB, Target, forgeries, spread
+from tests.lab.scenarios.sending import FORGED, LB, NODE_A, Target, forgeries, spread
 
 INGRESS = "10.244.1.6"
+PROXIED = 30095
 
 
 def _send(door: Target, around: Target | None, driver: Driver) -> None:
@@ -20,6 +22,20 @@ def _send(door: Target, around: Target | None, driver: Driver) -> None:
         driver.send(door, source, headers=headers, group="forged")
         if around is not None:
             driver.send(around, source, headers=headers, group="around")
+
+
+def _to_the_proxied_door(network: Network) -> None:
+    """A NodePort of Traefik's entry point that believes PROXY headers, which kube-proxy's rules do not have."""
+    rule = f"-t nat -{{}} PREROUTING {{}} -d {NODE_A} -p tcp --dport {PROXIED} -j {{}}"
+    for number, jump in enumerate(("KUBE-MARK-MASQ", f"DNAT --to-destination {INGRESS}:8005"), 1):
+        network.command("node-a", "iptables", *rule.format("I", number, jump).split())
+
+
+def _around_to_traefik(driver: Driver) -> None:
+    spread(driver, 16, (LB, 108))
+    for source in driver.clients(16):
+        prefix = proxy_v2(FORGED, 4711, NODE_A, PROXIED)
+        driver.send((NODE_A, PROXIED), source, prefix=prefix, group="around")
 
 
 def _ingress(preset: str, *peers: str, **more: object) -> drawing.Keys:
@@ -70,5 +86,27 @@ ALL = (
         "Traefik that appends nothing passes what the balancer wrote",
         _ingress("traefik-no-append-trusted", "lb", carries=["lb"]),
         Refusal("app", "around", ("header_missing",)),
+    ),
+    Scenario(
+        name="proxy-around-traefik",
+        rows="C12 G11",
+        note="forged PROXY headers past the balancer, to a Traefik that logs no socket",
+        systems={
+            "lb": drawing.endless(drawing.balancer("lb-tcp", conveys=["proxy"])),
+            "nodes": drawing.nodes("lb", carries=["lb"]),
+            "ingress": {
+                "format": "traefik_json",
+                "inputs": ["ingress/{instance}.log"],
+                "logs_peer": "proxy",
+                "believes": ["nodes"],
+                "instances": {"ingress-settings": [f"{INGRESS}:8005"]},
+                "peers": ["nodes"],
+            },
+        },
+        servers=("app-b", "ingress-settings", "lb-tcp"),
+        prepare=_to_the_proxied_door,
+        send=_around_to_traefik,
+        refusals=(Refusal("ingress", "*", ("source_unproved",)),),
+        attack=True,
     ),
 )
