@@ -246,7 +246,7 @@ ALL = (
         rows="G11",
         note="a trace id replayed through the ingress and around it, while the victim's request runs",
         systems={**TWO_DOORS, "app": drawing.app("ingress", "nodes")},
-        servers=("app-b", "ingress-a", "ingress-b"),
+        servers=("app-b", "ingress-a"),
         send=_stolen_trace,
         refusals=(
             Refusal("app", "around", ROUND),
