@@ -99,9 +99,9 @@ def _retries() -> str:
 
 
 def _few() -> str:
-    """It connects from sixteen ports, so each is used again soon; 97 writes its line when a connection begins."""
+    """It connects from six ports, so each is used again soon; 97 writes its line when a connection begins."""
     ends, begins = (
-        _frontend(port, (), patterns.HAPROXY_TCP, f"{A}:30080 source {BALANCER[0]}:{low}-{low + 15}")
+        _frontend(port, (), patterns.HAPROXY_TCP, f"{A}:30080 source {BALANCER[0]}:{low}-{low + 5}")
         for port, low in ((96, 40000), (97, 40100))
     )
     return ends + begins.replace("    mode tcp", "    mode tcp\n    option logasap", 1)

@@ -35,14 +35,17 @@ def _shared(lb: drawing.Keys) -> dict[str, drawing.Keys]:
 
 
 def _held(port: int, driver: Driver) -> None:
-    """The attacker takes a port after the other and holds it, byte by byte, while the others use the rest."""
+    """The attacker takes port after port and holds it, byte by byte, each just when somebody else has left it."""
     driver.send((LB, port), group=FRAME)
     time.sleep(APART_S)
     for number in range(driver.count(40)):
         source = OTHERS[number % len(OTHERS)]
         driver.send((LB, port), source, group="at-once", requests=2, pause=APART_S, then="later")
         driver.drip()
-        if number % 4 == 0 and number < 16:
+        if number % 4 == 0 and number < 12:
+            time.sleep(APART_S)
+            for each in OTHERS[:6]:
+                driver.send((LB, port), each, group="at-once")
             driver.hold_on((LB, port), ATTACKER)
     time.sleep(APART_S)
     driver.send((LB, port), group=FRAME)
@@ -125,7 +128,7 @@ ALL = (
     Scenario(
         name="held",
         rows="B7 G9",
-        note="an attacker holds connections through a balancer that logs their end, and that has sixteen ports",
+        note="an attacker holds connections through a balancer that logs their end, and that has six ports",
         systems=_holding(),
         servers=("app-b", "lb-few"),
         send=partial(_held, 96),
