@@ -218,6 +218,10 @@ REJECTED: Final = MappingProxyType(
             "the line or message may be only a part: it ends before its format does, lacks its line end, or was cut",
             "raise the writer's line length; end the pattern with a constant, or log JSON",
         ),
+        "lines_lost": Reason(
+            "the server's own line that says that lines are missing: it could not write them, or a process died",
+            "mend what it names, such as a full disk; around this line `lossless` proves nothing",
+        ),
         "too_many_parts": Reason("a line in parts grew past `limits.line_bytes`", "raise the limit"),
     }
 )

@@ -21,20 +21,23 @@ _PRODUCTS: Final = (
         "set-log-level silent of http-request, http-response, tcp-request and tcp-response; no log, or no `log` at "
         "all; log … sample; a `log` with a level above info, such as notice; a syslog server that is away or slow, "
         "because HAProxy drops the line and goes on",
-        "DroppedLogs of `show info` counts what HAProxy itself dropped. %rt with %pid numbers all requests of a "
-        "process, those without a line too, over all its frontends. %lc counts written lines of one frontend only, "
+        "DroppedLogs of `show info` counts what HAProxy itself dropped. On standard error it writes `failed in logger` "
+        "and `exited with code`, which are holes where the log goes there, too. %rt with %pid numbers all requests of "
+        "a process, those without a line too, over all its frontends. %lc counts written lines of one frontend only, "
         "and with several threads it gives one number to two lines (seen in 2.6.12), so it proves nothing",
     ),
     _Product(
         "nginx",
         "access_log off; access_log … if=; a `mirror`, whose request reaches a server and has no line; access_log … "
-        "buffer= or gzip, if a worker is killed; access_log syslog:, which is UDP or a socket",
-        "",
+        "buffer= or gzip, if a worker is killed; access_log syslog:, which is UDP or a socket; a full disk",
+        "the error log: `write() to … failed` (not for each line), `send() to syslog failed`, `worker process … "
+        "exited on signal`. Only where it shares a file or output with the access log is that a hole",
     ),
     _Product(
         "Apache httpd",
-        "CustomLog … env= or expr=; BufferedLogs On, if a process is killed",
-        "",
+        "CustomLog … env= or expr=; BufferedLogs On, if a process is killed; a full disk",
+        "the error log: AH00646 (error writing), AH00052 (exit signal), AH00106 (piped log program failed). Only where "
+        "it shares a file or output with the access log is that a hole",
     ),
     _Product(
         "Envoy",

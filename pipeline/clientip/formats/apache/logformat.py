@@ -41,6 +41,8 @@ _ERROR_LINE: Final = re.compile(
     r"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]{2} [0-9:.]{8,15} [0-9]{4}\] \["
     r"|\[[^\]\[]{10,40}\] \[[a-z0-9_]+:[a-z0-9]+\] \[pid "  # with a time format of its own
 )
+# A log that takes no lines, and processes that died with lines which they never wrote.
+_LOSS: Final = re.compile(r".*?(?: AH(?:00646|00106|00051|00052): |\] child pid [0-9]{1,10} exit signal )")
 _ABSENT: Final = frozenset({"-", ""})
 _NOTHING: Final[Mapping[str, Directive]] = MappingProxyType({})
 _XFF: Final = "x-forwarded-for"
@@ -60,11 +62,21 @@ def compile_apache(setup: Setup) -> Reader:
         try:
             return observe(line)
         except FormatError:
-            if own_begin and _ERROR_LINE.match(decode_text(line.text[:128])):
+            if own_begin and _is_error_line(line.text):
                 return Skipped(line, "no_request")
             raise
 
     return read
+
+
+def _is_error_line(raw: bytes) -> bool:
+    """Whether it is a line of the error log; FormatError if it says that lines were lost."""
+    head = decode_text(raw[:256])
+    if _ERROR_LINE.match(head) is None:
+        return False
+    if _LOSS.match(head) is not None:
+        raise FormatError("lines_lost", 0)
+    return True
 
 
 def _begins_its_own_way(setup: Setup, pattern: str) -> bool:

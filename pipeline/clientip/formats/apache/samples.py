@@ -113,6 +113,16 @@ SAMPLES: Final = (
         line=b"[02/Mar/2026:10:20:30 +0100] [proxy:error] [pid 7] (113)No route to host: AH00957: HTTP: no",
         skipped="no_request",
     ),
+    Sample(
+        line=b"[Mon Mar 02 10:20:30.783625 2026] [log_config:warn] [pid 37:tid 37] (28)No space left on device: "
+        b"[client 203.0.113.7:5891] AH00646: Error writing to /var/log/apache2/access.log",
+        rejected="lines_lost",
+    ),
+    Sample(
+        line=b"[Mon Mar 02 10:20:30.332237 2026] [core:notice] [pid 36:tid 36] AH00052: child pid 37 exit signal "
+        b"Killed (9)",
+        rejected="lines_lost",
+    ),
     Sample(line=b'203.0.113.7 - - [02/Mar/2026 10:20:30] "GET / HTTP/1.1" 200 -', rejected="no_match"),
     Sample(line=b"203.0.113.7 - - " + _TIME + b' "GET / HTTP/1.1" 200 4 "a" b" "c"', rejected="no_match"),
 )

@@ -34,7 +34,8 @@ _DEFAULT: Final = (
 _KNOWN_PATTERNS: Final = (("default", _DEFAULT),)
 _NAME: Final = re.compile(r"\$\{([a-z][a-z0-9-]*)\}|([a-z][a-z0-9-]*)")
 _NEEDED: Final = ("srcport", "dstport", "start", "end")
-_NO_CONNECTION: Final = ("NODATA", "SKIPDATA", "REJECT")
+_NO_CONNECTION: Final = ("NODATA", "REJECT")
+_LOSS: Final = "SKIPDATA"
 _ABSENT: Final = "-"
 
 
@@ -58,6 +59,8 @@ def _compile(setup: Setup) -> Reader:
             return Skipped(line, "no_request")
         if len(values) != len(names):
             raise FormatError("no_match")
+        if status is not None and values[status] == _LOSS:
+            raise FormatError("lines_lost")
         if any(place is not None and values[place] in _NO_CONNECTION for place in (status, action)):
             return Skipped(line, "no_request")
         begun, ended = epoch_ns(values[start]), epoch_ns(values[end])
@@ -127,6 +130,7 @@ SAMPLES: Final = (
         skipped="no_request",
     ),
     Sample(line=_HEAD + b"- - - - - - - 1714557600 1714557655 - NODATA", skipped="no_request"),
+    Sample(line=_HEAD + b"- - - - - - - 1714557600 1714557655 - SKIPDATA", rejected="lines_lost"),
     Sample(line=_HEAD + b"203.0.113.7 10.1.0.4 51111 22 6 1 40 1714557600 1714557655 REJECT OK", skipped="no_request"),
     Sample(line=_HEAD + b"203.0.113.7 10.1.0.4 51111 22 6 1 40 1714557600 1714557655 ACCEPT", rejected="no_match"),
 )

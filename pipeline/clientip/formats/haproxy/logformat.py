@@ -84,8 +84,10 @@ _FAILED: Final = re.compile(
     r"(?P<peer>[0-9A-Fa-f:.]++|unix:[0-9]+) \[(?P<time>[^\]\"]{20,30})\] [^ /\"]++/[^ :\"]++: (?P<message>[A-Z].*)"
 )
 _NOTICE: Final = re.compile(
-    r"(?:Proxy|Server|Stopping|Pausing|Resuming|backend|Backend|Health check|New worker|\[(?:NOTICE|WARNING|ALERT)\]) ?"
+    r"(?:Proxy|Server|Stopping|Pausing|Resuming|backend|Backend|Health check|New worker|\[(?:NOTICE|WARNING)\]) ?"
 )
+# HAProxy alerts of a log that it cannot write to, and of workers that died with lines which they never wrote.
+_LOSS: Final = re.compile(r"\[ALERT\] |\[(?:NOTICE|WARNING)\] .{0,128}\bexited with code [1-9]")
 # The messages of headers that were never read: PROXY, and NetScaler's Client IP insertion.
 _HEADER_FAILED: Final = ("PROXY protocol", "NetScaler Client IP")
 
@@ -303,6 +305,8 @@ def _special(setup: Setup) -> Callable[[Line], Observation | Skipped | None]:
         if found := _FAILED.fullmatch(text):
             observe = unread if any(words in found["message"] for words in _HEADER_FAILED) else failed
             return observe(line, found.group("peer", "time"))
+        if _LOSS.match(text):
+            raise FormatError("lines_lost", 0)
         return Skipped(line, "no_request") if _NOTICE.match(text) else None
 
     return special

@@ -125,6 +125,13 @@ SAMPLES: Final = (
         ),
     ),
     Sample(line=b"Proxy www started.", skipped="no_request"),
+    Sample(line=b"[WARNING]  (3862) : Former worker (3866) exited with code 0 (Exit)", skipped="no_request"),
+    Sample(line=b"[WARNING]  (3862) : Former worker (3866) exited with code 137 (Killed)", rejected="lines_lost"),
+    Sample(line=b"[ALERT]    (3862) : Current worker (3883) exited with code 137 (Killed)", rejected="lines_lost"),
+    Sample(
+        line=b"[ALERT]    (3866) : sendmsg()/writev() failed in logger #1: No such file or directory (errno=2)",
+        rejected="lines_lost",
+    ),
     Sample(
         setup=(("pattern", "httpslog"), _ESCAPED),
         line=_HEAD + b'"GET / HTTP/1.1" 0/0000000000000000/0/0/0 a b" c/TLSv1.3/TLS_AES_128_GCM_SHA256',

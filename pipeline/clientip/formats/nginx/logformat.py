@@ -55,6 +55,10 @@ from clientip.patterns.roles import Manner, Role, index_of, loosened
 
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _ERROR_LINE: Final = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} \[[a-z]+\] [0-9]+#[0-9]+: ")
+# A file or a syslog server that takes no lines, and workers that died with lines which they never wrote.
+_LOSS: Final = re.compile(
+    r"[^\[]{20}\[(?:(?:alert|emerg)\] |[a-z]+\] [0-9]+#[0-9]+: (?:\*[0-9]+ send\(\) to syslog|send\(\)) failed)"
+)
 _HEX_ESCAPES: Final = re.compile(r"(?:\\x[0-9A-F]{2})++")
 _JSON_ESCAPE: Final = re.compile(r'\\(?:u00[0-9A-Fa-f]{2}|["\\/bfnrt])')  # nginx writes no others
 _ADVICE: Final = Advice(
@@ -102,12 +106,22 @@ def compile_nginx(setup: Setup) -> Reader:
         try:
             values = values_of(line.text)
         except FormatError:
-            if own_begin and _ERROR_LINE.match(decode_text(line.text[:64])):
+            if own_begin and _is_error_line(line.text):
                 return Skipped(line, "no_request")
             raise
         return observe(line, values)
 
     return read
+
+
+def _is_error_line(raw: bytes) -> bool:
+    """Whether it is a line of the error log; FormatError if it says that lines were lost."""
+    head = decode_text(raw[:128])
+    if _ERROR_LINE.match(head) is None:
+        return False
+    if _LOSS.match(head) is not None:
+        raise FormatError("lines_lost", 0)
+    return True
 
 
 def _compile_text(tokens: Sequence[Token]) -> tuple[tuple[str, ...], Callable[[bytes], Values]]:

@@ -203,6 +203,21 @@ SAMPLES: Final = (
         skipped="no_request",
     ),
     Sample(
+        line=b'2026/03/02 09:20:30 [alert] 31#31: *1 write() to "/var/log/nginx/a.log" failed (28: No space left on '
+        b'device) while logging request, client: 203.0.113.7, server: , request: "GET /1 HTTP/1.1"',
+        rejected="lines_lost",
+    ),
+    Sample(line=b"2026/03/02 09:20:30 [alert] 31#31: worker process 36 exited on signal 9", rejected="lines_lost"),
+    Sample(line=b"2026/03/02 09:20:30 [error] 31#31: send() failed (111: Connection refused)", rejected="lines_lost"),
+    Sample(
+        line=b"2026/03/02 09:20:30 [warn] 31#31: *2 send() to syslog failed while logging request, client: 203.0.113.7",
+        rejected="lines_lost",
+    ),
+    Sample(  # the client's own connection
+        line=b"2026/03/02 09:20:30 [info] 31#31: *2 send() failed (104: Connection reset by peer), client: 203.0.113.7",
+        skipped="no_request",
+    ),
+    Sample(
         line=b'unix: - - [02/Mar/2026:09:20:30 +0000] "" 400 0 "-" "-"', expect=(("peer", None), ("http.method", None))
     ),
     Sample(
