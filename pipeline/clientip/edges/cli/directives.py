@@ -83,15 +83,15 @@ def apache_directives(text: str) -> Iterator[ServerDirective]:
     >>> [each.words for each in apache_directives('# x\nCustomLog a "%h" \\\n env=x')]
     [('CustomLog', 'a', '%h', 'env=x')]
     """
-    held, first = "", 0
+    held: list[str] = []
     for number, line in enumerate(text.split("\n"), 1):
-        first = first if held else number
-        held += line.rstrip("\r")
-        if held.endswith("\\"):
-            held = held[:-1]
+        ended = line.rstrip("\r")
+        goes_on = ended.endswith("\\")
+        held.append(ended[:-1] if goes_on else ended)
+        if goes_on:
             continue
-        words = tuple(_QUOTES.sub("", word) for word in _APACHE_WORD.findall(held))
-        held = ""
+        words = tuple(_QUOTES.sub("", word) for word in _APACHE_WORD.findall("".join(held)))
+        first, held = number + 1 - len(held), []
         if words and not words[0].startswith("#"):
             yield ServerDirective(first, words)
 
