@@ -11,11 +11,14 @@ import uuid
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.worlds.patience import until
 
 ROOT = Path(__file__).parent.parent
 SERVERS = subprocess.run(["sh", ROOT / "tests/setup.sh", "--where"], capture_output=True, text=True, check=True)
+settings.register_profile("untimed", deadline=None)  # on a busy machine any example may take a second
+settings.load_profile("untimed")
 os.environ["PATH"] = f"{SERVERS.stdout.strip()}{os.pathsep}{os.environ['PATH']}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import envoy_conf
 import network
+import wire
 from setups import ALL, BALANCER, SETUPS, Setup
 
 CONF = Path(__file__).parent / "conf"
@@ -247,7 +249,18 @@ def _traefik(scene: Scene, setups: list[Setup], stack: ExitStack) -> None:
     conf = scene.write(f"{setup.name}.yml", scene.fill("traefik.yml", extra))
     command = ["traefik", f"--configFile={conf}"]
     stack.enter_context(scene.running(setup.name, command, [setup.port]))
-    time.sleep(0.7)  # the file provider's routes come after the ports
+    _await_routes(scene, setup)
+
+
+def _await_routes(scene: Scene, setup: Setup) -> None:
+    """The file provider's routes come after the ports; the request that found them leaves no line."""
+    log, deadline = scene.tmp / setup.log, time.monotonic() + START_LIMIT_S
+    while not (log.exists() and log.stat().st_size):
+        if time.monotonic() > deadline:
+            sys.exit(f"{setup.name} has no routes")
+        wire.exchange(setup.v4[0], setup.v4, [wire.request("/", [])], 1.0)
+        time.sleep(0.1)
+    os.truncate(log, 0)
 
 
 def _envoy(scene: Scene, setups: list[Setup], stack: ExitStack) -> None:

@@ -39,7 +39,8 @@ def instead(word: str, known: Iterable[str]) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant; None if none is near."""
-    return next(iter(difflib.get_close_matches(word, sorted(known), n=1)), None)
+    beginning = (each for each in sorted(known) if word and each.startswith(f"{word}_"))
+    return next(beginning, None) or next(iter(difflib.get_close_matches(word, sorted(known), n=1)), None)
 
 
 class Misfit(NamedTuple):

@@ -27,7 +27,8 @@ def translated(seen: Observation) -> str | None:
     >>> from clientip.model import Endpoint, Setup
     >>> from clientip.syntax.addresses import parse_address
     >>> client, node = (Endpoint(parse_address(text), 4711) for text in ("203.0.113.7", "198.51.100.11"))
-    >>> flow = Observation(Setup("nodes", "conntrack"), "translation", None, None, None, None, peer=client)
+    >>> nodes = Setup(system="nodes", format="conntrack")
+    >>> flow = Observation(nodes, "translation", None, None, None, None, peer=client)
     >>> translated(replace(flow, upstream_local=node)), translated(replace(flow, upstream_local=client))
     ('198.51.100.11', None)
     """

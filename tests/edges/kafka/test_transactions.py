@@ -571,6 +571,25 @@ def test_what_a_dead_worker_left_open_is_ended_when_its_name_starts_again(kafka:
         assert len(committed_values(kafka, target, 1, 20)) == 20
 
 
+def test_who_is_told_to_stop_before_it_took_up_its_partitions_ends(kafka: str, topic_prefix: str) -> None:
+    """Nobody polled, so what the group decided waits in the library (librdkafka issue 4884)."""
+    make(kafka, topic := f"{topic_prefix}in")
+    worker, admin = Worker(kafka, topic_prefix, topic), AdminClient({"bootstrap.servers": kafka})
+
+    def has_partitions() -> bool:
+        [group] = admin.describe_consumer_groups([topic_prefix]).values()
+        failed = group.exception(LIMIT_S)  # while the broker looks for the group's coordinator
+        return failed is None and any(each.assignment.topic_partitions for each in group.result().members)
+
+    worker.member.poll(1, 0.0)  # joins the group, and takes up nothing
+    until(has_partitions)
+    ended: list[bool] = []
+    closing = Thread(target=lambda: ended.append(worker.member.close() is None), daemon=True)
+    closing.start()
+    closing.join(LIMIT_S)
+    assert ended == [True]
+
+
 def test_of_two_processes_with_one_name_the_older_ends_and_says_why(kafka: str, topic_prefix: str) -> None:
     source, target, group = (f"{topic_prefix}{word}" for word in ("in", "out", "group"))
     make(kafka, source, target)

@@ -256,11 +256,13 @@ class Member:
             self._consumer.resume([TopicPartition(*place) for place in places if place in self._starts])
 
     def close(self) -> None:
-        """Stop at once. The next process of the name gets the partitions; others get them when the session is over."""
-        consumer, self._consumer = self._consumer, None
+        """Stop at once. The next process of the name gets the partitions; others get them when the session is over.
+
+        The consumer is dropped and not closed: the library's close waits for ever where the group has given
+        partitions that no poll has taken up (librdkafka issue 4884). A member with a name would leave no group anyway.
+        """
+        self._consumer = None
         self._forget()
-        if consumer is not None:
-            consumer.close()
 
     def _complain(self, found: list[Message]) -> None:
         for message in found:
