@@ -54,15 +54,16 @@ def set_up() -> None:
         _ip("-6", "addr", "add", f"{address}/128", "dev", "lo", "nodad")
 
 
-def listening() -> set[int]:
-    """Ports with a listening TCP socket. Asking /proc leaves no log line behind."""
-    ports = set()
+def listening() -> set[tuple[str, int]]:
+    """Address (as /proc writes it) and port of each listening TCP socket. Asking /proc leaves no log line behind."""
+    ends = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A":
-                ports.add(int(fields[1].rsplit(":", 1)[1], 16))
-    return ports
+                address, port = fields[1].rsplit(":", 1)
+                ends.add((address, int(port, 16)))
+    return ends
 
 
 def _ip(*arguments: str) -> None:

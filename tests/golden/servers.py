@@ -114,10 +114,11 @@ class Scene:
     @contextmanager
     def running(self, name: str, command: list[str], ports: list[int]) -> Iterator[None]:
         """Start one program, wait for its ports, stop it at the end."""
+        before = network.listening()  # the balancer has ports of the same numbers
         with (self.tmp / f"{name}.out").open("wb") as out:
             process = subprocess.Popen(_resolve(command), stdout=out, stderr=out, cwd=self.tmp)
             try:
-                self._wait(name, process, ports)
+                self._wait(name, process, ports, before)
                 yield
             finally:
                 process.terminate()
@@ -127,9 +128,11 @@ class Scene:
                     process.kill()
                     process.wait()
 
-    def _wait(self, name: str, process: subprocess.Popen[bytes], ports: list[int]) -> None:
+    def _wait(
+        self, name: str, process: subprocess.Popen[bytes], ports: list[int], before: set[tuple[str, int]]
+    ) -> None:
         deadline = time.monotonic() + START_LIMIT_S
-        while not set(ports) <= network.listening():
+        while not set(ports) <= {port for _, port in network.listening() - before}:
             if process.poll() is not None or time.monotonic() > deadline:
                 output = (self.tmp / f"{name}.out").read_text(errors="replace")
                 sys.exit(f"{name} did not start\n{output[-3000:]}")
