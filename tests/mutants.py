@@ -35,6 +35,7 @@ WALKS: Final = (
     "trust/test_header_twins.py",
     "trust/test_header_cursor_edges.py",
     "trust/test_answers_edges.py",
+    "trust/test_held.py",
     "diagnose/test_sandbox.py",
     "joins/test_joins.py",
     "trust/test_laws.py",
