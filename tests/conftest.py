@@ -17,7 +17,7 @@ from tests.worlds.patience import until
 
 ROOT = Path(__file__).parent.parent
 SERVERS = subprocess.run(["sh", ROOT / "tests/setup.sh", "--where"], capture_output=True, text=True, check=True)
-settings.register_profile("untimed", deadline=None)  # on a busy machine any example may take a second
+settings.register_profile("untimed", parent=settings(), deadline=None)  # on a busy machine any may take a second
 settings.load_profile("untimed")
 os.environ["PATH"] = f"{SERVERS.stdout.strip()}{os.pathsep}{os.environ['PATH']}"
 
