@@ -10,6 +10,10 @@ from clientip import replay
 from clientip.config.load import load
 from clientip.edges.cli.check import check, report_text
 from clientip.edges.cli.main import app
+from clientip.edges.disk.inputs import find_inputs
+from clientip.edges.replay.plan import ReplayOptions
+from clientip.edges.replay.run import planned
+from clientip.edges.replay.translated import met_in
 from clientip.joins.translated import translated
 from clientip.model import Endpoint, Observation, Setup
 from clientip.syntax.addresses import parse_address
@@ -88,6 +92,17 @@ def test_check_names_a_node_that_is_in_no_system_and_fails(tmp_path: Path) -> No
     assert (report.code, report.translated) == (1, (FORGOTTEN,))
     assert f"NAT translates to {FORGOTTEN}, which is in no system" in report_text(report)
     assert check(load([site(tmp_path, FORGOTTEN)])).translated == ()
+
+
+def test_check_reads_the_beginning_of_a_long_nat_log_and_a_replay_all_of_it(tmp_path: Path) -> None:
+    config = site(tmp_path)
+    plain = json.dumps(NAT | {"reply.ip.daddr.str": VICTIM}) + "\n"
+    (tmp_path / "nat.jsonl").write_text(plain * 400 + json.dumps(NAT) + "\n")
+    settings = load([config])
+    inputs = find_inputs(settings, (), None).files
+    plan = planned(ReplayOptions(chunk_bytes=64 << 10), settings, tuple(inputs))
+    assert met_in(settings, plan, beginnings=True) == ()
+    assert met_in(settings, plan) == (FORGOTTEN,)
 
 
 def test_a_replay_that_met_one_ends_with_1_and_finds_it_once_only(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ class CheckReport(Struct, frozen=True):
 
 
 def check(settings: Settings) -> CheckReport:
-    """Read a sample of every configured input, and NAT logs wholly: to which addresses do they translate?
+    """Read a sample of every configured input, and more of NAT logs: to which addresses do they translate?
 
     Errors: SinkError if a file that is there cannot be opened.
     """
@@ -103,7 +103,8 @@ def check(settings: Settings) -> CheckReport:
     files, missing = _inputs(settings)
     reports = tuple(_of_system(each, engine, files.get(each.system.name, ()), settings) for each in settings.systems)
     found = tuple(report for report in reports if report is not None)
-    met = met_in(settings, planned(ReplayOptions(), settings, tuple(chain.from_iterable(files.values()))))
+    plan = planned(ReplayOptions(), settings, tuple(chain.from_iterable(files.values())))
+    met = met_in(settings, plan, beginnings=True)
     return CheckReport(found, (*warnings(settings), *missing), met, _broken(settings, files), faults_of(settings))
 
 

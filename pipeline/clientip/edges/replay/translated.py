@@ -21,16 +21,16 @@ from clientip.settings import Settings
 _TOO_MANY = f"NAT logs translate to more than {MAX_TRANSLATED:,} addresses in no system; list their ranges in one"
 
 
-def met_in(settings: Settings, plan: Plan, folder: Path | None = None) -> tuple[str, ...]:
+def met_in(settings: Settings, plan: Plan, folder: Path | None = None, *, beginnings: bool = False) -> tuple[str, ...]:
     """The addresses, as sorted canonical text; `folder` holds what was fetched from topics.
 
-    Standard input is not read, because it cannot be read again.
+    `beginnings`: only the first chunk of each log. Standard input is not read, because it cannot be read again.
     Errors: ConfigError for more than MAX_TRANSLATED addresses; SinkError if a file cannot be opened.
     """
     engine, met = build(settings), set[str]()
     for chunk in chunks_of(plan):
         setup = engine.sources[chunk.input.system].setup
-        if FORMATS[setup.format].connections != "" or chunk.input.path == PIPE:
+        if FORMATS[setup.format].connections != "" or chunk.input.path == PIPE or (beginnings and chunk.start):
             continue
         for outcomes in _outcomes(settings, engine, plan, chunk, folder):
             met |= undrawn_in(outcomes)
