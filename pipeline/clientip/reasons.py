@@ -174,7 +174,14 @@ WAITING: Final = frozenset(
 
 # What says that the configuration does not fit its logs: a replay ends with 1, and a stream raises an alarm.
 BROKEN: Final = frozenset(
-    {"bound_broken", "longest_broken", "promise_broken", "stamps_unbounded", "translated_undrawn"}
+    {
+        "bound_broken",
+        "longest_broken",
+        "names_looked_up",
+        "promise_broken",
+        "stamps_unbounded",
+        "translated_undrawn",
+    }
 )
 
 REJECTED: Final = MappingProxyType(
@@ -280,6 +287,10 @@ FINDINGS: Final = MappingProxyType(
         "longest_broken": Reason(
             "a request or connection lasted longer than `longest` says, so a log was taken for complete too early",
             "write the bound that the server enforces (`clientip help longest`), and replay again",
+        ),
+        "names_looked_up": Reason(
+            "the server looks up names for its log; who owns a reverse zone can be called like another's address there",
+            "write `HostnameLookups Off`, or log `%a` in the place of `%h`, and leave older lines out",
         ),
         "promise_broken": Reason(
             "the log of the hop before names another client than the header which that hop promises to write",

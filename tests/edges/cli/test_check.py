@@ -94,3 +94,40 @@ def test_a_line_past_the_limit_counts_as_rejected(tmp_path: Path) -> None:
     report = checked(tmp_path, GOOD + "a" * 400 + "\n" + GOOD, CONFIG + "[limits]\nline_bytes = 256\n")
     assert (report.systems[0].read, report.systems[0].rejected) == (2, 1)
     assert report.systems[0].unread[0].reason == "too_long"
+
+
+NAMES = """
+[systems.web]
+format = "apache"
+pattern = "common"
+inputs = ["web/*.log"]
+logs_peer = "socket"
+peers = ["outside"]
+"""
+SEEN = '203.0.113.7 - - [02/Mar/2026:10:20:30 +0100] "GET / HTTP/1.1" 200 4\n'
+NAMED = SEEN.replace("203.0.113.7", "host7.example.net")
+
+
+def test_a_log_for_which_names_are_looked_up_fails_because_a_client_may_be_called_like_an_address(
+    tmp_path: Path,
+) -> None:
+    assert checked(tmp_path, SEEN * 20, NAMES).code == 0
+    report = checked(tmp_path, SEEN * 20 + NAMED, NAMES)
+    assert (report.code, report.systems[0].broken) == (1, (("names_looked_up", 1),))
+    assert "names_looked_up, 1 line: the server looks up names for its log" in report_text(report)
+
+
+def test_a_line_that_lasted_longer_than_longest_fails(tmp_path: Path) -> None:
+    begun = '{"msec":"1772442000.500","rt":"RT","peer":"203.0.113.7","near":"10.0.0.1:4711"}\n'
+    config = (
+        NAMES.replace("apache", "nginx").replace('pattern = "common"', PATTERN)
+        + 'lossless = true\nretries = false\nlongest = "1s"\n'
+    )
+    assert checked(tmp_path, begun.replace("RT", "0.900"), config).code == 0
+    report = checked(tmp_path, begun.replace("RT", "1.100"), config)
+    assert (report.code, report.systems[0].broken) == (1, (("longest_broken", 1),))
+
+
+PATTERN = (
+    'escape = "json"\npattern = \'{"msec":"$msec","rt":"$request_time","peer":"$remote_addr","near":"$upstream_addr"}\''
+)

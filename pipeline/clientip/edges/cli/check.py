@@ -30,8 +30,9 @@ from clientip.edges.replay.translated import met_in
 from clientip.engine import Engine, build
 from clientip.errors import ConfigError
 from clientip.formats import FORMATS
-from clientip.model import Fact, Outcome, Record, Rejected, Setup, Skipped
-from clientip.reasons import REJECTED
+from clientip.joins.translated import NOTE
+from clientip.model import Fact, Observation, Outcome, Record, Rejected, Setup, Skipped
+from clientip.reasons import BROKEN, FINDINGS, REJECTED
 from clientip.settings import Settings, SystemSettings
 from clientip.syntax.terminals import printable
 
@@ -63,6 +64,7 @@ class SystemReport(Struct, frozen=True):
     rejected: int = 0
     unread: tuple[Unread, ...] = ()  # the first ones
     verdicts: tuple[tuple[str, int], ...] = ()  # verdict, or the reason of an unknown, most frequent first
+    broken: tuple[tuple[str, int], ...] = ()  # findings that say that the configuration is not true, and their lines
     unlisted: tuple[tuple[str, int], ...] = ()  # address, lines: probably hops that are not configured
     assumed: str | None = None  # what was taken for true because nothing said otherwise
     stay_ns: int | None = None  # of the line that lasted longest; None: no line shows how long, or it is not asked for
@@ -75,7 +77,12 @@ class SystemReport(Struct, frozen=True):
     @property
     def sound(self) -> bool:
         """Whether the configuration fits the log well enough to go on."""
-        return not self.wanted or self.share >= ENOUGH
+        return (not self.wanted or self.share >= ENOUGH) and not self.broken
+
+    @property
+    def mark(self) -> str:
+        """What stands beside the figures of a log that is not read well enough."""
+        return "  <- too few" if self.wanted and self.share < ENOUGH else ""
 
 
 class CheckReport(Struct, frozen=True):
@@ -134,7 +141,7 @@ def _inputs(settings: Settings) -> tuple[Mapping[str, Sequence[Input]], tuple[st
 def _of_system(each: SystemSettings, engine: Engine, files: Sequence[Input], settings: Settings) -> SystemReport | None:
     if each.setup is None:
         return None
-    counts, verdicts, unlisted = Counter[str](), Counter[str](), Counter[str]()
+    counts, verdicts, unlisted, broken = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     unread: list[Unread] = []
     stay_ns: int | None = None
     for file in files[:FILES_SAMPLED]:
@@ -148,6 +155,9 @@ def _of_system(each: SystemSettings, engine: Engine, files: Sequence[Input], set
             elif isinstance(outcome, Record | Fact):
                 counts["read"] += 1
                 stay_ns = max(stay_ns or 0, _stay_ns(outcome)) if each.system.lossless else None
+                broken.update(
+                    BROKEN.intersection(_observation(outcome).notes) - {NOTE}
+                )  # of which the report says more
                 if isinstance(outcome, Record):
                     _count(outcome, verdicts, unlisted)
     return SystemReport(
@@ -158,6 +168,7 @@ def _of_system(each: SystemSettings, engine: Engine, files: Sequence[Input], set
         **counts,
         unread=tuple(unread),
         verdicts=tuple(verdicts.most_common()),
+        broken=tuple(broken.most_common()),
         unlisted=tuple(unlisted.most_common(SHOWN)),
         assumed=_assumed(each.setup),
         stay_ns=None if each.system.writes_begins else stay_ns,
@@ -177,8 +188,12 @@ def _assumed(setup: Setup) -> str | None:
     return None
 
 
+def _observation(outcome: Record | Fact) -> Observation:
+    return (outcome.record if isinstance(outcome, Fact) else outcome).observation
+
+
 def _stay_ns(outcome: Record | Fact) -> int:
-    seen = (outcome.record if isinstance(outcome, Fact) else outcome).observation
+    seen = _observation(outcome)
     return 0 if seen.end_ns is None or seen.start_ns is None else seen.end_ns - seen.start_ns
 
 
@@ -239,9 +254,8 @@ def _system_lines(each: SystemReport) -> Iterator[str]:
     if not each.files:
         yield f"{each.system}: {each.format}, no file matches its `inputs`"
         return
-    mark = "" if each.sound else "  <- too few"
     counts = f"{each.share:.1%} of the sample read ({each.read} read, {each.rejected} rejected, {each.skipped} skipped)"
-    yield f"{each.system}: {each.format}, {_plural(len(each.files), 'file')}, {counts}{mark}"
+    yield f"{each.system}: {each.format}, {_plural(len(each.files), 'file')}, {counts}{each.mark}"
     if each.assumed is not None:
         yield f"  assumed: {each.assumed}"
     if each.verdicts:
@@ -249,6 +263,8 @@ def _system_lines(each: SystemReport) -> Iterator[str]:
     if each.stay_ns:
         stay = f"{each.stay_ns / 1e9:.3f} s"
         yield f"  the longest stay in the sample is {stay}; no figure from a log bounds it: `clientip help longest`"
+    for word, lines in each.broken:
+        yield f"  {word}, {_plural(lines, 'line')}: {FINDINGS[word].meaning}; {FINDINGS[word].remedy}"
     for unread in each.unread:
         yield from _unread_lines(unread)
     if each.unlisted:

@@ -4,8 +4,8 @@ https://httpd.apache.org/docs/2.4/mod/mod_log_config.html, …/mod/mod_remoteip.
 
 Peer: `%{c}a` is the socket.  `%a` and `%h` are the socket unless mod_remoteip replaced it: `logs_peer` says.
 `%{remote}p` is the port of `%a`, not of `%{c}a`, and 0 where the address came from a header.  `%h` may be a name
-where HostnameLookups is on: then the line tells no peer, but a client who owns its reverse zone can be called like an
-address there, so log `%a`.  A request that fails before its headers are read
+where HostnameLookups is on: then the line tells no peer, and says `names_looked_up`, because a client who owns its
+reverse zone can be called like an address there.  A request that fails before its headers are read
 (400, 408 …) is logged with the socket even where mod_remoteip is on, so such a line tells neither.
 
 mod_remoteip takes the entries it used off the header before it is logged: X-Forwarded-For is the remainder.
@@ -23,6 +23,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
+
+from msgspec.structs import replace
 
 from clientip.errors import ConfigError, Fault, FormatError
 from clientip.formats.apache.pattern import ADVICE, Directive, tokens, unescape
@@ -110,9 +112,23 @@ def _reader(setup: Setup, pattern: str) -> Reader:
         values = values_of(line.text)
         if host is not None and logname is not None and values[logname] != "-":
             _check_unshifted(values[host] or "", values[logname] or "")
-        return observe(line, values)
+        seen = observe(line, values)
+        if host is not None and seen.peer is None and seen.stated is None and _is_name(values[host] or ""):
+            return replace(seen, notes=(*seen.notes, "names_looked_up"))
+        return seen
 
     return read
+
+
+def _is_name(host: str) -> bool:
+    """Whether it is the name of a host, which only a server that looks names up writes."""
+    if host in _ABSENT or ":" in host:
+        return False
+    try:
+        parse_address(host)
+    except FormatError:
+        return True
+    return False
 
 
 def _check_unshifted(host: str, logname: str) -> None:

@@ -47,7 +47,13 @@ SAMPLES: Final = (
     ),
     Sample(  # HostnameLookups: a name is no peer
         line=b"host7.example.net - - " + _TIME + b' "-" 408 - "-" "-"',
-        expect=(("peer", None), ("stated", None), ("http.status", 408), ("http.method", None)),
+        expect=(
+            ("peer", None),
+            ("stated", None),
+            ("http.status", 408),
+            ("http.method", None),
+            ("notes", ("names_looked_up",)),
+        ),
     ),
     Sample(
         setup=(("pattern", "common"), ("logs_peer", "socket")),
