@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import signal
 import subprocess
 import sys
 import uuid
@@ -17,6 +18,8 @@ from tests.worlds.patience import until
 
 ROOT = Path(__file__).parent.parent
 SERVERS = subprocess.run(["sh", ROOT / "tests/setup.sh", "--where"], capture_output=True, text=True, check=True)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a run in the background, whose programs would ignore it, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("untimed", parent=settings(), deadline=None)  # on a busy machine any may take a second
 settings.load_profile("untimed")
 os.environ["PATH"] = f"{SERVERS.stdout.strip()}{os.pathsep}{os.environ['PATH']}"
