@@ -25,6 +25,8 @@ SITES = st.builds(
     ids=st.sampled_from(["none", "minted", "passed", "kept"]),
     lossless=st.booleans(),
     shows_retries=st.booleans(),
+    begins=st.booleans(),
+    rotated=st.booleans(),
     powers=st.builds(Powers, **{name: st.booleans() for name in Powers.__struct_fields__}),
 )
 

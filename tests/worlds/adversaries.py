@@ -57,6 +57,8 @@ class Site(Struct, frozen=True):
     ids: str = "none"  # x-request-id at the balancer: "minted", "kept" as the one header that goes on, "passed" unseen
     lossless: bool = True  # the operator's word for the balancer's log
     shows_retries: bool = True
+    begins: bool = False  # in mode tcp: its lines are written when a connection begins
+    rotated: bool = False  # what the balancer wrote before some moment is not there any more
     powers: Powers = Powers()
 
 
@@ -205,13 +207,17 @@ class _Simulation:
         over = max(one.over for one in connection.requests)
         if over > connection.end and first.hostile:  # he holds on to the whole of it
             connection.end = over
+        over = connection.end
         accepted = connection.begin - first.connecting
+        if self.shape.begins:
+            over = connection.begin
+        lasted, begun = (over - accepted) // MS, "+" if self.shape.begins else ""
         text = (
             f"{first.client} [{_date(self._stamp(accepted))}] {BALANCER}:443 www app/s{connection.server} "
             f"{connection.near[0]}:{connection.near[1]} {self._seen_server(connection.server)} "
-            f"0/{first.connecting // MS}/{(connection.end - accepted) // MS} 512 --"
+            f"0/{first.connecting // MS}/{begun}{lasted} {begun}512 --"
         )
-        self._write(self.balancer, connection.end, text.encode(), first.hostile)
+        self._write(self.balancer, over, text.encode(), first.hostile)
 
     def _app_line(self, one: _Request, connection: _Connection, rid: str) -> None:
         over = self._stamp(one.answered)
@@ -251,8 +257,9 @@ class _Simulation:
 
     def _written(self) -> Files:
         """What stands in the files when they are read: nothing that is written later."""
+        since = 1 + self.dice.choice(self.balancer)[0] if self.shape.rotated else BEGIN
         logs = {
-            "lb/lb.log": [line for at, line in sorted(self.balancer, key=_moment) if at <= self.end],
+            "lb/lb.log": [line for at, line in sorted(self.balancer, key=_moment) if since <= at <= self.end],
             "app/app.log": [line for at, line in sorted(self.app, key=_moment) if at <= self.end],
         }
         if self.shape.nat:
@@ -291,7 +298,7 @@ addresses = ["{NODE}"]
 instances = {{ node = ["{NODE}"] }}
 peers = ["lb"]
 """
-    ids = ""
+    ids = 'options = { logasap = "true" }\n' if shape.mode == "tcp" and shape.begins else ""
     if shape.mode == "http":
         ids = 'options = { "var.txn.rid" = "x-request-id" }\n'
         ids += {"minted": 'mints = ["x-request-id"]\n'}.get(shape.ids, "")
@@ -306,6 +313,7 @@ pattern = '{pattern}'
 timezone = "UTC"
 inputs = ["lb/lb.log"]
 logs_peer = "socket"
+max_skew = "1ms"
 addresses = ["{BALANCER}"]
 peers = ["outside"]
 longest = "1m"
@@ -317,5 +325,6 @@ escape = "json"
 pattern = '{NGINX}'
 inputs = ["app/app.log"]
 logs_peer = "socket"
+max_skew = "1ms"
 peers = ["{behind}"]
 """

@@ -10,6 +10,7 @@ from clientip.formats import FORMATS
 from clientip.model import Format
 
 AS_SOON_AS_POSSIBLE: Final = "logasap"  # HAProxy's option: a line is written when a connection begins
+_TOTAL_TIME: Final = re.compile(r"%(?:\(\w*\))?(?:\{[^}]*\})?(?:\(\w*\))?Tt(?!\w)")  # says when such a line was written
 
 
 def connects(keys: Mapping[str, Any]) -> bool:
@@ -51,5 +52,8 @@ def writes_begins(keys: Mapping[str, Any]) -> bool:
     row = FORMATS.get(keys.get("format", ""))
     if row is None or not connects(keys):
         return False
+    if "begins" in row.writes:
+        return True
+    shown = shown_pattern(row, keys.get("pattern"))
     is_asked = keys.get("options", {}).get(AS_SOON_AS_POSSIBLE) == "true"
-    return "begins" in row.writes or (is_asked and not is_of_requests(row, shown_pattern(row, keys.get("pattern"))))
+    return is_asked and not is_of_requests(row, shown) and _TOTAL_TIME.search(shown) is not None

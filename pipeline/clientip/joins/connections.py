@@ -193,10 +193,19 @@ def _covered(question: JoinQuestion, fits: list[Flow], covered: IsCovered, bound
     exact = all(_is_exact(question, flow) for flow in fits)
     open_ended = any(flow.begin == NEVER for flow in fits)
     source = parse_address(question.source) if question.source else None
-    states = {covered(system, source, low, high, not fits or not exact or open_ended) for system in question.witnesses}
+    fresh = not fits or not exact or open_ended
+    states = {covered(system, source, low, high, fresh) for system in question.witnesses}
+    if "word" in states and not fresh and _is_first_unknown(fits, window(question, bounds)[0]):
+        states |= {covered(system, source, low, high, True) for system in question.witnesses}
     if states == {"yes"}:
         return "yes"
     return "word" if states <= COMPLETE else "lost" if "lost" in states else "no"
+
+
+def _is_first_unknown(fits: list[Flow], low: int) -> bool:
+    """Whether nothing tells who held the connection at `low`: a log of begins shows no end of the one before."""
+    is_of_begins = any(flow.fact.role == "connection" and flow.fact.event for flow in fits)
+    return is_of_begins and not any(flow.begin_latest <= low for flow in fits)
 
 
 def _agreed(flows: Sequence[Flow], otherwise: str) -> Answer | Awaits:

@@ -113,6 +113,16 @@ def stitch(runs: Iterable[Run]) -> tuple[Run, ...]:
     return tuple(joined)
 
 
+def shown_since(system: System, from_ns: int, *, fresh: bool) -> int | None:
+    """From when on a log without losses must be whole to show what held at `from_ns`; None: no stretch is enough.
+
+    `fresh`: also what had begun earlier. A log of begins shows that only as far back as connections last.
+    """
+    if not fresh or not system.writes_begins:
+        return from_ns
+    return None if system.longest_ns is None else from_ns - system.longest_ns
+
+
 class _Whole:
     """The stretches that runs cover, to find the one that holds another without looking at all."""
 
@@ -175,10 +185,12 @@ class Coverage:
         `fresh`: also of what had begun earlier.
         """
         listed = None if address is None else self._of_address.get((system, address.text))
-        if self._systems[system].lossless:
-            if self._is_broken(system, listed, from_ns, to_ns):
+        drawn = self._systems[system]
+        if drawn.lossless:
+            since_ns = shown_since(drawn, from_ns, fresh=fresh)
+            if self._is_broken(system, listed, from_ns if since_ns is None else since_ns, to_ns):
                 return "lost"
-            return "word" if self._is_written(system, listed, from_ns, to_ns) else "no"
+            return "word" if since_ns is not None and self._is_written(system, listed, since_ns, to_ns) else "no"
         instances = listed or self._instances.get(system, [])
         if not instances:
             return "no"

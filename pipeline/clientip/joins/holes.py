@@ -29,6 +29,7 @@ class WriteTime(NamedTuple):
 
     moment: int
     slack: int  # how far it may be off, either way
+    is_begin: bool = False  # it shows only when its request began: it was written then, or up to `longest` later
 
 
 class LogPart(Struct, frozen=True, gc=False, array_like=True):
@@ -43,6 +44,7 @@ class LogPart(Struct, frozen=True, gc=False, array_like=True):
     begins_broken: bool = False  # such a line stands before the first that was understood
     ends_broken: bool = False  # or behind the last one
     tries: tuple[Hole, ...] = ()  # while these a request may have been on a connection that no line shows
+    of_begins: bool = False  # some moments are those of begins, and the lines were written up to `longest` later
 
 
 Log = tuple[str, str, Sequence[LogPart]]
@@ -59,7 +61,18 @@ class LineOrder:
     ((20, 50),)
     """
 
-    __slots__ = ("_begins_broken", "_breaks", "_broken", "_disorder", "_first", "_last", "_least", "_slack", "_tries")
+    __slots__ = (
+        "_begins_broken",
+        "_breaks",
+        "_broken",
+        "_disorder",
+        "_first",
+        "_last",
+        "_least",
+        "_of_begins",
+        "_slack",
+        "_tries",
+    )
 
     def __init__(self) -> None:
         self._first: int | None = None
@@ -68,7 +81,7 @@ class LineOrder:
         self._disorder = self._slack = 0
         self._breaks: list[Hole] = []
         self._tries: list[Hole] = []
-        self._broken = self._begins_broken = False
+        self._broken = self._begins_broken = self._of_begins = False
 
     def see(self, written: WriteTime | None, tried: Hole | None = None) -> None:
         """One more line: when it was written; None: it was not understood, or does not say when.
@@ -82,7 +95,8 @@ class LineOrder:
         if written is None:
             self._broken = True
             return
-        moment, slack = written
+        moment, slack, is_begin = written
+        self._of_begins = self._of_begins or is_begin
         self._slack = max(self._slack, slack)
         self._least = min(self._least, moment)
         last = self._last
@@ -106,7 +120,7 @@ class LineOrder:
             return LogPart(begins_broken=self._broken, ends_broken=self._broken)
         holes, broken = (fewer(self._breaks), fewer(self._tries)), (self._begins_broken, self._broken)
         times = self._first, self._last, self._least, self._disorder, self._slack
-        return LogPart(*times, holes[0], *broken, holes[1])
+        return LogPart(*times, holes[0], *broken, holes[1], self._of_begins)
 
 
 class LogOrders:
@@ -163,12 +177,12 @@ def holes_of(parts: Iterable[LogPart], longest: int) -> tuple[Hole, ...]:
     True
     """
     known = list(parts)
-    spare = _disorder(known) + max((each.slack for each in known), default=0)
+    spare, later = _spare(known, longest)
     unshown = [hole for each in known for hole in each.tries]
     broken = (
         (
             NEVER if low == NEVER else low - spare - longest,
-            FOREVER if high == FOREVER else high + spare,
+            FOREVER if high == FOREVER else high + spare + later,
         )
         for low, high in _breaks(known)
     )
@@ -184,9 +198,15 @@ def written_of(parts: Iterable[LogPart], longest: int) -> Hole | None:
     known = [each for each in parts if each.first is not None]
     if not known:
         return None
-    spare = _disorder(known) + max(each.slack for each in known)
+    spare, later = _spare(known, longest)
     first = min(each.first if each.least is None else each.least for each in known if each.first is not None)
-    return first + spare, max(each.last for each in known if each.last is not None) - spare - longest
+    return first + spare + later, max(each.last for each in known if each.last is not None) - spare - longest
+
+
+def _spare(parts: Sequence[LogPart], longest: int) -> tuple[int, int]:
+    """How far moments may be off either way, and by how much lines may have been written after theirs."""
+    slack = max((each.slack for each in parts), default=0)
+    return _disorder(parts) + slack, longest if any(each.of_begins for each in parts) else 0
 
 
 def _disorder(parts: Iterable[LogPart]) -> int:
@@ -226,10 +246,11 @@ def written_at(outcome: Outcome) -> WriteTime | None:
     if not isinstance(record, Record):
         return None
     seen = record.observation
-    moment = seen.end_ns if seen.end_ns is not None else seen.start_latest_ns
+    shown = seen.end_ns if seen.end_ns is not None else seen.connected_ns
+    moment = shown if shown is not None else seen.start_latest_ns
     if moment is None or seen.time_by in (None, "arrival"):
         return None
-    return WriteTime(moment, slack_of(seen))
+    return WriteTime(moment, slack_of(seen), shown is None and seen.kind != "translation")
 
 
 def tried_in(outcome: Outcome) -> Hole | None:

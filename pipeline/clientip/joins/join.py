@@ -64,6 +64,15 @@ class Joining:
         longest = self.graph.systems[system].longest_ns
         return self.bounds.horizon if longest is None else longest
 
+    def has_begins_only(self, system: str) -> bool:
+        """Whether a connection of `system` has one line, written when it begins."""
+        drawn = self.graph.systems[system]
+        return drawn.writes_begins and not drawn.translates
+
+    def stay(self, system: str) -> int:
+        """How long after its begin a request or connection of `system` has its last line at the latest, ns."""
+        return 0 if self.has_begins_only(system) else self.longest(system)
+
     def written(self, logs: Iterable[Log]) -> dict[Witness, Hole]:
         """From when to when all that held is in the logs whose word counts: not before their first line, nor after
         their last, less `longest` where lines are written when it is over.
@@ -81,7 +90,7 @@ class Joining:
         """The holes in all logs whose word counts; the logs of systems `unread` were not all read."""
         found: dict[Witness, tuple[Hole, ...]] = {(system, ""): ((NEVER, FOREVER),) for system in unread}
         for system, instance, parts in logs:
-            holes = holes_of(parts, self.longest(system)) if self.gives_word(system) else ()
+            holes = holes_of(parts, self.stay(system)) if self.gives_word(system) else ()
             if holes:
                 found[system, instance] = (*found.get((system, instance), ()), *holes)
         return found

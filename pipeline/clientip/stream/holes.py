@@ -35,7 +35,7 @@ class LogWatch:
     def __init__(self, system: str, instance: str, log: str, longest: int) -> None:
         self._name, self._longest = (system, instance, log), longest
         self._last: int | None = None
-        self._disorder = self._slack = 0
+        self._disorder = self._slack = self._later = 0
         self._broken = self._is_open = False
         self._is_new = True  # a reader before this one may have told of a hole that is open
         self._news: list[HoleNews] = []
@@ -50,11 +50,12 @@ class LogWatch:
         if written is None:
             self._broken = True
             return
-        moment, slack = written
+        moment, slack, is_begin = written
         latest = moment if self._last is None else max(self._last, moment)
         self._slack = max(self._slack, slack)
         self._disorder = max(self._disorder, latest - moment)
-        end = latest + self._disorder + self._slack
+        self._later = self._longest if is_begin else self._later
+        end = latest + self._disorder + self._slack + self._later
         if self._broken:
             self._news.append(HoleNews(*self._name, self._begin(), end))
         if self._is_open or self._is_new:

@@ -31,13 +31,13 @@ class Intake:
         self._joining, self._topology = joining, topology
         self._lines = Suspensions(engine, joining, system)
         self.tells = self._lines.tells
-        self._gives_word, self._longest = joining.gives_word(system), joining.longest(system)
+        self._gives_word, self._stay = joining.gives_word(system), joining.stay(system)
         self._system = system
 
     def refuse(self, batch: IntakeBatch) -> None:
         """A message of which no line could be made."""
         if self._gives_word:
-            batch.numbers.log(self._system, batch.log, self._longest).see(None)
+            batch.numbers.log(self._system, batch.log, self._stay).see(None)
 
     def take(self, outcome: Outcome, appended_ns: int, batch: IntakeBatch) -> Outcome | None:
         """The outcome as it leaves, or None: it waits for its answer.
@@ -45,7 +45,7 @@ class Intake:
         `appended_ns`: when its message came; 0: that is not known.
         """
         if self._gives_word and not is_aside(outcome):
-            batch.numbers.log(self._system, batch.log, self._longest).see(written_at(outcome), tried_in(outcome))
+            batch.numbers.log(self._system, batch.log, self._stay).see(written_at(outcome), tried_in(outcome))
         if self.tells:
             batch.see(outcome, appended_ns)
         if type(outcome) is Record and _is_ahead(outcome, batch.latest_ns or appended_ns):
@@ -105,11 +105,11 @@ class Numbers:
         self._changed: dict[Witness, None] = {}
         self._logs: dict[tuple[str, str], LogWatch] = {}
 
-    def log(self, system: str, name: str, longest: int) -> LogWatch:
+    def log(self, system: str, name: str, stay: int) -> LogWatch:
         """The order of one log's lines; `name`: its topic and partition."""
         watch = self._logs.get((system, name))
         if watch is None:
-            watch = self._logs[system, name] = LogWatch(system, "", name, longest)
+            watch = self._logs[system, name] = LogWatch(system, "", name, stay)
         return watch
 
     def holes(self) -> tuple[HoleNews, ...]:

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from clientip.joins.connections import MAX_ACCEPT_NS
-from clientip.joins.coverage import Coverage, Run, Witness, stitch
+from clientip.joins.coverage import Coverage, Run, Witness, shown_since, stitch
 from clientip.joins.flows import NEVER
 from clientip.joins.join import Joining
 from clientip.model import Address, System
@@ -159,7 +159,8 @@ class View:
             feed = self._feeds.get(system)
             is_known = feed is not None and (feed.bounded or self.systems[system].writes_begins)
             read = self._watermarks.read_upto(system, feed.topics) if feed is not None and is_known else NEVER
-            found = NEVER if feed is None or read == NEVER else read - feed.arrives_ns - feed.longest_ns
+            stay = 0 if feed is None or self.joining.has_begins_only(system) else feed.longest_ns
+            found = NEVER if feed is None or read == NEVER else read - feed.arrives_ns - stay
             self._told[system] = found
         return found
 
@@ -206,10 +207,12 @@ class Licence:
     def __call__(self, system: str, source: Address | None, low: int, high: int, fresh: bool) -> str:
         """As `joins.IsCovered`."""
         state: str = "no"
-        if self._forgotten(system) < low:
-            if self._view.systems[system].lossless:
+        drawn = self._view.systems[system]
+        since = shown_since(drawn, low, fresh=fresh) if drawn.lossless else low
+        if since is not None and self._forgotten(system) < since:
+            if drawn.lossless:
                 word = "word" if self._view.told_until(system) >= high else "no"
-                state = self._view.missing(system, low, high) or word
+                state = self._view.missing(system, since, high) or word
             else:
                 state = self._view.coverage().of(system, source, low, high, fresh=fresh)
             if state not in ("yes", "word"):

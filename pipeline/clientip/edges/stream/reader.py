@@ -202,7 +202,7 @@ class StreamReader:
         self._upto[place] = (last.offset() or 0) + 1
         self._last_ms[place] = stamp_ms if is_dated else 0
         publication.youngest_ms = max(publication.youngest_ms, min(stamp_ms, now_ns // _MS))
-        late_ns = max(batch.late_ns, batch.late_begun_ns - self._compiled.feeds[system].longest_ns)
+        late_ns = max(batch.late_ns, batch.late_begun_ns - self._compiled.joining.stay(system))
         self._lateness[place].see(late_ns, now_ns)
 
     def _count_unread(self, system: str, outcomes: Sequence[Outcome]) -> None:
