@@ -80,6 +80,10 @@ def test_moments_of_begins_leave_open_when_a_line_was_written() -> None:
         ("%ci:%cp [%t] %b/%s %bi:%bp %si:%sp %Tw/%Tc/%Tt %B %ts", True),
         ("%ci:%cp [%t] %b/%s %bi:%bp %si:%sp %Tw/%Tc/%(total)Tt %B %ts", True),
         ("%ci:%cp [%t] %b/%s %bi:%bp %si:%sp %Tw/%Tc %B %ts", False),
+        (
+            "%ci:%cp [%tr] %b/%s %bi:%bp %si:%sp %Tw/%Tc/%Tt %ST %B %ts %rc",
+            False,
+        ),  # a request, that may be sent on again
     ],
 )
 def test_only_a_line_that_shows_when_it_was_written_is_one_of_a_begin(pattern: str, expected: bool) -> None:
