@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.worlds.patience import until
 
@@ -20,7 +20,9 @@ ROOT = Path(__file__).parent.parent
 SERVERS = subprocess.run(["sh", ROOT / "tests/setup.sh", "--where"], capture_output=True, text=True, check=True)
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a run in the background, whose programs would ignore it, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
-settings.register_profile("untimed", parent=settings(), deadline=None)  # on a busy machine any may take a second
+settings.register_profile(  # on a busy machine any example may take a second
+    "untimed", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("untimed")
 os.environ["PATH"] = f"{SERVERS.stdout.strip()}{os.pathsep}{os.environ['PATH']}"
 
