@@ -115,7 +115,8 @@ _PRODUCTS: Final = (
     ),
     _Product(
         "NAT events",
-        "conntrack -E, if the kernel's buffer is full; a collector that starts late; nf_conntrack_events other than 1",
+        "conntrack -E, if the kernel's buffer is full, or with -e NEW, which leaves the ends out; a collector that "
+        "starts late; nf_conntrack_events other than 1",
         "conntrack -E says ENOBUFS on its standard error, not in the log. `clientip collect conntrack` numbers its "
         "lines and marks what the kernel lost, so it needs no `lossless`",
     ),
